@@ -1,0 +1,56 @@
+# Thin front doors: what each target does is plain Python under tools/ and tests/.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOCKS := requirements/serve.txt requirements/tritonserver.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test check format lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST) | awk -F': ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+serve: $(VENV)/.serve ## install, build the classifier, run Triton and the frontend until Ctrl-C
+	@exec $(BIN)/python -m tools.serve
+
+test: $(VENV)/.dev ## install and run the whole suite against a real Triton
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.dev ## lint, formatting and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(VENV)/.dev ## apply the formatter and the linter's safe fixes
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
+	--no-emit-index-url --no-annotate --custom-compile-command "make lock"
+
+lock: $(VENV)/.dev ## bring the lock files up to date with pyproject.toml
+	$(UV_COMPILE) pyproject.toml --extra triton --group dev -o requirements/dev.txt
+	$(UV_COMPILE) pyproject.toml --extra triton -c requirements/dev.txt -o requirements/serve.txt
+	$(UV_COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/frontend.txt
+
+clean: ## remove everything that was installed, downloaded or built
+	rm -rf $(VENV) .cache model_repository/classifier/1 model_repository/classifier/labels.txt
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "Python 3.10 to 3.13 is needed and $(PYTHON) is another: choose one with make PYTHON=python3.12 …" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+	  { echo "The venv module is missing: sudo apt-get install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+# nvidia-pytriton is installed for its server binary alone; its own dependencies would pin numpy below 2.
+$(VENV)/.serve: $(LOCKS) | $(VENV)/bin/python
+	@echo "Installing the locked dependencies (1 GB to fetch, a minute or two) …"
+	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements/serve.txt
+	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes --no-deps -r requirements/tritonserver.txt
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.serve
+	@echo "Installing the development tools …"
+	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@

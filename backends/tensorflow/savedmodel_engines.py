@@ -1,0 +1,146 @@
+"""Runs a SavedModel's signature with TensorFlow or with OpenVINO. Knows nothing of Triton."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+
+class EngineError(Exception):
+    """The SavedModel cannot be run by the engine asked for; the text says why."""
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One tensor of a signature. `shape` includes the batch dimension; -1 is a size that varies."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where one instance runs: a GPU by number, or the CPU with its share of the threads."""
+
+    threads: int
+    gpu: int | None = None
+
+
+class Engine(Protocol):
+    """A loaded signature: its tensors by name, and one call that runs a whole batch."""
+
+    name: str
+    inputs: dict[str, TensorSpec]
+    outputs: dict[str, TensorSpec]
+
+    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]: ...
+
+
+def load_engine(name: str, savedmodel: Path, device: Device) -> Engine:
+    """Load `savedmodel` with the engine `tensorflow`, `openvino` or the better one for the device (`auto`).
+
+    Raises EngineError for an unknown engine or a SavedModel that it cannot load.
+    """
+    if name == "tensorflow":
+        return TensorFlowEngine(savedmodel, device)
+    if name == "openvino":
+        return OpenVINOEngine(savedmodel, device)
+    if name != "auto":
+        raise EngineError(f"engine '{name}' is none of tensorflow, openvino, auto")
+    if device.gpu is not None:
+        return TensorFlowEngine(savedmodel, device)
+    try:
+        return OpenVINOEngine(savedmodel, device)
+    except EngineError:  # not installed, or an operation it does not have
+        return TensorFlowEngine(savedmodel, device)
+
+
+class TensorFlowEngine:
+    """The reference: TensorFlow itself, on a GPU or the CPU. Loads in about 3 s, most of it the import."""
+
+    name = "tensorflow"
+
+    def __init__(self, savedmodel: Path, device: Device) -> None:
+        # Both are read once, when TensorFlow is imported: this process sees its own GPU or none.
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1" if device.gpu is None else str(device.gpu)
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        try:
+            import tensorflow as tf
+        except ImportError as error:
+            raise EngineError(f"TensorFlow is not installed: {error}") from error
+
+        self._tf = tf
+        tf.config.threading.set_intra_op_parallelism_threads(device.threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
+        try:
+            self._model = tf.saved_model.load(str(savedmodel))
+        except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
+            raise EngineError(f"TensorFlow cannot load it: {_first_line(error)}") from error
+        self._signature = self._choose_signature()
+        _, inputs = self._signature.structured_input_signature
+        self.inputs = {name: self._spec(spec) for name, spec in inputs.items()}
+        self.outputs = {name: self._spec(spec) for name, spec in self._signature.structured_outputs.items()}
+
+    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        outputs = self._signature(**{name: self._tf.constant(value) for name, value in inputs.items()})
+        return {name: value.numpy() for name, value in outputs.items()}
+
+    def _choose_signature(self):  # type: ignore[no-untyped-def]  # TensorFlow has no public type for it
+        signatures = self._model.signatures
+        if "serving_default" in signatures:
+            return signatures["serving_default"]
+        if len(signatures) == 1:
+            return next(iter(signatures.values()))
+        raise EngineError(f"it has no signature serving_default, but {sorted(signatures) or 'none at all'}")
+
+    @staticmethod
+    def _spec(spec) -> TensorSpec:  # type: ignore[no-untyped-def]
+        shape = tuple(-1 if size is None else size for size in spec.shape) if spec.shape.rank is not None else ()
+        return TensorSpec(np.dtype(spec.dtype.as_numpy_dtype), shape)
+
+
+class OpenVINOEngine:
+    """The fast one on a CPU. Reads the SavedModel itself: TensorFlow is never imported."""
+
+    name = "openvino"
+
+    def __init__(self, savedmodel: Path, device: Device) -> None:
+        try:
+            import openvino
+        except ImportError as error:
+            raise EngineError(f"OpenVINO is not installed: {error}") from error
+
+        core = openvino.Core()
+        options = {
+            "PERFORMANCE_HINT": "LATENCY",  # one request at a time: Triton has made the batch already
+            "INFERENCE_NUM_THREADS": device.threads,
+            "ENABLE_CPU_PINNING": False,  # pinned processes on the same cores halve each other
+            "INFERENCE_PRECISION_HINT": "f32",  # its default rounds to bfloat16 on CPUs that have it
+        }
+        try:
+            model = core.read_model(savedmodel)
+            self._request = core.compile_model(model, "CPU", options).create_infer_request()
+        except RuntimeError as error:
+            raise EngineError(f"OpenVINO cannot load it: {_first_line(error)}") from error
+        self.inputs = {port.get_any_name(): _port_spec(port) for port in model.inputs}
+        self.outputs = {port.get_any_name(): _port_spec(port) for port in model.outputs}
+
+    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        outputs = self._request.infer(inputs, share_inputs=True)
+        return {name: outputs[name] for name in self.outputs}
+
+
+def _port_spec(port) -> TensorSpec:  # type: ignore[no-untyped-def]  # an openvino.Output, which may not be installed
+    shape = port.get_partial_shape()
+    sizes = tuple(-1 if size.is_dynamic else size.get_length() for size in shape) if shape.rank.is_static else ()
+    return TensorSpec(np.dtype(port.get_element_type().to_dtype()), sizes)
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

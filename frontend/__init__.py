@@ -1,0 +1,1 @@
+"""The HTTP front of the service: image URLs in, bird species out."""

@@ -1,0 +1,81 @@
+"""Puts the application together: its parts, their lifetimes, and the one place where errors become responses."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+
+from frontend.addresses import AddressPolicy
+from frontend.body_limit import BodyLimit
+from frontend.classify import ImageClassifier
+from frontend.download import Downloader
+from frontend.errors import ServiceError
+from frontend.inference import Inference
+from frontend.messages import error_message, service_error_message
+from frontend.readiness import Readiness
+from frontend.routes import router
+from frontend.schemas import ClassifyResponse
+from frontend.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_RETRY_AFTER_SECONDS = 1
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Build the ASGI application; settings come from the environment unless given."""
+    settings = settings or Settings()
+    app = FastAPI(
+        title="Birds",
+        summary="Bird species from image URLs",
+        version="0.1.0",
+        lifespan=_lifespan,
+    )
+    app.state.settings = settings
+    app.add_middleware(BodyLimit, max_bytes=settings.max_request_bytes)
+    app.include_router(router)
+    app.add_exception_handler(RequestValidationError, _invalid_body)
+    app.add_exception_handler(ServiceError, _service_error)
+    app.add_exception_handler(Exception, _bug)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings: Settings = app.state.settings
+    policy = AddressPolicy(settings.download_ports, settings.download_allow_networks)
+    async with AsyncExitStack() as stack:
+        downloader = await stack.enter_async_context(
+            Downloader(policy, settings.download_timeout, settings.download_max_bytes)
+        )
+        inference = await stack.enter_async_context(Inference(settings.triton_url))
+        app.state.classifier = ImageClassifier(downloader, inference, settings.request_timeout)
+        app.state.readiness = Readiness(inference)
+        yield
+
+
+async def _invalid_body(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    fields = {str(problem["loc"][1]) if len(problem["loc"]) > 1 else "body" for problem in error.errors()}
+    known = [f"{field}_invalid" for field in ("images", "k") if field in fields]
+    return _failed(422, [error_message(code) for code in known or ["body_invalid"]])
+
+
+async def _service_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ServiceError)
+    return _failed(error.status, [service_error_message(error)])
+
+
+async def _bug(request: Request, error: Exception) -> JSONResponse:
+    log.error("unexpected failure of %s %s", request.method, request.url.path, exc_info=error)
+    return _failed(500, [error_message("internal_error")])
+
+
+def _failed(status: int, errors: list[str]) -> JSONResponse:
+    headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)} if status == 503 else None
+    return JSONResponse(ClassifyResponse(errors=errors).model_dump(), status, headers)

@@ -1,0 +1,99 @@
+"""What can go wrong, as types.
+
+BirdsError
+├── ImageError            one image: an entry of `failures`, the others go on
+│   ├── InvalidUrl          ForbiddenUrl        DownloadTimeout     DownloadFailed      TooLarge
+│   ├── NotAnImage          UnsupportedFormat   TooManyPixels
+│   └── DeadlineExceeded    Overloaded          InferenceFailed     InternalError
+└── ServiceError          the whole request: becomes the response, with its HTTP status
+    ├── TritonUnavailable   503
+    └── RequestTooLarge     413
+
+Each has a stable `code`; its sentence stands in the message catalogue under that code.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class BirdsError(Exception):
+    """`parameters` fill the placeholders of the code's sentence; they are all that a client gets to see."""
+
+    code: ClassVar[str]
+
+    def __init__(self, **parameters: str | int | float) -> None:
+        super().__init__(self.code, parameters)
+        self.parameters = parameters
+
+
+class ImageError(BirdsError):
+    """One image cannot be classified."""
+
+
+class InvalidUrl(ImageError):
+    code = "invalid_url"
+
+
+class ForbiddenUrl(ImageError):
+    code = "forbidden_url"
+
+
+class DownloadTimeout(ImageError):
+    code = "download_timeout"
+
+
+class DownloadFailed(ImageError):
+    """`reason` is a key of the catalogue's section download_reasons."""
+
+    code = "download_failed"
+
+
+class TooLarge(ImageError):
+    code = "too_large"
+
+
+class NotAnImage(ImageError):
+    code = "not_an_image"
+
+
+class UnsupportedFormat(ImageError):
+    code = "unsupported_format"
+
+
+class TooManyPixels(ImageError):
+    code = "too_many_pixels"
+
+
+class DeadlineExceeded(ImageError):
+    code = "deadline_exceeded"
+
+
+class Overloaded(ImageError):
+    code = "overloaded"
+
+
+class InferenceFailed(ImageError):
+    code = "inference_failed"
+
+
+class InternalError(ImageError):
+    """A bug of ours: logged with its traceback, shown as nothing but this code."""
+
+    code = "internal_error"
+
+
+class ServiceError(BirdsError):
+    """The request as a whole cannot be served."""
+
+    status: ClassVar[int]
+
+
+class TritonUnavailable(ServiceError):
+    code = "triton_unavailable"
+    status = 503
+
+
+class RequestTooLarge(ServiceError):
+    code = "request_too_large"
+    status = 413

@@ -1,0 +1,114 @@
+"""The only module that talks to Triton: encoded image in, the k best labels out."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from tritonclient.grpc.aio import InferenceServerClient, InferInput, InferRequestedOutput
+from tritonclient.utils import InferenceServerException
+
+from frontend.errors import (
+    DeadlineExceeded,
+    ImageError,
+    InferenceFailed,
+    NotAnImage,
+    Overloaded,
+    TooLarge,
+    TooManyPixels,
+    TritonUnavailable,
+    UnsupportedFormat,
+)
+
+log = logging.getLogger(__name__)
+
+MODEL = "birds"
+_INPUT, _OUTPUT = "IMAGE", "PROBABILITIES"
+_LABEL = re.compile(r"(?P<name>.+?) \((?P<common>.+)\)")
+# preprocess starts its errors with a code; the ensemble puts its own name in front.
+_REJECTION = re.compile(r"(?:in ensemble '\w+', )?(\w+): ")
+_REJECTIONS: dict[str, type[ImageError]] = {
+    kind.code: kind for kind in (NotAnImage, UnsupportedFormat, TooManyPixels, TooLarge)
+}
+_QUEUE_FULL = "Exceeds maximum queue size"
+_QUEUE_TIMEOUT = "Request timeout expired"
+_CHANNEL_OPTIONS = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_reconnect_backoff_ms", 1000),  # the default of two minutes would outlast a restart of Triton
+]
+# One grey pixel as a PNG: the smallest question that only a whole, working pipeline can answer.
+_PROBE_IMAGE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
+)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One label with its score, a probability from 0 to 1. Labels without a common name have None."""
+
+    bird_name: str
+    common_name: str | None
+    score: float
+
+
+class Inference:
+    """Calls the ensemble over one gRPC channel; use as an async context manager."""
+
+    def __init__(self, triton_url: str) -> None:
+        self._triton_url = triton_url
+
+    async def __aenter__(self) -> Inference:
+        self._client = InferenceServerClient(self._triton_url, channel_args=_CHANNEL_OPTIONS)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.close()
+
+    async def classify(self, image: bytes, k: int, timeout_seconds: float | None = None) -> list[Prediction]:
+        """Return the `k` most probable labels of an encoded image, best first.
+
+        One image a call: Triton makes the batches, and one bad image fails alone. Raises ImageError for what is
+        wrong with this image, TritonUnavailable when there is no server to ask.
+        """
+        tensor = InferInput(_INPUT, [1, 1], "BYTES")
+        tensor.set_data_from_numpy(np.array([[image]], dtype=np.object_))
+        # A class count of 0 would ask for all probabilities instead; the image is judged in any case.
+        output = InferRequestedOutput(_OUTPUT, class_count=max(k, 1))
+        try:
+            result = await self._client.infer(MODEL, [tensor], outputs=[output], client_timeout=timeout_seconds)
+        except InferenceServerException as error:
+            raise _translated(error) from error
+        return [_prediction(entry) for entry in result.as_numpy(_OUTPUT).flat[:k]]
+
+    async def probe(self, timeout_seconds: float) -> bool:
+        """Whether a real inference succeeds. Triton's own readiness stays good with every Python process dead."""
+        try:
+            await self.classify(_PROBE_IMAGE, 1, timeout_seconds)
+        except (ImageError, TritonUnavailable):
+            return False
+        return True
+
+
+def _prediction(entry: bytes) -> Prediction:
+    """Parse Triton's classification string, `score:index:label`."""
+    score, _, label = entry.decode("utf-8").split(":", 2)
+    match = _LABEL.fullmatch(label)
+    name, common = match.group("name", "common") if match else (label, None)
+    return Prediction(name, common, float(score))
+
+
+def _translated(error: InferenceServerException) -> ImageError | TritonUnavailable:
+    status, message = str(error.status() or ""), str(error.message() or "")
+    match = _REJECTION.match(message)
+    if "INVALID_ARGUMENT" in status and match and match[1] in _REJECTIONS:
+        return _REJECTIONS[match[1]]()
+    if _QUEUE_FULL in message:
+        return Overloaded()
+    if _QUEUE_TIMEOUT in message or "DEADLINE_EXCEEDED" in status:
+        return DeadlineExceeded()
+    log.warning("Triton answered %s: %s", status, message)
+    return TritonUnavailable() if "UNAVAILABLE" in status else InferenceFailed()

@@ -1,0 +1,62 @@
+"""The JSON that goes in and comes out."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+
+DEFAULT_K = 3
+
+_EXAMPLE_URL = "https://upload.wikimedia.org/wikipedia/commons/1/18/Ara_macao_-_two_at_Lowry_Park_Zoo.jpg"
+
+
+class ClassifyRequest(BaseModel):
+    """Which images, and how many species of each."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"images": [_EXAMPLE_URL], "k": 3}]})
+
+    images: list[StrictStr] = Field([], description="http or https URLs; one that appears twice is fetched once")
+    k: StrictInt = Field(DEFAULT_K, description="how many species to return for each image, best first")
+
+
+class PredictionBody(BaseModel):
+    bird_name: str = Field(description="scientific name, or `background` for what is no bird")
+    common_name: str | None = Field(description="common name, if the label has one")
+    score: float = Field(description="probability from 0 to 1")
+
+
+class FailureBody(BaseModel):
+    url: str
+    code: str = Field(description="stable; for programs")
+    message: str = Field(description="for people")
+
+
+class ClassifyResponse(BaseModel):
+    """The answer to every POST, whether it succeeded or not."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "successful_results": {
+                        _EXAMPLE_URL: [{"bird_name": "Ara macao", "common_name": "Scarlet Macaw", "score": 0.7264}]
+                    },
+                    "failed_results": ["http://127.0.0.1/"],
+                    "failures": [
+                        {
+                            "url": "http://127.0.0.1/",
+                            "code": "forbidden_url",
+                            "message": "The URL leads to an address that is not public",
+                        }
+                    ],
+                    "time_taken": 0.42,
+                    "errors": [],
+                }
+            ]
+        }
+    )
+
+    successful_results: dict[str, list[PredictionBody]] = Field({}, description="predictions by URL, as it was sent")
+    failed_results: list[str] = Field([], description="the URLs that could not be classified")
+    failures: list[FailureBody] = Field([], description="why, in the same order")
+    time_taken: float = Field(0.0, description="seconds")
+    errors: list[str] = Field([], description="what is wrong with the request as a whole; then nothing was processed")

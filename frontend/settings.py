@@ -1,0 +1,45 @@
+"""Every setting of the service: its name (with the prefix BIRDS_), default, bounds and meaning."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _split_commas(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+CommaSeparated = BeforeValidator(_split_commas)
+Port = Annotated[int, Field(ge=1, le=65535)]
+Network = IPv4Network | IPv6Network
+
+
+class Settings(BaseSettings):
+    """Read from environment variables; tests construct it with arguments instead."""
+
+    model_config = SettingsConfigDict(env_prefix="BIRDS_", frozen=True)
+
+    host: str = Field("127.0.0.1", description="address that the frontend listens on")
+    port: Port = Field(8000, description="port that the frontend listens on")
+    triton_url: str = Field("127.0.0.1:8011", description="Triton's gRPC address, host:port")
+    model_mirror: str | None = Field(
+        None, description="folder or base URL that is asked for the classifier's files before the Internet"
+    )
+    max_images: int = Field(1000, ge=1, description="most images that one request may name")
+    max_k: int = Field(10, ge=1, description="most species that a request may ask for per image")
+    max_request_bytes: int = Field(16_000_000, ge=1, description="largest request body, in bytes")
+    request_timeout: float = Field(60, gt=0, description="seconds after which a request is answered, finished or not")
+    download_timeout: float = Field(10, gt=0, description="seconds for one download, from DNS to the last byte")
+    download_max_bytes: int = Field(20_000_000, ge=1, description="largest image file that is downloaded, in bytes")
+    download_ports: Annotated[tuple[Port, ...], NoDecode, CommaSeparated] = Field(
+        (80, 443), description="ports that image URLs may name, separated by commas"
+    )
+    download_allow_networks: Annotated[tuple[Network, ...], NoDecode, CommaSeparated] = Field(
+        (),
+        description="networks, as CIDRs separated by commas, that may be downloaded from although they are not public; "
+        "any port is allowed there",
+    )

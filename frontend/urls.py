@@ -1,0 +1,82 @@
+"""Is this a URL we would fetch? Pure: a string in, a checked URL out."""
+
+from __future__ import annotations
+
+import re
+import socket
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from urllib.parse import quote, urljoin, urlsplit
+
+import idna
+from yarl import URL
+
+from frontend.errors import InvalidUrl
+
+MAX_LENGTH = 8192
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_NEVER = re.compile(r"[\x00-\x20\x7f-\x9f\\]")  # controls, spaces, and the backslash that browsers take for a slash
+_HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?\.?")
+_NUMERIC_LABEL = re.compile(r"(0x[0-9a-f]*|[0-9]+)")
+_ASCII = "".join(map(chr, range(0x21, 0x7F)))
+
+
+def parse_url(text: str) -> URL:
+    """Return `text` as the URL to request: its path and query as they are written, its host normalized.
+
+    Raises InvalidUrl for anything but an absolute http or https URL without credentials.
+    """
+    if len(text) > MAX_LENGTH or _NEVER.search(text):
+        raise InvalidUrl()
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:  # brackets without an address, a port that is no number
+        raise InvalidUrl() from error
+    scheme = parts.scheme.lower()
+    if scheme not in _DEFAULT_PORTS or not host or "@" in parts.netloc or port == 0:
+        raise InvalidUrl()
+    return URL.build(
+        scheme=scheme,
+        host=_normalized(host, bracketed="[" in parts.netloc),
+        port=port,
+        path=quote(parts.path, safe=_ASCII) or "/",
+        query_string=quote(parts.query, safe=_ASCII),
+        encoded=True,
+    )
+
+
+def join_redirect(base: URL, location: str) -> URL:
+    """The URL that a redirect from `base` leads to. Raises InvalidUrl as parse_url does."""
+    try:
+        return parse_url(urljoin(str(base), location))
+    except ValueError as error:
+        raise InvalidUrl() from error
+
+
+def _normalized(host: str, bracketed: bool) -> str:
+    if bracketed:
+        if "%" in host:
+            raise InvalidUrl()
+        try:
+            return str(IPv6Address(host))
+        except AddressValueError as error:
+            raise InvalidUrl() from error
+    try:
+        # UTS 46 turns full-width digits, ideographic dots and other look-alikes into what they look like.
+        name = host.lower() if host.isascii() else idna.encode(host, uts46=True).decode("ascii")
+    except idna.IDNAError as error:
+        raise InvalidUrl() from error
+    if not _HOST.fullmatch(name) or len(name) > 253:
+        raise InvalidUrl()
+    return _canonical_ipv4(name) or name
+
+
+def _canonical_ipv4(name: str) -> str | None:
+    """The dotted quad that a resolver would read `name` as: 0x7f.1, 2130706433 and 0177.0.0.1 are 127.0.0.1."""
+    bare = name.rstrip(".")
+    if not _NUMERIC_LABEL.fullmatch(bare.rpartition(".")[2]):
+        return None
+    try:
+        return str(IPv4Address(socket.inet_aton(bare)))
+    except OSError as error:
+        raise InvalidUrl() from error

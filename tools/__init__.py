@@ -1,0 +1,1 @@
+"""Command-line tools: building the classifier and running the servers."""

@@ -1,0 +1,187 @@
+"""One tritonserver child: found in the nvidia-pytriton wheel, laid out, started, watched and cleaned up after."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools import libpython
+from tools.child_process import ChildProcess
+from tools.model_repository import MODEL_REPOSITORY, ROOT
+
+BACKENDS = ROOT / "backends"
+NUMPY_FIX = ROOT / "tools" / "numpy2_stub_fix.py"
+EXIT_TIMEOUT_SECONDS = 8  # for requests under way when the server is asked to stop
+_KILL_AFTER_SECONDS = EXIT_TIMEOUT_SECONDS + 10
+
+# What the telling lines of Triton's log have in common, the most telling first.
+_FAILURE_SIGNS = ("failed to load", "while loading shared libraries", "error: creating server", "Socket '")
+
+
+class TritonError(Exception):
+    """Triton cannot be started, or ended; the text says what to do about it."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Triton's three listeners, all on the loopback interface."""
+
+    http: int = 8010
+    grpc: int = 8011
+    metrics: int = 8012
+
+
+class TritonServer:
+    """A running tritonserver; use as a context manager, which also removes every trace of it at the end."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        log: Path,
+        repository: Path = MODEL_REPOSITORY,
+        extra_arguments: Sequence[str] = (),
+    ) -> None:
+        self.ports = ports
+        self.log = log
+        self._repository = repository
+        self._extra_arguments = extra_arguments
+        self._shm_prefix = f"triton_birds_{os.getpid()}_{ports.grpc}_"
+        self._scratch: Path | None = None
+        self._process: ChildProcess | None = None
+
+    @property
+    def grpc_url(self) -> str:
+        return f"127.0.0.1:{self.ports.grpc}"
+
+    @property
+    def http_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.http}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def __enter__(self) -> TritonServer:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start the process; returns at once. Raises TritonError if it cannot even be started."""
+        wheel = _find_wheel()
+        self._scratch = Path(tempfile.mkdtemp(prefix="birds-triton-"))
+        stub = _lay_out_backends(wheel, self._scratch)
+        environment = _environment(wheel, stub)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("wb") as log:
+            self._process = ChildProcess(self._command(wheel), environment, log)
+
+    def poll(self) -> int | None:
+        """The exit code once the process has ended, else None."""
+        return self._process.poll() if self._process else None
+
+    def wait_until_ready(self, timeout_seconds: float = 120) -> None:
+        """Return once every model has been loaded. Raises TritonError with Triton's own reason if it ends instead."""
+        deadline = time.monotonic() + timeout_seconds
+        while time.monotonic() < deadline:
+            if self.poll() is not None:
+                raise TritonError(f"Triton ended while starting: {self.failure()}")
+            try:
+                with urllib.request.urlopen(f"{self.http_url}/v2/health/ready", timeout=2):
+                    return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.1)
+        raise TritonError(f"Triton was not ready within {timeout_seconds:.0f} s; its log is {self.log}")
+
+    def failure(self) -> str:
+        """The log's line that tells best why Triton ended."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        for sign in _FAILURE_SIGNS:
+            for line in lines:
+                if sign in line:
+                    return f"{line.partition('] ')[2] or line} (full log: {self.log})"
+        return f"exit code {self.poll()}, see {self.log}"
+
+    def stop(self) -> None:
+        """End the process and all it started, and remove its shared memory and scratch files."""
+        if self._process is not None:
+            self._process.stop(_KILL_AFTER_SECONDS)
+        for region in Path("/dev/shm").glob(f"{self._shm_prefix}*"):
+            region.unlink(missing_ok=True)
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _command(self, wheel: Path) -> list[str]:
+        return [
+            str(wheel / "tritonserver" / "bin" / "tritonserver"),
+            f"--model-repository={self._repository}",
+            f"--backend-directory={self._scratch}",
+            f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}",
+            f"--backend-config=tensorflow,shm-region-prefix-name={self._shm_prefix}",
+            "--disable-auto-complete-config",  # the configurations are complete; completing costs a process a model
+            f"--exit-timeout-secs={EXIT_TIMEOUT_SECONDS}",
+            "--http-address=127.0.0.1",
+            f"--http-port={self.ports.http}",
+            "--grpc-address=127.0.0.1",
+            f"--grpc-port={self.ports.grpc}",
+            "--metrics-address=127.0.0.1",
+            f"--metrics-port={self.ports.metrics}",
+            *self._extra_arguments,
+        ]
+
+
+def _find_wheel() -> Path:
+    """The folder `pytriton` of the wheel, which is never imported."""
+    spec = importlib.util.find_spec("pytriton")
+    if spec is None or not spec.submodule_search_locations:
+        raise TritonError("the tritonserver binary is missing: pip install --no-deps -r requirements/tritonserver.txt")
+    return Path(spec.submodule_search_locations[0])
+
+
+def _lay_out_backends(wheel: Path, scratch: Path) -> Path:
+    """Copy our backends and Triton's Python backend side by side and return the path of the backend's stub.
+
+    Copies, because Triton refuses links that lead out of its backend directory.
+    """
+    python = scratch / "python"
+    shutil.copytree(wheel / "tritonserver" / "backends" / "python", python)
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    stub = wheel / "tritonserver" / "python_backend_stubs" / version / "triton_python_backend_stub"
+    shutil.copy(stub, python)
+    shutil.copy(NUMPY_FIX, python)
+    with (python / "triton_python_backend_utils.py").open("a") as utils:
+        utils.write(f"\nimport {NUMPY_FIX.stem}\n")
+    for backend in BACKENDS.iterdir():
+        shutil.copytree(backend, scratch / backend.name, ignore=shutil.ignore_patterns("__pycache__"))
+    return python / stub.name
+
+
+def _environment(wheel: Path, stub: Path) -> dict[str, str]:
+    libraries = [str(wheel.parent / "nvidia_pytriton.libs")]
+    try:
+        libraries.append(str(libpython.find(stub, libraries)))
+    except libpython.LibpythonMissing as error:
+        raise TritonError(str(error)) from error
+    return {
+        **os.environ,
+        "LD_LIBRARY_PATH": os.pathsep.join(libraries),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path.endswith("site-packages")),
+        "PYTHONDONTWRITEBYTECODE": "1",  # a new __pycache__ in the model repository would count as a change to it
+    }

@@ -1,0 +1,1 @@
+"""Where a classifier's weights come from, and how each becomes a SavedModel."""

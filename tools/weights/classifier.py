@@ -1,0 +1,57 @@
+"""What every source of weights yields: a TensorFlow function from pixels to probabilities, with labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow as tf
+
+# The signature that model_repository/classifier/config.pbtxt declares.
+INPUT = "pixels"
+OUTPUT = "probabilities"
+_ABOUT = "assets.extra/birds.json"
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """An image classifier ready to be written as a SavedModel.
+
+    `predict` takes uint8 RGB pixels `[n, height, width, 3]` and returns float32 rows
+    `[n, len(labels)]`, each summing to 1. `size` is (height, width).
+    """
+
+    source: str
+    labels: Sequence[str]
+    size: tuple[int, int]
+    predict: Callable[[tf.Tensor], tf.Tensor]
+    tracked: object = None  # a loaded SavedModel whose variables `predict` reads
+
+
+def save(classifier: Classifier, directory: Path) -> None:
+    """Write `directory` as a SavedModel with the one signature `serving_default`."""
+    height, width = classifier.size
+    module = tf.Module()
+    module.tracked = classifier.tracked
+
+    @tf.function(input_signature=[tf.TensorSpec([None, height, width, 3], tf.uint8, name=INPUT)])
+    def serving_default(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        rows = tf.ensure_shape(classifier.predict(pixels), [None, len(classifier.labels)])
+        return {OUTPUT: rows}
+
+    module.serving_default = serving_default
+    tf.saved_model.save(module, str(directory), signatures={"serving_default": serving_default})
+    about = directory / _ABOUT
+    about.parent.mkdir()
+    about.write_text(json.dumps({"source": classifier.source, "labels": len(classifier.labels)}) + "\n")
+
+
+def read_source(directory: Path) -> str | None:
+    """The source a saved classifier was built from; None if this module did not write it."""
+    try:
+        source = json.loads((directory / _ABOUT).read_text())["source"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return str(source)
