@@ -20,6 +20,8 @@ check: $(VENV)/.dev ## lint, formatting and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy backends/tensorflow
+	@$(BIN)/mypy model_repository/preprocess/1
 
 format: $(VENV)/.dev ## apply the formatter and the linter's safe fixes
 	@$(BIN)/ruff check --fix .

@@ -1,15 +1,14 @@
 """Builds the classifier's SavedModel and labels and puts them into the model repository.
 
-    python -m tools.build_model                               Google's AIY Birds V1, 964 species
-    python -m tools.build_model --source imagenet-birds       EfficientNet-Lite0, 59 bird classes, no download
-    python -m tools.build_model --savedmodel DIR --labels FILE    a model of your own
+python -m tools.build_model                               Google's AIY Birds V1, 964 species
+python -m tools.build_model --source imagenet-birds       EfficientNet-Lite0, 59 bird classes, no download
+python -m tools.build_model --savedmodel DIR --labels FILE    a model of your own
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -129,7 +128,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="build exactly this one (default: aiy-birds-v1, and imagenet-birds if its files cannot be had)",
     )
     parser.add_argument("--savedmodel", type=Path, metavar="DIR", help="a SavedModel of your own; needs --labels")
-    parser.add_argument("--labels", type=Path, metavar="FILE", help="its labels, one a line, in the order of its outputs")
+    parser.add_argument(
+        "--labels", type=Path, metavar="FILE", help="its labels, one a line, as its outputs are ordered"
+    )
     parser.add_argument("--scale", choices=SCALES, help="the pixel range it was trained on, if it takes floats")
     parser.add_argument(
         "--mirror",
@@ -138,7 +139,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="where to look for files before the Internet (default: $BIRDS_MODEL_MIRROR)",
     )
     parser.add_argument(
-        "--repository", type=Path, default=MODEL_REPOSITORY, metavar="DIR", help="the model repository (default: %(default)s)"
+        "--repository",
+        type=Path,
+        default=MODEL_REPOSITORY,
+        metavar="DIR",
+        help="the model repository (default: %(default)s)",
     )
     options = parser.parse_args(arguments)
     if bool(options.savedmodel) != bool(options.labels):

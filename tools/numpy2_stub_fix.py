@@ -12,6 +12,8 @@ Containers' own stubs know NumPy 2 and never see this file.
 from __future__ import annotations
 
 import ctypes
+import importlib
+from typing import Any
 
 import c_python_backend_utils  # built into the stub
 import numpy as np
@@ -36,11 +38,11 @@ _Constructor = ctypes.PYFUNCTYPE(
 def _table() -> ctypes.Array[ctypes.c_void_p]:
     get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
     get_pointer.restype, get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    address = get_pointer(np._core.multiarray._ARRAY_API, None)
+    address = get_pointer(importlib.import_module("numpy._core.multiarray")._ARRAY_API, None)
     return (ctypes.c_void_p * (_NEW_FROM_DESCR + 1)).from_address(address)
 
 
-_new_from_descr = _Constructor(_table()[_NEW_FROM_DESCR])
+_new_from_descr = _Constructor(_table()[_NEW_FROM_DESCR] or 0)
 
 
 @_Constructor  # at module level: the stub keeps the address for as long as it lives
@@ -58,18 +60,14 @@ def _show_constructor_without_strides() -> None:
         table[_NEW_FROM_DESCR] = original  # nobody else shall go through the replacement
 
 
-class _Tensor:
-    """Stands in for pb_utils.Tensor; its instances are the stub's own tensors."""
-
-    from_dlpack = staticmethod(_StubTensor.from_dlpack)
-
-    def __new__(cls, name: str, array: np.ndarray) -> _StubTensor:
-        capsule = np.ascontiguousarray(array).__dlpack__()
-        tensor = _StubTensor.from_dlpack(name, capsule)
-        ctypes.pythonapi.PyCapsule_SetName(ctypes.py_object(capsule), _USED)  # the stub leaves another name
-        return tensor
+def _tensor(name: str, array: np.ndarray) -> Any:
+    """Stands in for the class pb_utils.Tensor; what it returns are the stub's own tensors."""
+    capsule = np.ascontiguousarray(array).__dlpack__()
+    tensor = _StubTensor.from_dlpack(name, capsule)
+    ctypes.pythonapi.PyCapsule_SetName(ctypes.py_object(capsule), _USED)  # the stub leaves another name
+    return tensor
 
 
-if int(np.__version__.partition(".")[0]) >= 2:
-    _show_constructor_without_strides()
-    c_python_backend_utils.Tensor = _Tensor
+_show_constructor_without_strides()
+_tensor.from_dlpack = _StubTensor.from_dlpack  # type: ignore[attr-defined]  # a class method there, used as such
+c_python_backend_utils.Tensor = _tensor

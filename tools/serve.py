@@ -166,7 +166,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     default = Ports()
     for name, port in (("http", default.http), ("grpc", default.grpc), ("metrics", default.metrics)):
-        parser.add_argument(f"--triton-{name}-port", type=int, default=port, metavar="PORT", help="default: %(default)s")
+        parser.add_argument(
+            f"--triton-{name}-port", type=int, default=port, metavar="PORT", help="default: %(default)s"
+        )
     return parser.parse_args(arguments)
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 from savedmodel_engines import Device, EngineError, TensorSpec, load_engine
+
+Config = dict[str, Any]  # a model configuration, or a part of one, as Triton's JSON has it
 
 _WARM_UP_SIZE = 224  # stands in for a height or width that neither the signature nor the config fixes
 
@@ -69,7 +72,7 @@ class TritonPythonModel:
             for size, end in zip(sizes, ends, strict=True)
         ]
 
-    def _check(self, config: dict) -> None:
+    def _check(self, config: Config) -> None:
         """Raise EngineError unless the signature has what the config promises."""
         for kind, declared, actual in (
             ("input", config["input"], self.engine.inputs),
@@ -88,26 +91,28 @@ class TritonPythonModel:
         if missing:
             raise EngineError(f"the SavedModel's signature wants inputs that config.pbtxt lacks: {sorted(missing)}")
 
-    def _expected(self, tensor: dict) -> TensorSpec:
+    def _expected(self, tensor: Config) -> TensorSpec:
         dtype = np.dtype(pb_utils.triton_string_to_numpy(tensor["data_type"]))
         batch = (-1,) if self.batched else ()
         return TensorSpec(dtype, batch + tuple(int(size) for size in tensor["dims"]))
 
-    def _warm_up(self, config: dict) -> None:
+    def _warm_up(self, config: Config) -> None:
         """Run every batch size once: engines compile and allocate on the first sight of a shape."""
         for batch in range(1, config["max_batch_size"] + 1) if self.batched else [1]:
             self.engine.run({t["name"]: self._blank(t, batch) for t in config["input"]})
 
-    def _blank(self, tensor: dict, batch: int) -> np.ndarray:
+    def _blank(self, tensor: Config, batch: int) -> np.ndarray:
         actual, expected = self.engine.inputs[tensor["name"]], self._expected(tensor)
-        shape = [max(pair) for pair in zip(actual.shape, expected.shape, strict=True)] if actual.shape else expected.shape
+        shape = (
+            [max(pair) for pair in zip(actual.shape, expected.shape, strict=True)] if actual.shape else expected.shape
+        )
         sizes = [size if size > 0 else _WARM_UP_SIZE for size in shape]
         if self.batched:
             sizes[0] = batch
         return np.zeros(sizes, actual.dtype)
 
 
-def _device(args: dict[str, str], config: dict) -> Device:
+def _device(args: dict[str, str], config: Config) -> Device:
     cores = len(os.sched_getaffinity(0))
     if args["model_instance_kind"] == "GPU":
         return Device(threads=cores, gpu=int(args["model_instance_device_id"]))
@@ -115,15 +120,17 @@ def _device(args: dict[str, str], config: dict) -> Device:
     return Device(threads=max(1, cores // instances))
 
 
-def _parameter(config: dict, name: str, default: str) -> str:
-    return config["parameters"].get(name, {"string_value": default})["string_value"]
+def _parameter(config: Config, name: str, default: str) -> str:
+    return str(config["parameters"].get(name, {"string_value": default})["string_value"])
 
 
 def _shapes_agree(actual: tuple[int, ...], expected: tuple[int, ...]) -> bool:
     """A size that varies on either side agrees with any; a signature without any shape agrees with all."""
     if not actual:
         return True
-    return len(actual) == len(expected) and all(-1 in pair or pair[0] == pair[1] for pair in zip(actual, expected, strict=True))
+    return len(actual) == len(expected) and all(
+        -1 in pair or pair[0] == pair[1] for pair in zip(actual, expected, strict=True)
+    )
 
 
 def _response(outputs: dict[str, np.ndarray]) -> pb_utils.InferenceResponse:

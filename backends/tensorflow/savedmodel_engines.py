@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,7 +18,7 @@ class EngineError(Exception):
 class TensorSpec:
     """One tensor of a signature. `shape` includes the batch dimension; -1 is a size that varies."""
 
-    dtype: np.dtype
+    dtype: np.dtype[Any]
     shape: tuple[int, ...]
 
 
@@ -91,7 +91,7 @@ class TensorFlowEngine:
         outputs = self._signature(**{name: self._tf.constant(value) for name, value in inputs.items()})
         return {name: value.numpy() for name, value in outputs.items()}
 
-    def _choose_signature(self):  # type: ignore[no-untyped-def]  # TensorFlow has no public type for it
+    def _choose_signature(self) -> Any:
         signatures = self._model.signatures
         if "serving_default" in signatures:
             return signatures["serving_default"]
@@ -100,7 +100,7 @@ class TensorFlowEngine:
         raise EngineError(f"it has no signature serving_default, but {sorted(signatures) or 'none at all'}")
 
     @staticmethod
-    def _spec(spec) -> TensorSpec:  # type: ignore[no-untyped-def]
+    def _spec(spec: Any) -> TensorSpec:
         shape = tuple(-1 if size is None else size for size in spec.shape) if spec.shape.rank is not None else ()
         return TensorSpec(np.dtype(spec.dtype.as_numpy_dtype), shape)
 
@@ -136,7 +136,7 @@ class OpenVINOEngine:
         return {name: outputs[name] for name in self.outputs}
 
 
-def _port_spec(port) -> TensorSpec:  # type: ignore[no-untyped-def]  # an openvino.Output, which may not be installed
+def _port_spec(port: Any) -> TensorSpec:
     shape = port.get_partial_shape()
     sizes = tuple(-1 if size.is_dynamic else size.get_length() for size in shape) if shape.rank.is_static else ()
     return TensorSpec(np.dtype(port.get_element_type().to_dtype()), sizes)

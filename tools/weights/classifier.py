@@ -36,13 +36,12 @@ def save(classifier: Classifier, directory: Path) -> None:
     module = tf.Module()
     module.tracked = classifier.tracked
 
-    @tf.function(input_signature=[tf.TensorSpec([None, height, width, 3], tf.uint8, name=INPUT)])
-    def serving_default(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        rows = tf.ensure_shape(classifier.predict(pixels), [None, len(classifier.labels)])
-        return {OUTPUT: rows}
+    def predict(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {OUTPUT: tf.ensure_shape(classifier.predict(pixels), [None, len(classifier.labels)])}
 
-    module.serving_default = serving_default
-    tf.saved_model.save(module, str(directory), signatures={"serving_default": serving_default})
+    pixels = tf.TensorSpec([None, height, width, 3], tf.uint8, name=INPUT)
+    module.serving_default = tf.function(predict, input_signature=[pixels])
+    tf.saved_model.save(module, str(directory), signatures={"serving_default": module.serving_default})
     about = directory / _ABOUT
     about.parent.mkdir()
     about.write_text(json.dumps({"source": classifier.source, "labels": len(classifier.labels)}) + "\n")

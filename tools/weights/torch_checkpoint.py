@@ -9,6 +9,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+Sizes = tuple[int, ...]
+
 _STORAGE_DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 
 
@@ -20,7 +22,7 @@ class _Storage:
         self.values = np.empty(0, dtype)
 
 
-def _rebuild_tensor(storage: _Storage, offset: int, size: tuple, stride: tuple, *_: Any) -> tuple:
+def _rebuild_tensor(storage: _Storage, offset: int, size: Sizes, stride: Sizes, *_: Any) -> tuple[Any, ...]:
     return storage, offset, size, stride
 
 
@@ -64,7 +66,7 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
     return {name: _array(*tensor) for name, tensor in state.items()}
 
 
-def _array(storage: _Storage, offset: int, size: tuple, stride: tuple) -> np.ndarray:
+def _array(storage: _Storage, offset: int, size: Sizes, stride: Sizes) -> np.ndarray:
     """Tensors may be strided views of their storage (this checkpoint's are): materialize them."""
     steps = [step * storage.dtype.itemsize for step in stride]
     return np.lib.stride_tricks.as_strided(storage.values[offset:], size, steps, writeable=False).copy()

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-# Only these decoders ever see a stranger's bytes. (MPO is the JPEG of stereo cameras and some phones.)
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "MPO")
+# Only these decoders ever see a stranger's bytes.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 _BACKGROUND = (255, 255, 255)  # shows through where an image is transparent
 # A JPEG is decoded at the smallest of its scales that has at least this many times the wanted width and height.
 _DRAFT_FACTOR = 2
+
+Image.init()  # load the decoders now, not with the first image
 
 # Sizes are judged by decode() before any pixel is decoded; Pillow's own check would warn on stderr first.
 Image.MAX_IMAGE_PIXELS = None
@@ -58,7 +60,7 @@ def _open(data: bytes) -> Image.Image:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
         if _is_known_elsewhere(data):
-            raise ImageRejected("unsupported_format", f"accepted are {', '.join(FORMATS[:-1])}") from error
+            raise ImageRejected("unsupported_format", f"accepted are {', '.join(FORMATS)}") from error
         raise ImageRejected("not_an_image", "the bytes are no image") from error
     except Exception as error:  # a header so broken that its parser fails in its own way
         raise ImageRejected("not_an_image", "the image is damaged or truncated") from error

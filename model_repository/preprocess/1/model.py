@@ -33,8 +33,10 @@ class TritonPythonModel:
 
 
 def _respond(outcomes: list[np.ndarray | ImageRejected]) -> pb_utils.InferenceResponse:
+    pixels = []
     for outcome in outcomes:
         if isinstance(outcome, ImageRejected):
             error = pb_utils.TritonError(str(outcome), pb_utils.TritonError.INVALID_ARG)
             return pb_utils.InferenceResponse(error=error)
-    return pb_utils.InferenceResponse([pb_utils.Tensor("PIXELS", np.stack(outcomes))])
+        pixels.append(outcome)
+    return pb_utils.InferenceResponse([pb_utils.Tensor("PIXELS", np.stack(pixels))])

@@ -1,0 +1,98 @@
+"""Fixtures for everything: one Triton for the whole run, an image server, and the real weights where there are any."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from ipaddress import ip_network
+from pathlib import Path
+
+import httpx
+import pytest
+
+os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")  # before anything imports TensorFlow
+
+from frontend.settings import Settings
+from tests.frontend_server import running_frontend
+from tests.image_server import ImageServer
+from tests.ports import free_triton_ports
+from tests.tiny_model import LABELS, save_tiny_model
+from tools.model_repository import MODEL_REPOSITORY, ROOT, labels_path, savedmodel_path
+from tools.triton_server import TritonServer
+
+# What Triton's stubs find beside their model.py files.
+sys.path += [str(MODEL_REPOSITORY / "preprocess" / "1"), str(ROOT / "backends" / "tensorflow")]
+
+
+@pytest.fixture(scope="session")
+def tiny_savedmodel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("tiny") / "model.savedmodel"
+    save_tiny_model(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def tiny_repository(tiny_savedmodel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real model repository, its classifier replaced by the tiny one, and that once more on TensorFlow."""
+    repository = tmp_path_factory.mktemp("repository") / "models"
+    ignore = shutil.ignore_patterns("__pycache__", "model.savedmodel", "labels.txt")
+    shutil.copytree(MODEL_REPOSITORY, repository, ignore=ignore)
+    install_classifier(repository, tiny_savedmodel, LABELS)
+    twin = repository / "classifier_on_tensorflow"
+    shutil.copytree(repository / "classifier", twin)
+    config = (twin / "config.pbtxt").read_text()
+    config = config.replace('name: "classifier"', f'name: "{twin.name}"').replace('"auto"', '"tensorflow"')
+    (twin / "config.pbtxt").write_text(config)
+    return repository
+
+
+def install_classifier(repository: Path, savedmodel: Path, labels: list[str]) -> None:
+    shutil.copytree(savedmodel, savedmodel_path(repository), dirs_exist_ok=True)
+    labels_path(repository).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def triton(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    """A real Triton over the tiny repository."""
+    log = tmp_path_factory.mktemp("triton") / "triton.log"
+    with TritonServer(free_triton_ports(), log, tiny_repository) as server:
+        server.wait_until_ready()
+        yield server
+
+
+@pytest.fixture
+def image_server() -> Iterator[ImageServer]:
+    with ImageServer() as server:
+        yield server
+
+
+LOOPBACK = (ip_network("127.0.0.0/8"),)
+
+
+@pytest.fixture(scope="session")
+def frontend(triton: TritonServer) -> Iterator[httpx.Client]:
+    """A client of the real frontend before the real Triton; it may download from the loopback."""
+    settings = Settings(triton_url=triton.grpc_url, download_allow_networks=LOOPBACK)
+    with running_frontend(settings) as url, httpx.Client(base_url=url, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def mirror() -> str:
+    """The mirror with the AIY weights; tests that need it are skipped where there is none."""
+    mirror = os.environ.get("BIRDS_MODEL_MIRROR")
+    if not mirror:
+        pytest.skip("BIRDS_MODEL_MIRROR is not set: the AIY weights are not here")
+    return mirror
+
+
+@pytest.fixture(scope="session")
+def photos() -> dict[str, bytes]:
+    """Real photos by file name, from the folders in BIRDS_TEST_PHOTOS."""
+    folders = os.environ.get("BIRDS_TEST_PHOTOS")
+    if not folders:
+        pytest.skip("BIRDS_TEST_PHOTOS is not set: there are no real photos here")
+    paths = [path for folder in folders.split(os.pathsep) for path in Path(folder).iterdir()]
+    return {path.name: path.read_bytes() for path in sorted(paths) if path.suffix in {".jpg", ".bmp"}}
