@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+
+log = logging.getLogger(__name__)
 
 
 class EngineError(Exception):
@@ -55,7 +58,8 @@ def load_engine(name: str, savedmodel: Path, device: Device) -> Engine:
         return TensorFlowEngine(savedmodel, device)
     try:
         return OpenVINOEngine(savedmodel, device)
-    except EngineError:  # not installed, or an operation it does not have
+    except EngineError as error:  # not installed, or an operation that it does not have
+        log.warning("%s; trying TensorFlow", error)
         return TensorFlowEngine(savedmodel, device)
 
 
@@ -65,8 +69,10 @@ class TensorFlowEngine:
     name = "tensorflow"
 
     def __init__(self, savedmodel: Path, device: Device) -> None:
-        # Both are read once, when TensorFlow is imported: this process sees its own GPU or none.
+        # All are read once, when TensorFlow is imported. This process sees its own GPU or none.
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1" if device.gpu is None else str(device.gpu)
+        os.environ["TF_NUM_INTRAOP_THREADS"] = str(device.threads)
+        os.environ["TF_NUM_INTEROP_THREADS"] = "1"
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         try:
             import tensorflow as tf
@@ -74,14 +80,12 @@ class TensorFlowEngine:
             raise EngineError(f"TensorFlow is not installed: {error}") from error
 
         self._tf = tf
-        tf.config.threading.set_intra_op_parallelism_threads(device.threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
         try:
             self._model = tf.saved_model.load(str(savedmodel))
         except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
-            raise EngineError(f"TensorFlow cannot load it: {_first_line(error)}") from error
+            raise EngineError(f"TensorFlow cannot load it: {_lines(error)[0]}") from error
         self._signature = self._choose_signature()
         _, inputs = self._signature.structured_input_signature
         self.inputs = {name: self._spec(spec) for name, spec in inputs.items()}
@@ -127,7 +131,7 @@ class OpenVINOEngine:
             model = core.read_model(savedmodel)
             self._request = core.compile_model(model, "CPU", options).create_infer_request()
         except RuntimeError as error:
-            raise EngineError(f"OpenVINO cannot load it: {_first_line(error)}") from error
+            raise EngineError(f"OpenVINO cannot load it: {_lines(error)[-1]}") from error
         self.inputs = {port.get_any_name(): _port_spec(port) for port in model.inputs}
         self.outputs = {port.get_any_name(): _port_spec(port) for port in model.outputs}
 
@@ -142,5 +146,6 @@ def _port_spec(port: Any) -> TensorSpec:
     return TensorSpec(np.dtype(port.get_element_type().to_dtype()), sizes)
 
 
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def _lines(error: Exception) -> list[str]:
+    """TensorFlow says first what matters, OpenVINO last."""
+    return [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]

@@ -11,7 +11,9 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-CACHE = Path(".cache/weights")
+from tools.model_repository import ROOT
+
+CACHE = ROOT / ".cache" / "weights"
 _TIMEOUT_SECONDS = 15
 _CHUNK_BYTES = 1 << 18
 
@@ -29,13 +31,13 @@ class PinnedFile:
     url: str
 
 
-def fetch(file: PinnedFile, mirror: str | None = None, cache: Path = CACHE) -> Path:
-    """Return the path of a verified copy of `file` in `cache`.
+def fetch(file: PinnedFile, mirror: str | None = None, cache: Path | None = None) -> Path:
+    """Return the path of a verified copy of `file` in `cache` (CACHE unless given).
 
     `mirror` is a folder or a base URL holding `file.name`; it is tried before `file.url`.
     Raises FetchError when every place fails.
     """
-    target = cache / file.name
+    target = (cache or CACHE) / file.name
     if target.is_file() and _sha256(target) == file.sha256:
         return target
     failures = []
