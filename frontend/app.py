@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI, Request
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
 
 from frontend.addresses import AddressPolicy
 from frontend.body_limit import BodyLimit
@@ -41,6 +43,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(router)
     app.add_exception_handler(RequestValidationError, _invalid_body)
     app.add_exception_handler(ServiceError, _service_error)
+    app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _bug)
     return app
 
@@ -69,6 +72,13 @@ async def _invalid_body(_: Request, error: Exception) -> JSONResponse:
 async def _service_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ServiceError)
     return _failed(error.status, [service_error_message(error)])
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, ServiceError):  # FastAPI wraps whatever is raised while it reads a body
+        return await _service_error(request, error.__cause__)
+    return await http_exception_handler(request, error)
 
 
 async def _bug(request: Request, error: Exception) -> JSONResponse:

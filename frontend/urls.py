@@ -58,7 +58,7 @@ def _normalized(host: str, bracketed: bool) -> str:
         if "%" in host:
             raise InvalidUrl()
         try:
-            return str(IPv6Address(host))
+            return f"[{IPv6Address(host)}]"
         except AddressValueError as error:
             raise InvalidUrl() from error
     try:

@@ -24,7 +24,13 @@ EXIT_TIMEOUT_SECONDS = 8  # for requests under way when the server is asked to s
 _KILL_AFTER_SECONDS = EXIT_TIMEOUT_SECONDS + 10
 
 # What the telling lines of Triton's log have in common, the most telling first.
-_FAILURE_SIGNS = ("failed to load", "while loading shared libraries", "error: creating server", "Socket '")
+_FAILURE_SIGNS = (
+    "failed to load '",
+    "Poll failed",
+    "while loading shared libraries",
+    "error: creating server",
+    "Socket '",
+)
 
 
 class TritonError(Exception):

@@ -18,6 +18,7 @@ class Malicious:
 
 def test_a_checkpoint_that_calls_something_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "evil.pth"
-    path.write_bytes(b"".join(pickle.dumps(part, protocol=2) for part in (1, 2, {}, Malicious())))
+    parts: tuple[object, ...] = (1, 2, {}, Malicious())
+    path.write_bytes(b"".join(pickle.dumps(part, protocol=2) for part in parts))
     with pytest.raises(pickle.UnpicklingError, match=r"system, which is not allowed"):
         read_checkpoint(path)
