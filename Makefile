@@ -10,8 +10,8 @@ LOCKS := requirements/serve.txt requirements/tritonserver.txt
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST) | awk -F': ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
-serve: $(VENV)/.serve ## install, build the classifier, run Triton and the frontend until Ctrl-C
-	@exec $(BIN)/python -m tools.serve
+serve: $(VENV)/.serve ## install, build the classifier, run Triton and the frontend until Ctrl-C (ARGS="--help")
+	@exec $(BIN)/python -m tools.serve $(ARGS)
 
 test: $(VENV)/.dev ## install and run the whole suite against a real Triton
 	@$(BIN)/python -m pytest
