@@ -38,15 +38,16 @@ lock: $(VENV)/.dev ## bring the lock files up to date with pyproject.toml
 clean: ## remove everything that was installed, downloaded or built
 	rm -rf $(VENV) .cache model_repository/classifier/1 model_repository/classifier/labels.txt
 
-$(VENV)/bin/python:
+$(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "Python 3.10 to 3.13 is needed and $(PYTHON) is another: choose one with make PYTHON=python3.12 …" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || \
 	  { echo "The venv module is missing: sudo apt-get install python3-venv" >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
 
 # nvidia-pytriton is installed for its server binary alone; its own dependencies would pin numpy below 2.
-$(VENV)/.serve: $(LOCKS) | $(VENV)/bin/python
+$(VENV)/.serve: $(LOCKS) | $(VENV)/.created
 	@echo "Installing the locked dependencies (1 GB to fetch, a minute or two) …"
 	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements/serve.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes --no-deps -r requirements/tritonserver.txt
