@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 import uvicorn
@@ -14,6 +15,9 @@ _GRACEFUL_SHUTDOWN_SECONDS = 8  # for requests under way
 
 
 def main() -> int:
+    names = ", ".join(f"BIRDS_{name.upper()}" for name in Settings.model_fields)
+    epilog = f"Settings are environment variables: {names}."
+    argparse.ArgumentParser(prog="python -m frontend", description=__doc__, epilog=epilog).parse_args()
     try:
         settings = Settings()
     except ValidationError as error:

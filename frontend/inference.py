@@ -34,6 +34,7 @@ _REJECTIONS: dict[str, type[ImageError]] = {
     kind.code: kind for kind in (NotAnImage, UnsupportedFormat, TooManyPixels, TooLarge)
 }
 _QUEUE_FULL = "Exceeds maximum queue size"
+_STUB_DEAD = "is not healthy"  # a Python process of Triton's; no later request will fare better
 _QUEUE_TIMEOUT = "Request timeout expired"
 _CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", -1),
@@ -111,4 +112,4 @@ def _translated(error: InferenceServerException) -> ImageError | TritonUnavailab
     if _QUEUE_TIMEOUT in message or "DEADLINE_EXCEEDED" in status:
         return DeadlineExceeded()
     log.warning("Triton answered %s: %s", status, message)
-    return TritonUnavailable() if "UNAVAILABLE" in status else InferenceFailed()
+    return TritonUnavailable() if "UNAVAILABLE" in status or _STUB_DEAD in message else InferenceFailed()

@@ -25,10 +25,11 @@ from tools.child_process import ChildProcess
 from tools.model_repository import ROOT, savedmodel_path
 from tools.triton_server import Ports, TritonError, TritonServer
 
-TRITON_LOG = ROOT / ".cache" / "log" / "triton.log"
+LOGS = ROOT / ".cache" / "log"
 _FRONTEND_START_SECONDS = 60
 _FRONTEND_PATIENCE_SECONDS = 10
 _WATCH_SECONDS = 0.2
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class ServeError(Exception):
@@ -41,12 +42,12 @@ class Stopped(BaseException):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _STOPPING:
         signal.signal(number, _stop)
     try:
         serve(Settings(), Ports(options.triton_http_port, options.triton_grpc_port, options.triton_metrics_port))
     except Stopped:
-        print("Stopped.", flush=True)
+        _say("Stopped.")
         return 0
     except ValidationError as error:
         settings = ", ".join(f"BIRDS_{str(p['loc'][0]).upper()}: {p['msg']}" for p in error.errors())
@@ -63,7 +64,7 @@ def serve(settings: Settings, ports: Ports) -> None:
     if not savedmodel_path().is_dir():
         _build_classifier()
     _say("Starting Triton …")
-    triton = TritonServer(ports, TRITON_LOG)
+    triton = TritonServer(ports, LOGS / f"triton-{ports.http}.log")
     frontend: ChildProcess | None = None
     try:
         triton.start()
@@ -76,8 +77,7 @@ def serve(settings: Settings, ports: Ports) -> None:
         _say(_banner(url, triton, time.monotonic() - started))
         _watch(triton, frontend)
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # stopping is under way, and its steps are bounded
+        _ignore_signals()
         _say("Stopping …")
         if frontend is not None:
             frontend.stop(_FRONTEND_PATIENCE_SECONDS)
@@ -94,22 +94,31 @@ def _watch(triton: TritonServer, frontend: ChildProcess) -> None:
 
 
 def _require_free_ports(settings: Settings, ports: Ports) -> None:
-    for address, port, what, remedy in (
-        (settings.host, settings.port, "the frontend", "BIRDS_PORT"),
-        ("127.0.0.1", ports.http, "Triton's HTTP", "--triton-http-port"),
-        ("127.0.0.1", ports.grpc, "Triton's gRPC", "--triton-grpc-port"),
-        ("127.0.0.1", ports.metrics, "Triton's metrics", "--triton-metrics-port"),
-    ):
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        with socket.socket(family) as probe:
+    """Raise ServeError, with a sentence for every listener that cannot be had."""
+    wanted = [(settings.host, settings.port, "the frontend", "BIRDS_HOST and BIRDS_PORT")]
+    wanted += [
+        ("127.0.0.1", port, f"Triton's {what}", f'make serve ARGS="--triton-{what.lower()}-port PORT"')
+        for what, port in (("HTTP", ports.http), ("gRPC", ports.grpc), ("metrics", ports.metrics))
+    ]
+    problems = []
+    for address, port, what, remedy in wanted:
+        others = [other for other_address, other, *_ in wanted if other_address == address]
+        reason = "it is asked for twice" if others.count(port) > 1 else _why_not_bindable(address, port)
+        if reason:
+            problems.append(f"{address}:{port}, wanted for {what}, cannot be used: {reason} (another: {remedy})")
+    if problems:
+        raise ServeError("; ".join(problems))
+
+
+def _why_not_bindable(address: str, port: int) -> str | None:
+    try:
+        family, kind, protocol, _, target = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((address, port))
-            except OSError as error:
-                raise ServeError(
-                    f"{address}:{port}, wanted for {what}, cannot be used ({error.strerror}): "
-                    f"stop what uses it, or choose another with {remedy}"
-                ) from error
+            probe.bind(target)
+    except OSError as error:
+        return str(error.strerror).lower()
+    return None
 
 
 def _build_classifier() -> None:
@@ -143,6 +152,7 @@ Ready after {seconds:.1f} s.
   Frontend      {url}   (documentation: {url}/docs)
   Triton HTTP   127.0.0.1:{triton.ports.http}
   Triton gRPC   127.0.0.1:{triton.ports.grpc}
+  Metrics       http://127.0.0.1:{triton.ports.metrics}/metrics
   Triton log    {_short(triton.log)}
 Ctrl-C stops everything.
 """
@@ -153,11 +163,27 @@ def _short(path: Path) -> str:
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # whoever read our output is gone; the service is still wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
+    _ignore_signals()
     raise Stopped
+
+
+def _ignore_signals() -> None:
+    """Stopping is under way and its steps are bounded: a second signal must not cut it short."""
+    for number in _STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port from 1 to 65535")
+    return int(text)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

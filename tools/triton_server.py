@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -20,6 +21,10 @@ from tools.model_repository import MODEL_REPOSITORY, ROOT
 
 BACKENDS = ROOT / "backends"
 NUMPY_FIX = ROOT / "tools" / "numpy2_stub_fix.py"
+_SHARED_MEMORY = Path("/dev/shm")
+_SHM_PREFIX = "triton_birds_"
+_SCRATCH_PARENT = Path("/tmp")  # not TMPDIR: Triton's command lines bear no spaces or commas
+_SCRATCH_PREFIX = "birds-triton-"
 EXIT_TIMEOUT_SECONDS = 8  # for requests under way when the server is asked to stop
 _KILL_AFTER_SECONDS = EXIT_TIMEOUT_SECONDS + 10
 
@@ -29,6 +34,7 @@ _FAILURE_SIGNS = (
     "Poll failed",
     "while loading shared libraries",
     "error: creating server",
+    "terminate called",
     "Socket '",
 )
 
@@ -60,7 +66,7 @@ class TritonServer:
         self.log = log
         self._repository = repository
         self._extra_arguments = extra_arguments
-        self._shm_prefix = f"triton_birds_{os.getpid()}_{ports.grpc}_"
+        self._shm_prefix = f"{_SHM_PREFIX}{os.getpid()}_{ports.grpc}_"
         self._scratch: Path | None = None
         self._process: ChildProcess | None = None
 
@@ -91,12 +97,16 @@ class TritonServer:
     def start(self) -> None:
         """Start the process; returns at once. Raises TritonError if it cannot even be started."""
         wheel = _find_wheel()
-        self._scratch = Path(tempfile.mkdtemp(prefix="birds-triton-"))
-        stub = _lay_out_backends(wheel, self._scratch)
-        environment = _environment(wheel, stub)
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("wb") as log:
-            self._process = ChildProcess(self._command(wheel), environment, log)
+        try:
+            _remove_leftovers()
+            self._scratch = Path(tempfile.mkdtemp(prefix=f"{_SCRATCH_PREFIX}{os.getpid()}-", dir=_SCRATCH_PARENT))
+            stub = _lay_out(wheel, self._repository, self._scratch)
+            environment = _environment(wheel, stub)
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            with self.log.open("wb") as log:
+                self._process = ChildProcess(self._command(wheel, self._scratch), environment, log)
+        except OSError as error:
+            raise TritonError(f"Triton cannot be started: {error}") from error
 
     def poll(self) -> int | None:
         """The exit code once the process has ended, else None."""
@@ -108,12 +118,20 @@ class TritonServer:
         while time.monotonic() < deadline:
             if self.poll() is not None:
                 raise TritonError(f"Triton ended while starting: {self.failure()}")
-            try:
-                with urllib.request.urlopen(f"{self.http_url}/v2/health/ready", timeout=2):
-                    return
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.1)
-        raise TritonError(f"Triton was not ready within {timeout_seconds:.0f} s; its log is {self.log}")
+            if self._is_ready():
+                return
+            time.sleep(0.1)
+        raise TritonError(f"Triton was not ready within {timeout_seconds:.0f} s: {self.failure()}")
+
+    def _is_ready(self) -> bool:
+        # Without its own word for it, another server on the same port might be the one that answers.
+        if f"Started HTTPService at 127.0.0.1:{self.ports.http}" not in self.log.read_text(errors="replace"):
+            return False
+        try:
+            with urllib.request.urlopen(f"{self.http_url}/v2/health/ready", timeout=2):
+                return True
+        except (urllib.error.URLError, OSError):
+            return False
 
     def failure(self) -> str:
         """The log's line that tells best why Triton ended."""
@@ -128,16 +146,16 @@ class TritonServer:
         """End the process and all it started, and remove its shared memory and scratch files."""
         if self._process is not None:
             self._process.stop(_KILL_AFTER_SECONDS)
-        for region in Path("/dev/shm").glob(f"{self._shm_prefix}*"):
+        for region in _SHARED_MEMORY.glob(f"{self._shm_prefix}*"):
             region.unlink(missing_ok=True)
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def _command(self, wheel: Path) -> list[str]:
+    def _command(self, wheel: Path, scratch: Path) -> list[str]:
         return [
             str(wheel / "tritonserver" / "bin" / "tritonserver"),
-            f"--model-repository={self._repository}",
-            f"--backend-directory={self._scratch}",
+            f"--model-repository={scratch / 'models'}",
+            f"--backend-directory={scratch / 'backends'}",
             f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}",
             f"--backend-config=tensorflow,shm-region-prefix-name={self._shm_prefix}",
             "--disable-auto-complete-config",  # the configurations are complete; completing costs a process a model
@@ -160,12 +178,23 @@ def _find_wheel() -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def _lay_out_backends(wheel: Path, scratch: Path) -> Path:
-    """Copy our backends and Triton's Python backend side by side and return the path of the backend's stub.
+def _remove_leftovers() -> None:
+    """Remove what servers left behind whose parent was killed outright; names hold that parent's process id."""
+    for folder, prefix in ((_SHARED_MEMORY, _SHM_PREFIX), (_SCRATCH_PARENT, _SCRATCH_PREFIX)):
+        for leftover in folder.glob(f"{prefix}*"):
+            owner = re.match(r"\d+", leftover.name.removeprefix(prefix))
+            if owner and not Path(f"/proc/{owner[0]}").exists():
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
 
-    Copies, because Triton refuses links that lead out of its backend directory.
+
+def _lay_out(wheel: Path, repository: Path, scratch: Path) -> Path:
+    """Put all that Triton is pointed to into `scratch` and return the path of the Python backend's stub.
+
+    Backends are copied, because Triton refuses links that lead out of its backend directory. The repository is
+    linked: a stub's command line is split at spaces, which its own path may have.
     """
-    python = scratch / "python"
+    (scratch / "models").symlink_to(repository.absolute())
+    python = scratch / "backends" / "python"
     shutil.copytree(wheel / "tritonserver" / "backends" / "python", python)
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     stub = wheel / "tritonserver" / "python_backend_stubs" / version / "triton_python_backend_stub"
@@ -174,7 +203,7 @@ def _lay_out_backends(wheel: Path, scratch: Path) -> Path:
     with (python / "triton_python_backend_utils.py").open("a") as utils:
         utils.write(f"\nimport {NUMPY_FIX.stem}\n")
     for backend in BACKENDS.iterdir():
-        shutil.copytree(backend, scratch / backend.name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(backend, scratch / "backends" / backend.name, ignore=shutil.ignore_patterns("__pycache__"))
     return python / stub.name
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,7 +18,8 @@ from tests.conftest import LOOPBACK
 from tests.frontend_server import running_frontend
 from tests.image_server import ImageServer
 from tests.images import BLUE, GREEN, GREY, RED, flat
-from tests.ports import free_port
+from tests.ports import free_port, free_triton_ports
+from tests.processes import command_line, descendants
 from tools.triton_server import TritonServer
 
 SHAPE = {"successful_results", "failed_results", "failures", "time_taken", "errors"}
@@ -152,9 +156,13 @@ def test_all_mistakes_of_a_request_are_listed_and_nothing_is_processed(
         (b"[]", ['The body must be JSON like {"images": ["https://…"], "k": 3}']),
         (b"null", ['The body must be JSON like {"images": ["https://…"], "k": 3}']),
         (b"\xff\xfe", ['The body must be JSON like {"images": ["https://…"], "k": 3}']),
+        (b'{"images": ["\xff"]}', ['The body must be JSON like {"images": ["https://…"], "k": 3}']),
+        (b'{"k": ' + b"9" * 5000 + b"}", ['The body must be JSON like {"images": ["https://…"], "k": 3}']),
+        (b"[" * 100_000, ['The body must be JSON like {"images": ["https://…"], "k": 3}']),
         (b'{"images": "http://x/"}', ["images must be a list of URLs, each a string"]),
         (b'{"images": [1]}', ["images must be a list of URLs, each a string"]),
         (b'{"images": [], "k": "3"}', ["k must be a whole number"]),
+        (b'{"images": [], "k": true}', ["k must be a whole number"]),
         (b'{"images": null, "k": 1.5}', ["images must be a list of URLs, each a string", "k must be a whole number"]),
     ],
 )
@@ -187,6 +195,20 @@ def test_without_triton_the_answer_is_503_in_the_same_shape(image_server: ImageS
     assert int(response.headers["Retry-After"]) >= 1
     message = "The inference server is not available. Try again later"
     assert response.json() == NOTHING | {"time_taken": 0, "errors": [message]}
+
+
+def test_a_dead_stub_is_a_503_not_a_bad_image(tiny_repository: Path, tmp_path: Path, image_server: ImageServer) -> None:
+    """Triton never restarts a Python process that died, and still calls itself ready."""
+    url = image_server.add("/red.png", flat(RED))
+    with TritonServer(free_triton_ports(), tmp_path / "log", tiny_repository) as triton:
+        triton.wait_until_ready()
+        stub = next(pid for pid in descendants(triton.pid) if "preprocess" in command_line(pid))
+        os.kill(stub, signal.SIGKILL)
+        settings = Settings(triton_url=triton.grpc_url, download_allow_networks=LOOPBACK)
+        with running_frontend(settings) as frontend:
+            response = httpx.post(f"{frontend}/", json={"images": [url]}, timeout=30)
+            assert httpx.get(f"{frontend}/health/ready", timeout=30).status_code == 503
+    assert response.status_code == 503
 
 
 def test_nothing_outlives_the_requests_deadline(triton: TritonServer, image_server: ImageServer) -> None:

@@ -20,8 +20,8 @@ import pytest
 from tests.image_server import ImageServer
 from tests.images import RED, flat
 from tests.ports import free_port, free_triton_ports
+from tests.processes import alive, command_line, descendants, eventually, regions
 from tests.tiny_model import LABELS
-from tests.tools.test_triton_server import alive, descendants, eventually, regions
 from tools.model_repository import ROOT
 
 
@@ -40,14 +40,13 @@ class Service:
 
     def named(self, *names: str) -> int:
         """The one descendant whose command line has one of these."""
-        commands = {pid: Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode() for pid in self.family}
-        return next(pid for pid, command in commands.items() if any(name in command for name in names))
+        return next(pid for pid in self.family if any(name in command_line(pid) for name in names))
 
 
 @pytest.fixture(scope="module")
 def project(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout whose model repository is the tiny one: the commands, far from the real weights."""
-    project = tmp_path_factory.mktemp("project")
+    project = tmp_path_factory.mktemp("project") / "a folder, with a space"
     for folder in ("backends", "frontend", "tools"):
         shutil.copytree(ROOT / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(tiny_repository, project / "model_repository")
@@ -132,6 +131,40 @@ def test_everything_ends_when_it_is_killed_outright(project: Path) -> None:
     with serving(project) as service:
         service.process.kill()
         assert eventually(lambda: nothing_is_left(service))
+
+
+def test_a_second_signal_does_not_cut_the_stopping_short(project: Path) -> None:
+    with serving(project) as service:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+            service.process.send_signal(number)
+        assert service.process.wait(60) == 0
+    assert nothing_is_left(service)
+
+
+def test_whoever_reads_its_output_may_go_away(project: Path) -> None:
+    with serving(project) as service:
+        assert service.process.stdout is not None
+        service.process.stdout.close()
+        assert httpx.get(f"{service.url}/health/ready", timeout=30).status_code == 200
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(60) == 0
+        service.process.stdout = None
+    assert nothing_is_left(service)
+
+
+def test_one_port_for_two_listeners_is_refused(project: Path) -> None:
+    port = free_port()
+    ended = subprocess.run(
+        command((port, port, free_port())),
+        cwd=project,
+        env=environment(free_port()),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "it is asked for twice" in ended.stderr
 
 
 @pytest.mark.parametrize("taken", ["frontend", "Triton's HTTP", "Triton's gRPC", "Triton's metrics"])

@@ -6,43 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.ports import free_triton_ports
+from tests.processes import SHARED_MEMORY, alive, command_line, descendants, eventually, regions
 from tools import libpython
 from tools.triton_server import TritonError, TritonServer
-
-SHARED_MEMORY = Path("/dev/shm")
-
-
-def regions(pid: int) -> list[Path]:
-    return list(SHARED_MEMORY.glob(f"triton_birds_{pid}_*"))
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def descendants(pid: int) -> list[int]:
-    """Every process below `pid`, by Linux' own list of children."""
-    try:
-        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-    return children + [below for child in children for below in descendants(child)]
-
-
-def alive(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text()
 
 
 def test_a_repository_without_models_ends_with_the_reason(tmp_path: Path) -> None:
@@ -60,7 +31,7 @@ def test_a_stub_killed_by_force_does_not_stop_the_server_from_ending_cleanly(
     with TritonServer(free_triton_ports(), tmp_path / "log", tiny_repository) as server:
         server.wait_until_ready()
         family = descendants(server.pid)
-        stubs = [pid for pid in family if b"stub" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        stubs = [pid for pid in family if "stub" in command_line(pid)]
         assert len(stubs) >= 3
         os.kill(stubs[0], signal.SIGKILL)
     assert not any(alive(pid) for pid in [server.pid, *family])
@@ -84,6 +55,27 @@ server.start(); server.wait_until_ready(); print(server.pid, flush=True); time.s
         parent.kill()
     assert eventually(lambda: not any(alive(pid) for pid in family))
     assert not regions(parent.pid)
+
+
+def test_what_a_server_left_whose_parent_was_killed_is_removed_by_the_next(
+    tiny_repository: Path, tmp_path: Path
+) -> None:
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    left = [SHARED_MEMORY / f"triton_birds_{gone.pid}_1_region", Path("/tmp") / f"birds-triton-{gone.pid}-x"]
+    left[0].touch()
+    left[1].mkdir()
+    with TritonServer(free_triton_ports(), tmp_path / "log", tiny_repository):
+        assert not any(path.exists() for path in left)
+
+
+def test_a_log_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(TritonError, match=r"^Triton cannot be started: .*/file'$"),
+        TritonServer(free_triton_ports(), tmp_path / "file" / "log"),
+    ):
+        pass
 
 
 def test_a_missing_libpython_is_one_line_that_says_what_to_install(
