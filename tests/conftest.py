@@ -35,17 +35,24 @@ def tiny_savedmodel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_repository(tiny_savedmodel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The real model repository, its classifier replaced by the tiny one, and that once more on TensorFlow."""
+    """The real model repository with the tiny classifier, that once more on TensorFlow, and a poor `preprocess`."""
     repository = tmp_path_factory.mktemp("repository") / "models"
     ignore = shutil.ignore_patterns("__pycache__", "model.savedmodel", "labels.txt")
     shutil.copytree(MODEL_REPOSITORY, repository, ignore=ignore)
     install_classifier(repository, tiny_savedmodel, LABELS)
-    twin = repository / "classifier_on_tensorflow"
-    shutil.copytree(repository / "classifier", twin)
-    config = (twin / "config.pbtxt").read_text()
-    config = config.replace('name: "classifier"', f'name: "{twin.name}"').replace('"auto"', '"tensorflow"')
-    (twin / "config.pbtxt").write_text(config)
+    _add_twin(repository, "classifier", "classifier_on_tensorflow", {'"auto"': '"tensorflow"'})
+    memory = {'"1000000000"': '"1000000000000"', '"1500000000"': '"64000000"', '"20000000"': '"1000000000"'}
+    _add_twin(repository, "preprocess", "preprocess_short_of_memory", memory)
     return repository
+
+
+def _add_twin(repository: Path, model: str, twin: str, changes: dict[str, str]) -> None:
+    shutil.copytree(repository / model, repository / twin)
+    config = (repository / twin / "config.pbtxt").read_text()
+    for old, new in {f'name: "{model}"': f'name: "{twin}"', **changes}.items():
+        assert config.count(old) == 1, f"{old} is not what the configuration of {model} holds"
+        config = config.replace(old, new)
+    (repository / twin / "config.pbtxt").write_text(config)
 
 
 def install_classifier(repository: Path, savedmodel: Path, labels: list[str]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -28,3 +30,7 @@ def halves(left: tuple[int, int, int], right: tuple[int, int, int], size: tuple[
     pixels = np.empty((size[1], size[0], 3), np.uint8)
     pixels[:, : size[0] // 2], pixels[:, size[0] // 2 :] = left, right
     return Image.fromarray(pixels)
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))

@@ -1,23 +1,54 @@
-"""Turns the bytes of one image file into RGB pixels. Pillow and numpy only; knows nothing of Triton."""
+"""Turns the bytes of one image file into RGB pixels. Pillow and numpy only; knows nothing of Triton.
+
+Two steps, so that a caller can make room for the second: open_image() reads the header and refuses what is not
+acceptable; pixels() decodes. decode() is both.
+"""
 
 from __future__ import annotations
 
 import io
+import logging
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import AvifImagePlugin, Image, UnidentifiedImageError
 
-# Only these decoders ever see a stranger's bytes.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+# Only these decoders ever see a stranger's bytes. TIFF is not among them: libtiff prints what it finds in damaged
+# files to stderr, and few of the images on the web are TIFFs.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
 _BACKGROUND = (255, 255, 255)  # shows through where an image is transparent
-# A JPEG is decoded at the smallest of its scales that has at least this many times the wanted width and height.
+# Decoding at a reduced scale, and averaging boxes of pixels, stop at the smallest size that has at least this many
+# times the wanted width and height; the final, bilinear resize does the rest.
 _DRAFT_FACTOR = 2
+# Rows that are converted to RGB at a time, so that a large image is not in memory twice.
+_BAND_ROWS = 256
+# Peak memory of decoding, measured at 50 MP in every mode and rounded up; a progressive JPEG's is 8.
+_BYTES_PER_PIXEL = {"JPEG": 0, "MPO": 0, "PNG": 5, "GIF": 5, "BMP": 5, "WEBP": 16, "AVIF": 11}
+# Real progressive JPEGs have about 10 scans. Each may cost a pass over the whole image for a few bytes: 300 kB with
+# 300 scans of 50 MP took 10 s.
+_MAX_JPEG_SCANS = 64
+# Parsers read a file part by part, and parts may be as small as a byte: 20 MB of them took 11 s. A 20 MB PNG cut into
+# the customary 8 kB takes 10,000 reads.
+_MAX_READS = 50_000
+
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 Image.init()  # load the decoders now, not with the first image
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # several images are decoded at once already; each thread costs a frame
 
-# Sizes are judged by decode() before any pixel is decoded; Pillow's own check would warn on stderr first.
-Image.MAX_IMAGE_PIXELS = None
+# A stranger's file must not be able to write to our stderr.
+warnings.filterwarnings("ignore", module="PIL")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 class ImageRejected(Exception):
@@ -30,44 +61,100 @@ class ImageRejected(Exception):
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """The size every image is brought to, in pixels, and the largest image that is accepted (width × height)."""
+    """The size every image is brought to, in pixels, and the largest file that is accepted.
+
+    `max_pixels` is width × height as the header says, judged before decoding; `max_bytes` is the encoded size.
+    """
 
     width: int
     height: int
     max_pixels: int
+    max_bytes: int
+
+
+class _PatientFile(io.BytesIO):
+    """A file in memory that can be read from often, but not for ever."""
+
+    reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.reads += 1
+        if self.reads > _MAX_READS:
+            raise ImageRejected("not_an_image", "the file is cut into too many pieces")
+        return super().read(size)
+
+
+@dataclass(frozen=True)
+class OpenedImage:
+    """An acceptable image of which only the header has been read, and about how many bytes decoding it takes."""
+
+    image: Image.Image
+    decoding_bytes: int
 
 
 def decode(data: bytes, wanted: PixelFormat) -> np.ndarray:
     """Return uint8 RGB pixels `[height, width, 3]` of the first frame, upright, squashed to the wanted size.
 
-    Raises ImageRejected with the code not_an_image, unsupported_format or too_many_pixels.
+    Raises ImageRejected with the code too_large, not_an_image, unsupported_format or too_many_pixels.
     """
-    image = _open(data)
+    return pixels(open_image(data, wanted), wanted)
+
+
+def open_image(data: bytes, wanted: PixelFormat) -> OpenedImage:
+    """Read the header. Raises ImageRejected as decode() does."""
+    if len(data) > wanted.max_bytes:
+        raise ImageRejected("too_large", f"the file has more than {wanted.max_bytes} bytes")
+    if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > _MAX_JPEG_SCANS:
+        raise ImageRejected("unsupported_format", f"a JPEG with more than {_MAX_JPEG_SCANS} scans")
+    image = _open(data, wanted)
     width, height = image.size
-    if width * height > wanted.max_pixels:
-        raise ImageRejected("too_many_pixels", f"{width}x{height} is over {wanted.max_pixels} pixels")
+    image.draft(None, (_enough(wanted), _enough(wanted)))
+    per_pixel = 8 if "progressive" in image.info else _BYTES_PER_PIXEL[image.format or ""]
+    decoded = image.width * image.height * _BYTES_PER_PIXEL["PNG"]
+    return OpenedImage(image, max(width * height * per_pixel, decoded) + 2 * len(data))
+
+
+def pixels(opened: OpenedImage, wanted: PixelFormat) -> np.ndarray:
+    """Decode what open_image() returned. Raises ImageRejected, or MemoryError when there is not enough of it."""
     try:
-        image.draft(None, (_DRAFT_FACTOR * wanted.width, _DRAFT_FACTOR * wanted.height))
-        rgb = _to_rgb(_upright(image))
-        small = rgb.resize((wanted.width, wanted.height), Image.Resampling.BILINEAR)
+        rgb = _reduced_rgb(opened.image, _enough(wanted))
+        turn = _TURNS.get(_orientation(opened.image))
+        upright = rgb if turn is None else rgb.transpose(turn)
+        return np.asarray(upright.resize((wanted.width, wanted.height), Image.Resampling.BILINEAR))
+    except (MemoryError, ImageRejected):
+        raise
     except Exception as error:  # Pillow's decoders raise at least seven kinds for damaged files
         raise ImageRejected("not_an_image", "the image is damaged or truncated") from error
-    return np.asarray(small)
 
 
-def _open(data: bytes) -> Image.Image:
+def _enough(wanted: PixelFormat) -> int:
+    """The width and height that decoding at a reduced size must keep, whichever way the image is turned later."""
+    return _DRAFT_FACTOR * max(wanted.width, wanted.height)
+
+
+def _open(data: bytes, wanted: PixelFormat) -> Image.Image:
+    # Pillow must judge the size, because opening a WebP or a GIF may allocate already. It only warns above this number
+    # and raises above twice this number.
+    Image.MAX_IMAGE_PIXELS = -(-wanted.max_pixels // 2)
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+        return Image.open(_PatientFile(data), formats=FORMATS)
     except UnidentifiedImageError as error:
         if _is_known_elsewhere(data):
             raise ImageRejected("unsupported_format", f"accepted are {', '.join(FORMATS)}") from error
         raise ImageRejected("not_an_image", "the bytes are no image") from error
+    except Image.DecompressionBombError as error:
+        raise ImageRejected("too_many_pixels", f"more than {wanted.max_pixels} pixels") from error
+    except (MemoryError, ImageRejected):
+        raise
     except Exception as error:  # a header so broken that its parser fails in its own way
         raise ImageRejected("not_an_image", "the image is damaged or truncated") from error
 
 
 # First bytes of image formats that exist but are not accepted here.
-_OTHER_FORMATS = (b"\x00\x00\x01\x00", b"8BPS", b"%!PS", b"\xff\x0a", b"\xff\x4f\xff\x51", b"P5", b"P6", b"qoif")
+_OTHER_FORMATS = (
+    *(b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"),  # TIFF, BigTIFF
+    *(b"\x00\x00\x01\x00", b"8BPS", b"%!PS", b"\xff\x0a", b"\xff\x4f\xff\x51", b"P5", b"P6", b"qoif"),
+)
 _OTHER_BRANDS = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"JXL \r\n\x87\n", b"jP  \r\n\x87\n")
 
 
@@ -75,19 +162,33 @@ def _is_known_elsewhere(data: bytes) -> bool:
     return data.startswith(_OTHER_FORMATS) or data[4:12].startswith(_OTHER_BRANDS) or b"<svg" in data[:1024]
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    image.load()
+def _orientation(image: Image.Image) -> int:
     try:
-        return ImageOps.exif_transpose(image)
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError, OverflowError, ZeroDivisionError):
-        return image  # the pixels are fine, only the note on how to turn them is not
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except (MemoryError, ImageRejected):
+        raise
+    except Exception:  # the pixels may be fine, only the note on how to turn them is not
+        return 1
+
+
+def _reduced_rgb(image: Image.Image, enough: int) -> Image.Image:
+    """Decode, and average boxes of pixels down to the smallest size whose sides are still `enough`, as RGB."""
+    image.load()
+    width, height = image.size
+    across, down = max(1, width // enough), max(1, height // enough)
+    if across == down == 1:
+        return _to_rgb(image)
+    rows = down * max(1, _BAND_ROWS // down)
+    reduced = Image.new("RGB", (-(-width // across), -(-height // down)))
+    for top in range(0, height, rows):
+        band = _to_rgb(image.crop((0, top, width, min(top + rows, height))))
+        reduced.paste(band.reduce((across, down)), (0, top // down))
+    return reduced
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits a sample: convert() alone would clip nearly everything to white
         return image.convert("I").point(lambda value: value / 256).convert("L").convert("RGB")
-    if image.mode == "F":
-        raise ImageRejected("unsupported_format", "floating-point pixels have no agreed range")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         backdrop = Image.new("RGBA", layer.size, _BACKGROUND)
