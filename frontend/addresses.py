@@ -73,6 +73,16 @@ class AddressPolicy:
         if port not in self.ports:
             raise InvalidUrl()
 
+    def check_target(self, host: str, port: int) -> None:
+        """The same for a request through a proxy: a name is the proxy's to judge, all but its port."""
+        try:
+            ip_address(host)
+        except ValueError:
+            if port not in self.ports:
+                raise InvalidUrl() from None
+            return
+        self.check(host, port)
+
 
 def is_public(ip: Address) -> bool:
     """Whether `ip` is a public unicast address, with no IPv4 address hidden in it."""

@@ -54,10 +54,18 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     policy = AddressPolicy(settings.download_ports, settings.download_allow_networks)
     async with AsyncExitStack() as stack:
         downloader = await stack.enter_async_context(
-            Downloader(policy, settings.download_timeout, settings.download_max_bytes)
+            Downloader(
+                policy,
+                settings.download_timeout,
+                settings.download_max_bytes,
+                settings.download_max_bytes_in_flight,
+                settings.download_proxy,
+            )
         )
         inference = await stack.enter_async_context(Inference(settings.triton_url))
-        app.state.classifier = ImageClassifier(downloader, inference, settings.request_timeout)
+        app.state.classifier = ImageClassifier(
+            downloader, inference, settings.request_timeout, settings.max_pixels
+        )
         app.state.readiness = Readiness(inference)
         yield
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from frontend.download import Downloader
 from frontend.errors import DeadlineExceeded, ImageError, InternalError, ServiceError
+from frontend.image_header import check_image
 from frontend.inference import Inference, Prediction
 
 log = logging.getLogger(__name__)
@@ -30,10 +31,13 @@ class Outcome:
 class ImageClassifier:
     """Classifies the images behind URLs; shared by all requests, whose total it bounds."""
 
-    def __init__(self, downloader: Downloader, inference: Inference, request_timeout_seconds: float) -> None:
+    def __init__(
+        self, downloader: Downloader, inference: Inference, request_timeout_seconds: float, max_pixels: int
+    ) -> None:
         self._downloader = downloader
         self._inference = inference
         self._request_timeout_seconds = request_timeout_seconds
+        self._max_pixels = max_pixels
         self._places = asyncio.Semaphore(_MAX_IN_FLIGHT)
 
     async def classify(self, urls: Iterable[str], k: int) -> list[Outcome]:
@@ -76,7 +80,7 @@ class ImageClassifier:
             return InternalError()
 
     async def _one(self, url: str, k: int, deadline: float) -> list[Prediction]:
-        async with self._places:
-            image = await self._downloader.download(url)
+        async with self._places, self._downloader.download(url) as image:
+            check_image(image, self._max_pixels)
             remaining = deadline - asyncio.get_running_loop().time()
             return await self._inference.classify(image, k, remaining)

@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 MODEL = "birds"
 _INPUT, _OUTPUT = "IMAGE", "PROBABILITIES"
 _LABEL = re.compile(r"(?P<name>.+?) \((?P<common>.+)\)")
-# preprocess starts its errors with a code; the ensemble puts its own name in front.
-_REJECTION = re.compile(r"(?:in ensemble '\w+', )?(\w+): ")
+# preprocess starts its errors with a code; the ensemble puts its own name in front. too_large names the limit.
+_REJECTION = re.compile(r"(?:in ensemble '\w+', )?(\w+): (?:.*?(\d+) bytes)?")
 _REJECTIONS: dict[str, type[ImageError]] = {
     kind.code: kind for kind in (NotAnImage, UnsupportedFormat, TooManyPixels, TooLarge)
 }
@@ -106,7 +106,7 @@ def _translated(error: InferenceServerException) -> ImageError | TritonUnavailab
     status, message = str(error.status() or ""), str(error.message() or "")
     match = _REJECTION.match(message)
     if "INVALID_ARGUMENT" in status and match and match[1] in _REJECTIONS:
-        return _REJECTIONS[match[1]]()
+        return _REJECTIONS[match[1]](**({"max": int(match[2])} if match[2] else {}))
     if _QUEUE_FULL in message:
         return Overloaded()
     if _QUEUE_TIMEOUT in message or "DEADLINE_EXCEEDED" in status:

@@ -35,6 +35,13 @@ class Settings(BaseSettings):
     request_timeout: float = Field(60, gt=0, description="seconds after which a request is answered, finished or not")
     download_timeout: float = Field(10, gt=0, description="seconds for one download, from DNS to the last byte")
     download_max_bytes: int = Field(20_000_000, ge=1, description="largest image file that is downloaded, in bytes")
+    download_max_bytes_in_flight: int = Field(
+        256_000_000, ge=1, description="bytes of image files that all requests together hold in memory"
+    )
+    download_proxy: Annotated[str, Field(pattern=r"^http://[^/?#\s]+/?$")] | None = Field(
+        None, description="forward proxy, http://host:port, that all downloads go through and that judges names"
+    )
+    max_pixels: int = Field(50_000_000, ge=1, description="largest image, width × height, that is sent to Triton")
     download_ports: Annotated[tuple[Port, ...], NoDecode, CommaSeparated] = Field(
         (80, 443), description="ports that image URLs may name, separated by commas"
     )

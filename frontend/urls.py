@@ -15,7 +15,7 @@ from frontend.errors import InvalidUrl
 MAX_LENGTH = 8192
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _NEVER = re.compile(r"[\x00-\x20\x7f-\x9f\\]")  # controls, spaces, and the backslash that browsers take for a slash
-_HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?\.?")
+_HOST = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
 _NUMERIC_LABEL = re.compile(r"(0x[0-9a-f]*|[0-9]+)")
 _ASCII = "".join(map(chr, range(0x21, 0x7F)))
 
@@ -35,12 +35,16 @@ def parse_url(text: str) -> URL:
     scheme = parts.scheme.lower()
     if scheme not in _DEFAULT_PORTS or not host or "@" in parts.netloc or port == 0:
         raise InvalidUrl()
+    try:
+        path, query = quote(parts.path, safe=_ASCII), quote(parts.query, safe=_ASCII)
+    except UnicodeEncodeError as error:  # half of a surrogate pair
+        raise InvalidUrl() from error
     return URL.build(
         scheme=scheme,
         host=_normalized(host, bracketed="[" in parts.netloc),
         port=port,
-        path=quote(parts.path, safe=_ASCII) or "/",
-        query_string=quote(parts.query, safe=_ASCII),
+        path=path or "/",
+        query_string=query,
         encoded=True,
     )
 
@@ -66,7 +70,7 @@ def _normalized(host: str, bracketed: bool) -> str:
         name = host.lower() if host.isascii() else idna.encode(host, uts46=True).decode("ascii")
     except idna.IDNAError as error:
         raise InvalidUrl() from error
-    if not _HOST.fullmatch(name) or len(name) > 253:
+    if not _HOST.fullmatch(name) or len(name) > 254:  # 253, and the dot that may end it
         raise InvalidUrl()
     return _canonical_ipv4(name) or name
 

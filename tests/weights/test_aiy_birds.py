@@ -16,7 +16,7 @@ from tools.model_repository import MODEL_REPOSITORY, labels_path, savedmodel_pat
 from tools.weights import aiy_birds
 from tools.weights.fetch import fetch
 
-WANTED = PixelFormat(width=224, height=224, max_pixels=50_000_000)
+WANTED = PixelFormat(width=224, height=224, max_pixels=50_000_000, max_bytes=20_000_000)
 # Above this score LiteRT's answer is beyond the noise of its 8-bit arithmetic.
 CONFIDENT = 0.4
 

@@ -1,0 +1,152 @@
+"""A cheap look at the first bytes of a file: which kind of image it claims to be, and its size. Decodes nothing.
+
+What is plainly no acceptable image need not travel to Triton. Every doubt is left to `preprocess`, which judges again.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from frontend.errors import NotAnImage, TooManyPixels, UnsupportedFormat
+
+_OTHER_FORMATS = (
+    *(b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"),  # TIFF, BigTIFF
+    *(b"%!PS", b"8BPS", b"\x00\x00\x01\x00", b"\xff\x0a", b"\xff\x4f\xff\x51", b"P5", b"P6", b"qoif"),
+)
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis")
+_OTHER_BOXES = (b"JXL \r\n\x87\n", b"jP  \r\n\x87\n")
+_AVIF_BRANDS = (b"avif", b"avis", b"mif1", b"msf1")
+_START_OF_FRAME = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
+_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
+_MAX_SEGMENTS = 1000
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """The kind, by its name in Pillow, and width and height in pixels where the header was understood."""
+
+    kind: str
+    size: tuple[int, int] | None
+
+
+def check_image(data: bytes, max_pixels: int) -> None:
+    """Raise NotAnImage, UnsupportedFormat or TooManyPixels if the header alone says so."""
+    header = read_header(data)
+    if header.size and header.size[0] * header.size[1] > max_pixels:
+        raise TooManyPixels()
+
+
+def read_header(data: bytes) -> ImageHeader:
+    """Return what the file claims to be. Raises NotAnImage or UnsupportedFormat for what has no accepted signature."""
+    kind = _kind(data)
+    try:
+        return ImageHeader(kind, _SIZES[kind](data))
+    except (struct.error, IndexError):  # cut short, or not what its signature says: preprocess will find out
+        return ImageHeader(kind, None)
+
+
+def _kind(data: bytes) -> str:
+    if data.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return "GIF"
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "WEBP"
+    if data[4:8] == b"ftyp" and data[8:12] in _AVIF_BRANDS:
+        return "AVIF"
+    if data.startswith(b"BM"):
+        return "BMP"
+    heif = data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS
+    if heif or data.startswith(_OTHER_FORMATS) or data[4:12] in _OTHER_BOXES or b"<svg" in data[:1024]:
+        raise UnsupportedFormat()
+    raise NotAnImage()
+
+
+def _png_size(data: bytes) -> tuple[int, int] | None:
+    return struct.unpack_from(">II", data, 16) if data[12:16] == b"IHDR" else None
+
+
+def _gif_size(data: bytes) -> tuple[int, int]:
+    return struct.unpack_from("<HH", data, 6)
+
+
+def _bmp_size(data: bytes) -> tuple[int, int]:
+    if struct.unpack_from("<I", data, 14)[0] == 12:  # the header of OS/2
+        return struct.unpack_from("<HH", data, 18)
+    width, height = struct.unpack_from("<ii", data, 18)
+    return abs(width), abs(height)  # a negative height stands for rows from top to bottom
+
+
+def _webp_size(data: bytes) -> tuple[int, int] | None:
+    chunk = data[12:16]
+    if chunk == b"VP8X":
+        return _uint24(data, 24) + 1, _uint24(data, 27) + 1
+    if chunk == b"VP8L" and data[20] == 0x2F:
+        bits = struct.unpack_from("<I", data, 21)[0]
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if chunk == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    return None
+
+
+def _uint24(data: bytes, offset: int) -> int:
+    return int(struct.unpack_from("<HB", data, offset)[0]) | data[offset + 2] << 16
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    offset = 2
+    for _ in range(_MAX_SEGMENTS):
+        if data[offset] != 0xFF:
+            return None
+        marker = data[offset + 1]
+        if marker in _START_OF_FRAME:
+            height, width = struct.unpack_from(">HH", data, offset + 5)
+            return width, height
+        if marker == 0xFF:  # a fill byte
+            offset += 1
+        elif marker in _WITHOUT_LENGTH:
+            offset += 2
+        else:
+            offset += 2 + struct.unpack_from(">H", data, offset + 2)[0]
+    return None
+
+
+def _avif_size(data: bytes) -> tuple[int, int] | None:
+    """The largest image of the file: it may hold others, for transparency and the tiles of a grid."""
+    inside = _box(data, 0, len(data), b"meta")
+    for kind, skipped in ((b"iprp", 4), (b"ipco", 0)):  # meta has four bytes of version and flags
+        inside = inside and _box(data, inside[0] + skipped, inside[1], kind)
+    sizes: list[tuple[int, int]] = []
+    offset, end = inside or (0, 0)
+    while found := _box(data, offset, end, b"ispe"):
+        sizes.append(struct.unpack_from(">II", data, found[0] + 4))
+        offset = found[1]
+    return max(sizes, key=lambda size: size[0] * size[1], default=None)
+
+
+def _box(data: bytes, offset: int, end: int, kind: bytes) -> tuple[int, int] | None:
+    """Where the contents of the next box of this kind between `offset` and `end` begin and end."""
+    for _ in range(_MAX_SEGMENTS):
+        if offset + 8 > end:
+            return None
+        size = struct.unpack_from(">I", data, offset)[0]
+        if size < 8:  # to the end of the file, or 64 bits long: neither is what an image's header looks like
+            return None
+        if data[offset + 4 : offset + 8] == kind:
+            return offset + 8, min(offset + size, end)
+        offset += size
+    return None
+
+
+_SIZES = {
+    "JPEG": _jpeg_size,
+    "PNG": _png_size,
+    "GIF": _gif_size,
+    "WEBP": _webp_size,
+    "AVIF": _avif_size,
+    "BMP": _bmp_size,
+}

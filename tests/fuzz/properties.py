@@ -1,0 +1,63 @@
+"""What must hold for any bytes and any string, however they were come by."""
+
+from __future__ import annotations
+
+import numpy as np
+from bird_pixels import ImageRejected, PixelFormat, decode
+
+from frontend.errors import ImageError, InvalidUrl
+from frontend.image_header import check_image
+from frontend.urls import join_redirect, parse_url
+
+WANTED = PixelFormat(width=32, height=24, max_pixels=4_000_000, max_bytes=1_000_000)
+CODES = {"too_large", "not_an_image", "unsupported_format", "too_many_pixels"}
+
+
+def check_decoding(data: bytes) -> bool:
+    """Pixels of the right shape (True) or a documented refusal (False); what is accepted passes the frontend too."""
+    try:
+        pixels = decode(data, WANTED)
+    except ImageRejected as rejected:
+        _expect_documented(rejected.code)
+        check_header(data)
+        return False
+    assert pixels.shape == (24, 32, 3)
+    assert pixels.dtype == np.uint8
+    check_image(data, WANTED.max_pixels)
+    return True
+
+
+def check_header(data: bytes) -> None:
+    """The cheap look answers, or refuses as documented."""
+    try:
+        check_image(data, WANTED.max_pixels)
+    except ImageError as refusal:
+        _expect_documented(refusal.code)
+
+
+def _expect_documented(code: str) -> None:
+    assert code in CODES
+
+
+def check_url(text: str) -> None:
+    """A URL that is accepted is plain ASCII, has no credentials, and means the same when it is read again."""
+    try:
+        url = parse_url(text)
+    except InvalidUrl:
+        return
+    assert str(url).isascii()
+    assert str(url).isprintable()
+    assert " " not in str(url)
+    assert url.scheme in ("http", "https")
+    assert url.user is None
+    assert url.password is None
+    assert url.raw_host
+    assert parse_url(str(url)) == url
+
+
+def check_redirect(location: str) -> None:
+    try:
+        url = join_redirect(parse_url("http://example.org/a/b?c"), location)
+    except InvalidUrl:
+        return
+    check_url(str(url))

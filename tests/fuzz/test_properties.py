@@ -1,0 +1,54 @@
+"""Mutated files and made-up URLs: the short form of what `python -m tests.fuzz` does for longer."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.fuzz.properties import check_decoding, check_header, check_redirect, check_url
+from tests.fuzz.seeds import mutated, seed_files
+
+MUTATIONS = int(os.environ.get("BIRDS_FUZZ_MUTATIONS", "20000"))
+SEEDS = seed_files()
+
+
+def test_every_seed_is_accepted() -> None:
+    assert len(SEEDS) > 40
+    assert all(check_decoding(seed) for seed in SEEDS)
+
+
+def test_damaged_files_come_out_as_pixels_or_as_a_refusal(capfd: pytest.CaptureFixture[str]) -> None:
+    start = random.SystemRandom().randrange(10**9)  # new files every time; the number is in the message of a failure
+    accepted = 0
+    for number in range(start, start + MUTATIONS):
+        chance = random.Random(number)
+        data = mutated(chance.choice(SEEDS), SEEDS, chance)
+        try:
+            accepted += check_decoding(data)
+        except Exception as error:
+            raise AssertionError(f"mutation {number}: {data.hex()}") from error
+    assert 0 < accepted < MUTATIONS, "mutations that are all accepted or all refused test nothing"
+    assert capfd.readouterr() == ("", ""), f"a file wrote to the terminal, one of {start} to {start + MUTATIONS}"
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.binary(max_size=300), st.sampled_from(SEEDS), st.integers(0, 80))
+def test_any_bytes_after_any_beginning_of_a_file(tail: bytes, seed: bytes, kept: int) -> None:
+    check_decoding(seed[:kept] + tail)
+    check_header(seed[:kept] + tail)
+
+
+HOSTILE = st.text(st.sampled_from("htps:/@[]%.。01x①٣a-\\#?&= \t\r\n\0\u202e\u00adéß\ud800Ａ%25:"), max_size=60)
+
+
+@settings(max_examples=500)
+@given(
+    st.one_of(st.text(max_size=80), HOSTILE, HOSTILE.map("http://".__add__), HOSTILE.map("http://a.example".__add__))
+)
+def test_any_string_is_either_refused_or_made_a_safe_url(text: str) -> None:
+    check_url(text)
+    check_redirect(text)
