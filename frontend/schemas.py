@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 DEFAULT_K = 3
 
 _EXAMPLE_URL = "https://upload.wikimedia.org/wikipedia/commons/1/18/Ara_macao_-_two_at_Lowry_Park_Zoo.jpg"
+
+
+def _encodable(text: str) -> str:
+    text.encode()  # JSON can spell half a surrogate pair, which no answer could repeat; UnicodeEncodeError says so
+    return text
+
+
+Text = Annotated[StrictStr, AfterValidator(_encodable)]
 
 
 class ClassifyRequest(BaseModel):
@@ -14,7 +24,7 @@ class ClassifyRequest(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"images": [_EXAMPLE_URL], "k": 3}]})
 
-    images: list[StrictStr] = Field([], description="http or https URLs; one that appears twice is fetched once")
+    images: list[Text] = Field([], description="http or https URLs; one that appears twice is fetched once")
     k: StrictInt = Field(DEFAULT_K, description="how many species to return for each image, best first")
 
 
