@@ -18,9 +18,10 @@ from PIL import AvifImagePlugin, Image, UnidentifiedImageError
 # files to stderr, and few of the images on the web are TIFFs.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
 _BACKGROUND = (255, 255, 255)  # shows through where an image is transparent
-# Decoding at a reduced scale, and averaging boxes of pixels, stop at the smallest size that has at least this many
-# times the wanted width and height; the final, bilinear resize does the rest.
+# A JPEG is decoded at the smallest of its scales that has at least this many times the wanted width and height.
 _DRAFT_FACTOR = 2
+# Boxes of pixels of very large images are averaged first, down to at least this many times the wanted size.
+_AVERAGING_FACTOR = 8
 # Rows that are converted to RGB at a time, so that a large image is not in memory twice.
 _BAND_ROWS = 256
 # Peak memory of decoding, measured at 50 MP in every mode and rounded up; a progressive JPEG's is 8.
@@ -108,16 +109,19 @@ def open_image(data: bytes, wanted: PixelFormat) -> OpenedImage:
         raise ImageRejected("unsupported_format", f"a JPEG with more than {_MAX_JPEG_SCANS} scans")
     image = _open(data, wanted)
     width, height = image.size
-    image.draft(None, (_enough(wanted), _enough(wanted)))
+    enough = _DRAFT_FACTOR * max(wanted.width, wanted.height)  # whichever way the image is turned later
+    image.draft(None, (enough, enough))
     per_pixel = 8 if "progressive" in image.info else _BYTES_PER_PIXEL[image.format or ""]
-    decoded = image.width * image.height * _BYTES_PER_PIXEL["PNG"]
-    return OpenedImage(image, max(width * height * per_pixel, decoded) + 2 * len(data))
+    decoding = max(width * height * per_pixel, image.width * image.height * _BYTES_PER_PIXEL["PNG"])
+    across, down = _box(image, wanted)
+    averaging = 4 * (image.width // across + 1) * (image.height // down + 1)
+    return OpenedImage(image, decoding + averaging + 2 * len(data))
 
 
 def pixels(opened: OpenedImage, wanted: PixelFormat) -> np.ndarray:
     """Decode what open_image() returned. Raises ImageRejected, or MemoryError when there is not enough of it."""
     try:
-        rgb = _reduced_rgb(opened.image, _enough(wanted))
+        rgb = _reduced_rgb(opened.image, _box(opened.image, wanted))
         turn = _TURNS.get(_orientation(opened.image))
         upright = rgb if turn is None else rgb.transpose(turn)
         return np.asarray(upright.resize((wanted.width, wanted.height), Image.Resampling.BILINEAR))
@@ -127,9 +131,10 @@ def pixels(opened: OpenedImage, wanted: PixelFormat) -> np.ndarray:
         raise ImageRejected("not_an_image", "the image is damaged or truncated") from error
 
 
-def _enough(wanted: PixelFormat) -> int:
-    """The width and height that decoding at a reduced size must keep, whichever way the image is turned later."""
-    return _DRAFT_FACTOR * max(wanted.width, wanted.height)
+def _box(image: Image.Image, wanted: PixelFormat) -> tuple[int, int]:
+    """How many pixels across and down are averaged."""
+    enough = _AVERAGING_FACTOR * max(wanted.width, wanted.height)
+    return max(1, image.width // enough), max(1, image.height // enough)
 
 
 def _open(data: bytes, wanted: PixelFormat) -> Image.Image:
@@ -171,18 +176,16 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _reduced_rgb(image: Image.Image, enough: int) -> Image.Image:
-    """Decode, and average boxes of pixels down to the smallest size whose sides are still `enough`, as RGB."""
+def _reduced_rgb(image: Image.Image, box: tuple[int, int]) -> Image.Image:
+    """Decode, and average boxes of pixels, as RGB."""
     image.load()
     width, height = image.size
-    across, down = max(1, width // enough), max(1, height // enough)
-    if across == down == 1:
-        return _to_rgb(image)
+    across, down = box
     rows = down * max(1, _BAND_ROWS // down)
     reduced = Image.new("RGB", (-(-width // across), -(-height // down)))
     for top in range(0, height, rows):
         band = _to_rgb(image.crop((0, top, width, min(top + rows, height))))
-        reduced.paste(band.reduce((across, down)), (0, top // down))
+        reduced.paste(band.reduce(box), (0, top // down))
     return reduced
 
 
