@@ -72,7 +72,9 @@ class ImageClassifier:
         except asyncio.TimeoutError:
             return DeadlineExceeded()
         except ImageError as failure:
-            return failure
+            # Its traceback, and its cause's, would keep the image's bytes for as long as the outcome is kept.
+            failure.__cause__ = failure.__context__ = None
+            return failure.with_traceback(None)
         except ServiceError:
             raise
         except Exception:

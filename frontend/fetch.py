@@ -112,12 +112,15 @@ class Fetcher:
 
     async def _read(self, response: aiohttp.ClientResponse, share: Share) -> bytes:
         body = bytearray()
-        async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-            if len(body) + len(chunk) > self._max_bytes:
-                raise TooLarge(max=self._max_bytes)
-            await share.take(len(chunk))
-            body += chunk
-        return bytes(body)
+        try:
+            async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+                if len(body) + len(chunk) > self._max_bytes:
+                    raise TooLarge(max=self._max_bytes)
+                await share.take(len(chunk))
+                body += chunk
+            return bytes(body)
+        finally:
+            body.clear()  # a failure's traceback keeps this frame for as long as the failure itself is kept
 
 
 def _place(target: URL) -> str:

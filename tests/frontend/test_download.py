@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import logging
 import time
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -168,6 +169,24 @@ async def test_an_endless_body_is_left_at_the_limit(image_server: ImageServer) -
     assert isinstance(failed, TooLarge)
     assert failed.parameters == {"max": MAX_BYTES}
     assert sent < 20 * MAX_BYTES  # what was under way in socket buffers
+
+
+async def test_a_failure_does_not_keep_the_bytes_that_came_before_it(image_server: ImageServer) -> None:
+    """A thousand failures of one request are kept until it is answered; 136 of them once held 2.7 GB."""
+
+    async def unannounced(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(bytes(2 * MAX_BYTES))
+        return response
+
+    failed: BaseException | None = await failure(image_server.add("/a", unannounced))
+    kept = 0
+    while failed:
+        for frame, _ in traceback.walk_tb(failed.__traceback__):
+            kept += sum(len(value) for value in frame.f_locals.values() if isinstance(value, bytes | bytearray))
+        failed = failed.__cause__ or failed.__context__
+    assert kept < MAX_BYTES / 4
 
 
 async def test_an_announced_excess_is_refused_unread() -> None:
