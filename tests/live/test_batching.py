@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -34,8 +35,12 @@ class Statistics:
         counts = self._client.get_inference_statistics(model, as_json=True)["model_stats"][0]
         return int(counts.get("inference_count", 0)), int(counts.get("execution_count", 0))
 
-    def since(self, model: str) -> tuple[int, int]:
-        now, before = self._counts(model), self._before[model]
+    def since(self, model: str, expected: int) -> tuple[int, int]:
+        """Triton counts after it has answered: wait a little for the number that is expected."""
+        deadline = time.monotonic() + 10
+        before = self._before[model]
+        while (now := self._counts(model))[0] - before[0] < expected and time.monotonic() < deadline:
+            time.sleep(0.05)
         return now[0] - before[0], now[1] - before[1]
 
 
@@ -62,7 +67,7 @@ async def test_concurrent_single_images_are_executed_in_fewer_larger_batches(
     answers = await classify_concurrently(triton, images)
     assert answers == [0, 1, 2] * (CONCURRENT // 3)
     for model in ("preprocess", "classifier"):
-        inferences, executions = statistics.since(model)
+        inferences, executions = statistics.since(model, CONCURRENT)
         assert inferences == CONCURRENT
         assert executions <= CONCURRENT / 2, f"{model} ran {executions} times for {CONCURRENT} images"
 
