@@ -63,9 +63,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             )
         )
         inference = await stack.enter_async_context(Inference(settings.triton_url))
-        app.state.classifier = ImageClassifier(
-            downloader, inference, settings.request_timeout, settings.max_pixels
-        )
+        app.state.classifier = ImageClassifier(downloader, inference, settings.request_timeout, settings.max_pixels)
         app.state.readiness = Readiness(inference)
         yield
 

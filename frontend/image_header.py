@@ -10,10 +10,7 @@ from dataclasses import dataclass
 
 from frontend.errors import NotAnImage, TooManyPixels, UnsupportedFormat
 
-_OTHER_FORMATS = (
-    *(b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"),  # TIFF, BigTIFF
-    *(b"%!PS", b"8BPS", b"\x00\x00\x01\x00", b"\xff\x0a", b"\xff\x4f\xff\x51", b"P5", b"P6", b"qoif"),
-)
+_OTHER_FORMATS = (b"%!PS", b"8BPS", b"\x00\x00\x01\x00", b"\xff\x0a", b"\xff\x4f\xff\x51", b"P5", b"P6", b"qoif")
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis")
 _OTHER_BOXES = (b"JXL \r\n\x87\n", b"jP  \r\n\x87\n")
 _AVIF_BRANDS = (b"avif", b"avis", b"mif1", b"msf1")
@@ -59,6 +56,8 @@ def _kind(data: bytes) -> str:
         return "AVIF"
     if data.startswith(b"BM"):
         return "BMP"
+    if data.startswith((b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+", b"MM*\x00", b"II\x00*")):
+        return "TIFF"
     heif = data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS
     if heif or data.startswith(_OTHER_FORMATS) or data[4:12] in _OTHER_BOXES or b"<svg" in data[:1024]:
         raise UnsupportedFormat()
@@ -142,7 +141,22 @@ def _box(data: bytes, offset: int, end: int, kind: bytes) -> tuple[int, int] | N
     return None
 
 
+def _tiff_size(data: bytes) -> tuple[int, int] | None:
+    order = "<" if data.startswith(b"II*\x00") else ">"
+    if data[:4] not in (b"II*\x00", b"MM\x00*"):  # BigTIFF
+        return None
+    directory = struct.unpack_from(order + "I", data, 4)[0]
+    (count,) = struct.unpack_from(order + "H", data, directory)
+    sides = {}
+    for entry in range(directory + 2, directory + 2 + 12 * min(count, _MAX_SEGMENTS), 12):
+        tag, kind, _, value = struct.unpack_from(order + "HHII", data, entry)
+        if tag in (256, 257):
+            sides[tag] = value if kind == 4 else struct.unpack_from(order + "H", data, entry + 8)[0]
+    return (sides[256], sides[257]) if len(sides) == 2 else None
+
+
 _SIZES = {
+    "TIFF": _tiff_size,
     "JPEG": _jpeg_size,
     "PNG": _png_size,
     "GIF": _gif_size,

@@ -19,16 +19,18 @@ _MODES = {
     "GIF": ("L", "P"),
     "BMP": ("1", "L", "P", "RGB", "RGBA"),
     "AVIF": ("RGB", "RGBA"),
+    "TIFF": ("1", "L", "P", "RGB", "RGBA", "CMYK", "I;16"),
 }
 _VARIANTS: dict[str, list[dict[str, Any]]] = {
     "JPEG": [{}, {"progressive": True}, {"subsampling": 0}, {"restart_marker_blocks": 1}],
     "PNG": [{}, {"compress_level": 0}],
     "WEBP": [{}, {"lossless": True}],
+    "TIFF": [{}, {"compression": "tiff_lzw"}, {"compression": "tiff_adobe_deflate"}, {"compression": "packbits"}],
 }
 
 
 def seed_files() -> list[bytes]:
-    """About 50 files: every kind in every mode it can have, with EXIF, and animated where that exists."""
+    """About 80 files: every kind in every mode it can have, with EXIF, and animated where that exists."""
     noise = np.random.default_rng(3).integers(0, 256, (24, 40, 3), dtype=np.uint8)
     picture = Image.fromarray(noise)
     exif = Image.Exif()

@@ -12,7 +12,7 @@ from tests.images import BLUE, RED, encoded, flat, halves
 WANTED = PixelFormat(width=24, height=16, max_pixels=1_000_000, max_bytes=1_000_000)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
 def test_decodes_every_accepted_format(kind: str) -> None:
     pixels = decode(flat(RED, kind, (64, 48)), WANTED)
     assert pixels.shape == (16, 24, 3)
@@ -70,6 +70,9 @@ def test_turns_the_picture_upright(orientation: int, kind: str, size: tuple[int,
         pytest.param(Image.new("I;16", (9, 9), 65535), "PNG", (255, 255, 255), id="16 bits, white"),
         pytest.param(Image.new("LA", (9, 9), (60, 0)), "PNG", (255, 255, 255), id="gray, transparent"),
         pytest.param(Image.new("1", (9, 9), 0), "BMP", (0, 0, 0), id="one bit, black"),
+        pytest.param(Image.new("I;16", (9, 9), 100 * 256), "TIFF", (100, 100, 100), id="16 bits, TIFF"),
+        pytest.param(Image.new("CMYK", (9, 9), (0, 255, 255, 0)), "TIFF", (255, 0, 0), id="CMYK, TIFF"),
+        pytest.param(Image.new("RGBA", (9, 9), (*RED, 0)), "TIFF", (255, 255, 255), id="transparent TIFF"),
         pytest.param(Image.new("RGBA", (9, 9), (*RED, 0)), "AVIF", (255, 255, 255), id="transparent AVIF"),
         pytest.param(Image.new("RGB", (9, 9), RED).quantize(4), "GIF", RED, id="GIF"),
     ],
@@ -77,6 +80,13 @@ def test_turns_the_picture_upright(orientation: int, kind: str, size: tuple[int,
 def test_handles_every_mode(image: Image.Image, kind: str, expected: tuple[int, int, int]) -> None:
     pixels = decode(encoded(image, kind), WANTED)
     assert np.abs(pixels.astype(int) - expected).max() <= 3
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "zstd", "lzma"])
+def test_handles_every_compression_of_tiff(compression: str) -> None:
+    image = Image.new("RGB", (64, 48), RED)
+    pixels = decode(encoded(image, "TIFF", compression=compression), WANTED)
+    assert np.abs(pixels.astype(int) - RED).max() <= 6
 
 
 def test_handles_ycck() -> None:
@@ -126,7 +136,7 @@ def test_refuses_too_many_pixels_by_the_header_alone() -> None:
         decode(header, WANTED)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
 def test_refuses_files_cut_short(kind: str) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (50, 50, 3), dtype=np.uint8)
     whole = encoded(Image.fromarray(noise), kind)
@@ -146,7 +156,7 @@ def test_refuses_files_cut_short(kind: str) -> None:
         pytest.param(b"%PDF-1.7\n", "not_an_image", id="PDF"),
         pytest.param(encoded(Image.new("RGB", (9, 9)), "ICO"), "unsupported_format", id="ICO"),
         pytest.param(encoded(Image.new("RGB", (9, 9)), "PPM"), "unsupported_format", id="PPM"),
-        pytest.param(encoded(Image.new("RGB", (9, 9)), "TIFF"), "unsupported_format", id="TIFF"),
+        pytest.param(encoded(Image.new("F", (9, 9)), "TIFF"), "unsupported_format", id="TIFF of floats"),
         pytest.param(encoded(Image.new("RGB", (9, 9)), "JPEG2000"), "unsupported_format", id="JPEG 2000"),
         pytest.param(b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(99), "unsupported_format", id="HEIC"),
         pytest.param(b"PK\x03\x04" + bytes(99), "not_an_image", id="ZIP"),

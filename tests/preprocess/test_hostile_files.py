@@ -31,6 +31,11 @@ def claiming(side: int, kind: str) -> bytes:
         data[6:10] = struct.pack("<HH", side, side)
     elif kind == "BMP":
         data[18:26] = struct.pack("<ii", side, side)
+    elif kind == "TIFF":
+        directory = struct.unpack_from("<I", data, 4)[0]
+        for entry in range(directory + 2, directory + 2 + 12 * struct.unpack_from("<H", data, directory)[0], 12):
+            if struct.unpack_from("<H", data, entry)[0] in (256, 257):
+                data[entry + 2 : entry + 12] = struct.pack("<HII", 4, 1, side)
     elif kind == "AVIF":
         extent = data.index(b"ispe") + 8
         data[extent : extent + 8] = struct.pack(">II", side, side)
@@ -53,7 +58,10 @@ def gif_with_a_huge_frame() -> bytes:
 
 
 BOMBS: dict[str, Callable[[], bytes]] = {
-    **{f"{kind} header of 65,535²": partial(claiming, SIDE, kind) for kind in ("PNG", "JPEG", "GIF", "BMP", "AVIF")},
+    **{
+        f"{kind} header of 65,535²": partial(claiming, SIDE, kind)
+        for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "AVIF")
+    },
     "WebP canvas of 16,384²": lambda: webp_claiming(16_384),
     "GIF frame of 65,535²": gif_with_a_huge_frame,
     "PNG of 50 MP and a column": lambda: flat(RED, "PNG", (5001, 10_000)),
@@ -148,6 +156,18 @@ def test_an_orientation_of_any_type_is_survived(kind: int, count: int) -> None:
     exif = b"Exif\0\0II*\0\x08\0\0\0" + entry + bytes(40)
     data = b"\xff\xd8" + jpeg_segment(0xE1, exif) + flat(RED, "JPEG")[2:]
     assert np.abs(decode(data, WANTED).astype(int) - RED).max() <= 6
+
+
+def test_damaged_tiffs_do_not_reach_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (50, 50, 3), dtype=np.uint8))
+    for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "zstd", "lzma"):
+        data = encoded(noise, "TIFF", compression=compression)
+        for offset in range(8, len(data) - 300, 97):
+            try:
+                decode(data[:offset] + b"\xff" * 200 + data[offset + 200 :], WANTED)
+            except ImageRejected:
+                pass
+    assert capfd.readouterr() == ("", "")
 
 
 def test_nothing_reaches_stderr(capfd: pytest.CaptureFixture[str]) -> None:

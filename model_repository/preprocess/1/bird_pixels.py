@@ -12,11 +12,12 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+import quiet_libtiff
 from PIL import AvifImagePlugin, Image, UnidentifiedImageError
 
-# Only these decoders ever see a stranger's bytes. TIFF is not among them: libtiff prints what it finds in damaged
-# files to stderr, and few of the images on the web are TIFFs.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
+Image.init()  # load the decoders now, not with the first image
+# Only these decoders ever see a stranger's bytes.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", *(("TIFF",) if quiet_libtiff.silence() else ()))
 _BACKGROUND = (255, 255, 255)  # shows through where an image is transparent
 # A JPEG is decoded at the smallest of its scales that has at least this many times the wanted width and height.
 _DRAFT_FACTOR = 2
@@ -25,7 +26,7 @@ _AVERAGING_FACTOR = 8
 # Rows that are converted to RGB at a time, so that a large image is not in memory twice.
 _BAND_ROWS = 256
 # Peak memory of decoding, measured at 50 MP in every mode and rounded up; a progressive JPEG's is 8.
-_BYTES_PER_PIXEL = {"JPEG": 0, "MPO": 0, "PNG": 5, "GIF": 5, "BMP": 5, "WEBP": 16, "AVIF": 11}
+_BYTES_PER_PIXEL = {"JPEG": 0, "MPO": 0, "PNG": 5, "GIF": 5, "BMP": 5, "WEBP": 16, "AVIF": 11, "TIFF": 12}
 # Real progressive JPEGs have about 10 scans. Each may cost a pass over the whole image for a few bytes: 300 kB with
 # 300 scans of 50 MP took 10 s.
 _MAX_JPEG_SCANS = 64
@@ -44,7 +45,6 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-Image.init()  # load the decoders now, not with the first image
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # several images are decoded at once already; each thread costs a frame
 
 # A stranger's file must not be able to write to our stderr.
@@ -156,10 +156,7 @@ def _open(data: bytes, wanted: PixelFormat) -> Image.Image:
 
 
 # First bytes of image formats that exist but are not accepted here.
-_OTHER_FORMATS = (
-    *(b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"),  # TIFF, BigTIFF
-    *(b"\x00\x00\x01\x00", b"8BPS", b"%!PS", b"\xff\x0a", b"\xff\x4f\xff\x51", b"P5", b"P6", b"qoif"),
-)
+_OTHER_FORMATS = (*(b"\x00\x00\x01\x00", b"8BPS", b"%!PS", b"\xff\x0a", b"\xff\x4f\xff\x51", b"P5", b"P6", b"qoif"),)
 _OTHER_BRANDS = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"JXL \r\n\x87\n", b"jP  \r\n\x87\n")
 
 
@@ -192,6 +189,8 @@ def _reduced_rgb(image: Image.Image, box: tuple[int, int]) -> Image.Image:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits a sample: convert() alone would clip nearly everything to white
         return image.convert("I").point(lambda value: value / 256).convert("L").convert("RGB")
+    if image.mode == "F":
+        raise ImageRejected("unsupported_format", "floating-point pixels have no agreed range")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         backdrop = Image.new("RGBA", layer.size, _BACKGROUND)

@@ -1,0 +1,24 @@
+"""Keeps libtiff from printing what it finds in damaged files: strangers must not write to our stderr."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+_HANDLERS = ("TIFFSetErrorHandler", "TIFFSetWarningHandler", "TIFFSetErrorHandlerExt", "TIFFSetWarningHandlerExt")
+
+
+def silence() -> bool:
+    """Take libtiff's message handlers away; decoding errors still reach Pillow.
+
+    False if this process has loaded no libtiff that can be found: then TIFF files are better not decoded.
+    """
+    maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
+    libraries = {line.split(maxsplit=5)[5] for line in maps.splitlines() if "/libtiff" in line}
+    for library in libraries:
+        loaded = ctypes.CDLL(library)
+        for name in _HANDLERS:
+            setter = getattr(loaded, name)
+            setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
+            setter(None)
+    return bool(libraries)
