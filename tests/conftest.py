@@ -42,7 +42,7 @@ def tiny_repository(tiny_savedmodel: Path, tmp_path_factory: pytest.TempPathFact
     install_classifier(repository, tiny_savedmodel, LABELS)
     _add_twin(repository, "classifier", "classifier_on_tensorflow", {'"auto"': '"tensorflow"'})
     memory = {'"1000000000"': '"1000000000000"', '"1500000000"': '"64000000"', '"20000000"': '"1000000000"'}
-    _add_twin(repository, "preprocess", "preprocess_short_of_memory", memory)
+    _add_twin(repository, "preprocess", "decoder_short_of_memory", memory)
     return repository
 
 

@@ -136,13 +136,13 @@ def test_a_file_over_the_size_limit_is_refused(triton: TritonServer) -> None:
 
 @pytest.mark.usefixtures("unharmed")
 def test_a_decode_that_the_kernel_refuses_memory_fails_alone(triton: TritonServer) -> None:
-    """The twin `preprocess_short_of_memory` may allocate 64 MB; this picture needs 200 MB."""
+    """The twin `decoder_short_of_memory` may allocate 64 MB; this picture needs 200 MB."""
     with tritonclient.grpc.InferenceServerClient(triton.grpc_url) as client:
 
         def pixels(image: bytes) -> np.ndarray:
             tensor = tritonclient.grpc.InferInput("IMAGE", [1, 1], "BYTES")
             tensor.set_data_from_numpy(np.array([[image]], dtype=np.object_))
-            result: np.ndarray = client.infer("preprocess_short_of_memory", [tensor]).as_numpy("PIXELS")
+            result: np.ndarray = client.infer("decoder_short_of_memory", [tensor]).as_numpy("PIXELS")
             return result
 
         for _ in range(3):
@@ -154,6 +154,6 @@ def test_a_decode_that_the_kernel_refuses_memory_fails_alone(triton: TritonServe
 @pytest.mark.usefixtures("unharmed")
 def test_files_larger_than_the_memory_limit_are_received_and_refused(triton: TritonServer) -> None:
     """The limit holds while decoding only: Triton's stub would die of it while it receives a request."""
-    status, answer = over_http(triton, [1, 1], element(bytes(150_000_000)), "preprocess_short_of_memory")
+    status, answer = over_http(triton, [1, 1], element(bytes(150_000_000)), "decoder_short_of_memory")
     assert status == 400
     assert "not_an_image: " in answer
