@@ -11,6 +11,7 @@ from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from frontend.addresses import AddressPolicy
 from frontend.body_limit import BodyLimit
@@ -18,7 +19,7 @@ from frontend.classify import ImageClassifier
 from frontend.download import Downloader
 from frontend.errors import ServiceError
 from frontend.inference import Inference
-from frontend.messages import error_message, service_error_message
+from frontend.messages import error_message, preferred_language, service_error_message
 from frontend.readiness import Readiness
 from frontend.routes import router
 from frontend.schemas import ClassifyResponse
@@ -27,6 +28,7 @@ from frontend.settings import Settings
 log = logging.getLogger(__name__)
 
 _RETRY_AFTER_SECONDS = 1
+_CLIENT_CLOSED_REQUEST = 499
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -39,10 +41,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.settings = settings
-    app.add_middleware(BodyLimit, max_bytes=settings.max_request_bytes)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_request_bytes, except_path="/files")
     app.include_router(router)
     app.add_exception_handler(RequestValidationError, _invalid_body)
     app.add_exception_handler(ServiceError, _service_error)
+    app.add_exception_handler(ClientDisconnect, _client_gone)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _bug)
     return app
@@ -63,21 +66,31 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             )
         )
         inference = await stack.enter_async_context(Inference(settings.triton_url))
-        app.state.classifier = ImageClassifier(downloader, inference, settings.request_timeout, settings.max_pixels)
+        app.state.downloader = downloader
+        app.state.url_classifier = ImageClassifier(inference, settings.max_pixels)
+        # One of its own, so that slow uploads cannot take the places of URLs.
+        app.state.upload_classifier = ImageClassifier(inference, settings.max_pixels)
         app.state.readiness = Readiness(inference)
         yield
 
 
-async def _invalid_body(_: Request, error: Exception) -> JSONResponse:
+async def _invalid_body(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
+    language = _language(request)
     fields = {str(problem["loc"][1]) if len(problem["loc"]) > 1 else "body" for problem in error.errors()}
     known = [f"{field}_invalid" for field in ("images", "k") if field in fields]
-    return _failed(422, [error_message(code) for code in known or ["body_invalid"]])
+    return _failed(422, [error_message(code, language) for code in known or ["body_invalid"]], language)
 
 
-async def _service_error(_: Request, error: Exception) -> JSONResponse:
+async def _service_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ServiceError)
-    return _failed(error.status, [service_error_message(error)])
+    language = _language(request)
+    return _failed(error.status, [service_error_message(error, language)], language)
+
+
+async def _client_gone(request: Request, _: Exception) -> Response:
+    log.info("the client of %s %s went away", request.method, request.url.path)
+    return Response(status_code=_CLIENT_CLOSED_REQUEST)  # for the log: nobody reads it
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -91,9 +104,16 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 async def _bug(request: Request, error: Exception) -> JSONResponse:
     log.error("unexpected failure of %s %s", request.method, request.url.path, exc_info=error)
-    return _failed(500, [error_message("internal_error")])
+    language = _language(request)
+    return _failed(500, [error_message("internal_error", language)], language)
 
 
-def _failed(status: int, errors: list[str]) -> JSONResponse:
-    headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)} if status == 503 else None
+def _language(request: Request) -> str:
+    return preferred_language(request.headers.get("accept-language"))
+
+
+def _failed(status: int, errors: list[str], language: str) -> JSONResponse:
+    headers = {"Content-Language": language, "Vary": "Accept-Language"}
+    if status == 503:
+        headers["Retry-After"] = str(_RETRY_AFTER_SECONDS)
     return JSONResponse(ClassifyResponse(errors=errors).model_dump(), status, headers)

@@ -8,14 +8,18 @@ from frontend.errors import RequestTooLarge
 
 
 class BodyLimit:
-    """Raises RequestTooLarge into the application as soon as more than `max_bytes` would be read."""
+    """Raises RequestTooLarge into the application as soon as more than `max_bytes` would be read.
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    `except_path` names the one path whose body is never held whole, and is bounded where it is read.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, except_path: str) -> None:
         self._app = app
+        self._except_path = except_path
         self._max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["path"] == self._except_path:
             await self._app(scope, receive, send)
             return
         announced = dict(scope["headers"]).get(b"content-length", b"0")

@@ -1,75 +1,97 @@
-"""Image URLs to outcomes: download, then Triton, for many images at once. Knows nothing of the web framework."""
+"""Images to outcomes: their bytes, then Triton, for many at once. Knows nothing of the web framework."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from dataclasses import dataclass
+from functools import partial
 
-from frontend.download import Downloader
+from anyio import current_time, fail_after, move_on_after
+from anyio.streams.memory import MemoryObjectSendStream
+
 from frontend.errors import DeadlineExceeded, ImageError, InternalError, ServiceError
 from frontend.image_header import check_image
 from frontend.inference import Inference, Prediction
+from frontend.workers import as_produced
 
 log = logging.getLogger(__name__)
 
-# How many images are between URL and answer at any time: enough to fill Triton's batches while others download.
+# How many images are between source and answer at any time: enough to fill Triton's batches while others download.
 _MAX_IN_FLIGHT = 64
 # A request takes at most this many of those places, so that a long list does not shut out a short one.
 _MAX_IN_FLIGHT_PER_REQUEST = 32
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one URL."""
+class Image:
+    """An image by the name that its outcome will bear, and how to get its bytes, which are given back when the context
+    ends; `open` raises ImageError."""
 
-    url: str
+    name: str
+    open: Callable[[], AbstractAsyncContextManager[bytes]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one image; `position` counts the images of the request from 0."""
+
+    position: int
+    name: str
     result: list[Prediction] | ImageError
 
 
-class ImageClassifier:
-    """Classifies the images behind URLs; shared by all requests, whose total it bounds."""
+async def images_at(
+    urls: Iterable[str], download: Callable[[str], AbstractAsyncContextManager[bytes]]
+) -> AsyncGenerator[Image, None]:
+    """One image for each distinct URL, in the order of first appearance."""
+    for url in dict.fromkeys(urls):
+        yield Image(url, partial(download, url))
 
-    def __init__(
-        self, downloader: Downloader, inference: Inference, request_timeout_seconds: float, max_pixels: int
-    ) -> None:
-        self._downloader = downloader
+
+class ImageClassifier:
+    """Classifies images; shared by many requests, whose total it bounds."""
+
+    def __init__(self, inference: Inference, max_pixels: int) -> None:
         self._inference = inference
-        self._request_timeout_seconds = request_timeout_seconds
         self._max_pixels = max_pixels
         self._places = asyncio.Semaphore(_MAX_IN_FLIGHT)
 
-    async def classify(self, urls: Iterable[str], k: int) -> list[Outcome]:
-        """Return one outcome for each distinct URL, in the order of their first appearance.
+    async def outcomes(
+        self, images: AsyncGenerator[Image, None], k: int, deadline: float, backlog: int
+    ) -> AsyncGenerator[Outcome, None]:
+        """Every image's outcome as soon as there is one; closing the generator cancels the rest.
 
-        Raises ServiceError when none can be served; whatever is wrong with one image is its own outcome.
+        The next image is taken from `images` only when there is a place for it. At most `backlog` outcomes wait for
+        the caller: one that takes its time holds back the work. `deadline` is on the event loop's clock; images whose
+        turn comes later fail with DeadlineExceeded. Raises ServiceError when no more can be served, after the
+        outcomes that were ready; whatever is wrong with one image is its own outcome.
         """
-        distinct = list(dict.fromkeys(urls))
-        deadline = asyncio.get_running_loop().time() + self._request_timeout_seconds
-        outcomes: dict[str, Outcome] = {}
-        waiting = iter(distinct)
-        workers = [
-            asyncio.create_task(self._work(waiting, k, deadline, outcomes))
-            for _ in range(min(len(distinct), _MAX_IN_FLIGHT_PER_REQUEST))
-        ]
-        try:
-            await asyncio.gather(*workers)
-        finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
-        return [outcomes[url] for url in distinct]
+        queue = _Queue(images, self._places, deadline)
+        produced = as_produced(partial(self._work, queue, k), _MAX_IN_FLIGHT_PER_REQUEST, backlog)
+        async with aclosing(images), aclosing(produced):
+            async for outcome in produced:
+                yield outcome
 
-    async def _work(self, urls: Iterator[str], k: int, deadline: float, outcomes: dict[str, Outcome]) -> None:
-        for url in urls:
-            outcomes[url] = Outcome(url, await self._outcome(url, k, deadline))
+    async def _work(self, queue: _Queue, k: int, outcomes: MemoryObjectSendStream[Outcome]) -> None:
+        while True:
+            async with AsyncExitStack() as place:
+                taken = await queue.take(place)
+                if taken is None:
+                    return
+                position, image = taken
+                result = await self._result(image, k, queue.remaining_seconds)
+            await outcomes.send(Outcome(position, image.name, result))
 
-    async def _outcome(self, url: str, k: int, deadline: float) -> list[Prediction] | ImageError:
-        remaining = deadline - asyncio.get_running_loop().time()
+    async def _result(self, image: Image, k: int, remaining_seconds: float) -> list[Prediction] | ImageError:
         try:
-            return await asyncio.wait_for(self._one(url, k, deadline), max(remaining, 0))
-        except asyncio.TimeoutError:
+            with fail_after(remaining_seconds) as time_left:
+                async with image.open() as content:
+                    check_image(content, self._max_pixels)
+                    return await self._inference.classify(content, k, time_left.deadline - current_time())
+        except TimeoutError:
             return DeadlineExceeded()
         except ImageError as failure:
             # Its traceback, and its cause's, would keep the image's bytes for as long as the outcome is kept.
@@ -81,8 +103,33 @@ class ImageClassifier:
             log.exception("unexpected failure on one image")
             return InternalError()
 
-    async def _one(self, url: str, k: int, deadline: float) -> list[Prediction]:
-        async with self._places, self._downloader.download(url) as image:
-            check_image(image, self._max_pixels)
-            remaining = deadline - asyncio.get_running_loop().time()
-            return await self._inference.classify(image, k, remaining)
+
+class _Queue:
+    """Hands a request's images to its workers, one at a time, each once there is a place for it."""
+
+    def __init__(self, images: AsyncGenerator[Image, None], places: asyncio.Semaphore, deadline: float) -> None:
+        self._images = images
+        self._places = places
+        self._turn = asyncio.Lock()
+        self._position = 0
+        self._deadline = deadline
+
+    async def take(self, place: AsyncExitStack) -> tuple[int, Image] | None:
+        """The next image, or None after the last. `place` is to be closed when it has been dealt with."""
+        async with self._turn:
+            await self._reserve(place)
+            image = await anext(self._images, None)
+            if image is None:
+                return None
+            self._position += 1
+            return self._position - 1, image
+
+    async def _reserve(self, place: AsyncExitStack) -> None:
+        """Wait for a place, but not past the deadline: what comes after it is refused without one."""
+        with move_on_after(self.remaining_seconds):
+            await self._places.acquire()
+            place.callback(self._places.release)
+
+    @property
+    def remaining_seconds(self) -> float:
+        return max(self._deadline - current_time(), 0)

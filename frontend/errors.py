@@ -7,7 +7,10 @@ BirdsError
 │   └── DeadlineExceeded    Overloaded          InferenceFailed     InternalError
 └── ServiceError          the whole request: becomes the response, with its HTTP status
     ├── TritonUnavailable   503
-    └── RequestTooLarge     413
+    ├── RequestTooLarge     413
+    ├── RequestTimeout      408
+    ├── InvalidUpload       422
+    └── NoImages            TooManyImages       200: told in `errors`, as every mistake in well-formed JSON is
 
 Each has a stable `code`; its sentence stands in the message catalogue under that code.
 """
@@ -97,3 +100,27 @@ class TritonUnavailable(ServiceError):
 class RequestTooLarge(ServiceError):
     code = "request_too_large"
     status = 413
+
+
+class RequestTimeout(ServiceError):
+    """The body did not arrive before the request's deadline."""
+
+    code = "request_timeout"
+    status = 408
+
+
+class InvalidUpload(ServiceError):
+    """The body is not the documented multipart form."""
+
+    code = "upload_invalid"
+    status = 422
+
+
+class NoImages(ServiceError):
+    code = "no_images"
+    status = 200
+
+
+class TooManyImages(ServiceError):
+    code = "too_many_images"
+    status = 200

@@ -2,44 +2,116 @@
 
 from __future__ import annotations
 
-import time
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from anyio import current_time
+from fastapi import APIRouter, Query, Request, Response
 
-from frontend.classify import ImageClassifier, Outcome
-from frontend.errors import ImageError
-from frontend.messages import error_message, failure_message
+from frontend import ndjson
+from frontend.answers import Answer
+from frontend.classify import ImageClassifier, images_at
+from frontend.download import Downloader
+from frontend.messages import error_message
 from frontend.readiness import Readiness
-from frontend.schemas import ClassifyRequest, ClassifyResponse, FailureBody, PredictionBody
+from frontend.schemas import DEFAULT_K, FILES_FIELD, NDJSON, ClassifyRequest, ClassifyResponse, ImageLine, TotalsLine
 from frontend.settings import Settings
+from frontend.uploads import Upload
 
+# How many outcomes wait for a slow reader of a streamed answer before it holds back the work.
+_BACKLOG = 16
+
+_LINES = {
+    "schema": {
+        "type": "string",
+        "format": "ndjson",
+        "description": "Chosen by the Accept header. One JSON object a line: an ImageLine for every image as soon as "
+        "it is done, in no particular order; at the end a TotalsLine.",
+        "x-line-schemas": [ImageLine.model_json_schema(), TotalsLine.model_json_schema()],
+    },
+    "examples": {
+        "two images": {
+            "value": '{"url":"https://example.org/a.jpg","predictions":[{"bird_name":"Ara macao","common_name":'
+            '"Scarlet Macaw","score":0.7264}]}\n'
+            '{"url":"https://example.org/b.jpg","failure":{"code":"not_an_image","message":'
+            '"The file is no image, or it is damaged"}}\n'
+            '{"succeeded":1,"failed":1,"time_taken":0.42,"status":200,"errors":[]}\n'
+        }
+    },
+}
 _SAME_SHAPE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {NDJSON: _LINES}},
     413: {"model": ClassifyResponse, "description": "The body is too large"},
-    422: {"model": ClassifyResponse, "description": "The body is not the documented JSON"},
+    422: {"model": ClassifyResponse, "description": "The body is not what is documented here"},
     503: {"model": ClassifyResponse, "description": "The inference server is not available"},
+}
+_MULTIPART = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": [FILES_FIELD],
+                    "properties": {
+                        FILES_FIELD: {"type": "array", "items": {"type": "string", "format": "binary"}},
+                    },
+                }
+            }
+        },
+    }
 }
 
 router = APIRouter()
 
 
-@router.post("/", summary="Classify the images behind URLs", responses=_SAME_SHAPE)
-async def classify(body: ClassifyRequest, request: Request) -> ClassifyResponse:
+@router.post("/", summary="Classify the images behind URLs", response_model=ClassifyResponse, responses=_SAME_SHAPE)
+async def classify(body: ClassifyRequest, request: Request) -> Response:
     """Download every image, run the classifier, and answer with the `k` most probable species of each.
 
     A request that breaks a limit is answered with all its mistakes in `errors` and nothing is processed.
-    One bad image never hurts another: it is listed in `failures`, with a code.
+    One bad image never hurts another: it is listed in `failures`, with a code. With `Accept: application/x-ndjson`
+    the answer comes line by line, each image as soon as it is done. Closing the connection cancels the rest.
     """
-    started = time.perf_counter()
-    errors = validation_errors(body, request.app.state.settings)
-    outcomes: list[Outcome] = []
-    if not errors:
-        classifier: ImageClassifier = request.app.state.classifier
-        outcomes = await classifier.classify(body.images, body.k)
-    response = response_body(outcomes)
-    response.errors = errors
-    response.time_taken = round(time.perf_counter() - started, 4)
-    return response
+    answer = Answer(request)
+    settings: Settings = request.app.state.settings
+    if errors := validation_errors(len(body.images), body.k, settings, answer.language):
+        return answer.of_mistakes(errors)
+    downloader: Downloader = request.app.state.downloader
+    classifier: ImageClassifier = request.app.state.url_classifier
+    deadline = current_time() + settings.request_timeout
+    images = images_at(body.images, downloader.download)
+    return await answer.of_outcomes(
+        classifier.outcomes(images, body.k, deadline, _BACKLOG), lambda: ndjson.client_gone(request)
+    )
+
+
+@router.post(
+    "/files",
+    summary="Classify uploaded images",
+    response_model=ClassifyResponse,
+    responses={**_SAME_SHAPE, 408: {"model": ClassifyResponse, "description": "The body took too long to arrive"}},
+    openapi_extra=_MULTIPART,
+)
+async def classify_files(
+    request: Request,
+    k: Annotated[int, Query(description="how many species to return for each image, best first")] = DEFAULT_K,
+) -> Response:
+    """Classify every file of the form's field `files` (repeated), with the answer, limits and codes of `POST /`.
+
+    File names take the place of URLs; the second of two equal names is answered as `name (2)`. Files are classified
+    while later ones still arrive.
+    """
+    answer = Answer(request)
+    settings: Settings = request.app.state.settings
+    if errors := validation_errors(1, k, settings, answer.language):
+        return answer.of_mistakes(errors)
+    classifier: ImageClassifier = request.app.state.upload_classifier
+    deadline = current_time() + settings.request_timeout
+    budget = request.app.state.downloader.budget
+    upload = Upload(request, settings.max_images, settings.download_max_bytes, deadline, budget)
+    # Many clients read nothing before they have sent everything: the outcomes of all files must find room.
+    outcomes = classifier.outcomes(upload.images(), k, deadline, backlog=settings.max_images)
+    return await answer.of_outcomes(outcomes, upload.client_gone)
 
 
 @router.get("/health/live", summary="Is the process up?")
@@ -60,27 +132,12 @@ async def ready(request: Request, response: Response) -> dict[str, str]:
     return {"status": "not ready"}
 
 
-def validation_errors(body: ClassifyRequest, settings: Settings) -> list[str]:
-    """Everything that is wrong with a well-formed request, as messages."""
+def validation_errors(images: int, k: int, settings: Settings, language: str) -> list[str]:
+    """Everything that is wrong with a well-formed request for so many images, as messages."""
     mistakes = {
-        error_message("no_images"): not body.images,
-        error_message("too_many_images", max=settings.max_images): len(body.images) > settings.max_images,
-        error_message("k_too_small", min=0): body.k < 0,
-        error_message("k_too_large", max=settings.max_k): body.k > settings.max_k,
+        error_message("no_images", language): images == 0,
+        error_message("too_many_images", language, max=settings.max_images): images > settings.max_images,
+        error_message("k_too_small", language, min=0): k < 0,
+        error_message("k_too_large", language, max=settings.max_k): k > settings.max_k,
     }
     return [message for message, made in mistakes.items() if made]
-
-
-def response_body(outcomes: list[Outcome]) -> ClassifyResponse:
-    response = ClassifyResponse()
-    for outcome in outcomes:
-        result = outcome.result
-        if isinstance(result, ImageError):
-            response.failed_results.append(outcome.url)
-            message = failure_message(result)
-            response.failures.append(FailureBody(url=outcome.url, code=result.code, message=message))
-        else:
-            response.successful_results[outcome.url] = [
-                PredictionBody(bird_name=p.bird_name, common_name=p.common_name, score=p.score) for p in result
-            ]
-    return response

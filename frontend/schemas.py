@@ -7,6 +7,8 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 DEFAULT_K = 3
+NDJSON = "application/x-ndjson"  # asks for, and marks, an answer that comes line by line
+FILES_FIELD = "files"  # of the multipart form
 
 _EXAMPLE_URL = "https://upload.wikimedia.org/wikipedia/commons/1/18/Ara_macao_-_two_at_Lowry_Park_Zoo.jpg"
 
@@ -38,6 +40,29 @@ class FailureBody(BaseModel):
     url: str
     code: str = Field(description="stable; for programs")
     message: str = Field(description="for people")
+
+
+class ReasonBody(BaseModel):
+    code: str = Field(description="stable; for programs")
+    message: str = Field(description="for people")
+
+
+class ImageLine(BaseModel):
+    """One line of a streamed answer: an image, as soon as it is done. Either `predictions` or `failure` is there."""
+
+    url: str = Field(description="the URL as it was sent, or the file's name")
+    predictions: list[PredictionBody] | None = None
+    failure: ReasonBody | None = None
+
+
+class TotalsLine(BaseModel):
+    """The last line of a streamed answer; one that ends without it was cut off."""
+
+    succeeded: int = 0
+    failed: int = 0
+    time_taken: float = Field(0.0, description="seconds")
+    status: int = Field(200, description="the HTTP status, had all been known when the answer began")
+    errors: list[str] = Field([], description="what is wrong with the request as a whole, or why it ended early")
 
 
 class ClassifyResponse(BaseModel):

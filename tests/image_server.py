@@ -45,8 +45,9 @@ class ImageServer:
         return web.Response(status=404)
 
     async def _serve(self, ready: threading.Event) -> None:
-        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
-        runner = web.AppRunner(self._application(), shutdown_timeout=0.1)
+        self.loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+        # A handler whose client goes away is cancelled, so that tests see what is no longer wanted.
+        runner = web.AppRunner(self._application(), shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
@@ -68,5 +69,5 @@ class ImageServer:
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self._loop.call_soon_threadsafe(self._end.set)
+        self.loop.call_soon_threadsafe(self._end.set)
         self._thread.join(10)

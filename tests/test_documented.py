@@ -46,7 +46,7 @@ def test_every_service_error_has_a_sentence(kind: type[BirdsError]) -> None:
 
 @pytest.mark.parametrize("reason", ENGLISH["download_reasons"])
 def test_every_download_reason_makes_a_sentence(reason: str) -> None:
-    message = failure_message(DownloadFailed(reason=reason, status=500))
+    message = failure_message(DownloadFailed(reason=reason, status=500), "en")
     assert message.startswith("The download failed: ")
     assert "{" not in message
 
