@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from dataclasses import dataclass
 from functools import partial
+from math import isinf
 
 from anyio import current_time, fail_after, move_on_after
 from anyio.streams.memory import MemoryObjectSendStream
@@ -65,7 +66,7 @@ class ImageClassifier:
         """Every image's outcome as soon as there is one; closing the generator cancels the rest.
 
         The next image is taken from `images` only when there is a place for it. At most `backlog` outcomes wait for
-        the caller: one that takes its time holds back the work. `deadline` is on the event loop's clock; images whose
+        the caller: one that takes its time holds back the work. `deadline` is on the event loop's clock, or infinite; images whose
         turn comes later fail with DeadlineExceeded. Raises ServiceError when no more can be served, after the
         outcomes that were ready; whatever is wrong with one image is its own outcome.
         """
@@ -90,7 +91,8 @@ class ImageClassifier:
             with fail_after(remaining_seconds) as time_left:
                 async with image.open() as content:
                     check_image(content, self._max_pixels)
-                    return await self._inference.classify(content, k, time_left.deadline - current_time())
+                    remaining = time_left.deadline - current_time()
+                    return await self._inference.classify(content, k, None if isinf(remaining) else remaining)
         except TimeoutError:
             return DeadlineExceeded()
         except ImageError as failure:
