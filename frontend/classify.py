@@ -66,9 +66,9 @@ class ImageClassifier:
         """Every image's outcome as soon as there is one; closing the generator cancels the rest.
 
         The next image is taken from `images` only when there is a place for it. At most `backlog` outcomes wait for
-        the caller: one that takes its time holds back the work. `deadline` is on the event loop's clock, or infinite; images whose
-        turn comes later fail with DeadlineExceeded. Raises ServiceError when no more can be served, after the
-        outcomes that were ready; whatever is wrong with one image is its own outcome.
+        the caller: one that takes its time holds back the work. `deadline` is on the event loop's clock, or infinite;
+        images whose turn comes later fail with DeadlineExceeded. Raises ServiceError when no more can be served,
+        after the outcomes that were ready; whatever is wrong with one image is its own outcome.
         """
         queue = _Queue(images, self._places, deadline)
         produced = as_produced(partial(self._work, queue, k), _MAX_IN_FLIGHT_PER_REQUEST, backlog)
