@@ -20,6 +20,7 @@ from frontend.download import Downloader
 from frontend.errors import ServiceError
 from frontend.inference import Inference
 from frontend.messages import error_message, preferred_language, service_error_message
+from frontend.page import add_page
 from frontend.readiness import Readiness
 from frontend.routes import router
 from frontend.schemas import ClassifyResponse
@@ -43,6 +44,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.add_middleware(BodyLimit, max_bytes=settings.max_request_bytes, except_path="/files")
     app.include_router(router)
+    add_page(app)
     app.add_exception_handler(RequestValidationError, _invalid_body)
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(ClientDisconnect, _client_gone)

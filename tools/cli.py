@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -170,6 +171,7 @@ def _fail(text: str, code: Code) -> Code:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; every error is one line."""
+    logging.basicConfig(level=logging.ERROR, format="birds: %(message)s")
     try:
         return int(app(arguments, prog_name="birds", standalone_mode=False) or 0)
     except TyperException as error:

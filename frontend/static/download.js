@@ -1,0 +1,27 @@
+// The results as files, in the command line's formats.
+
+const COLUMNS = ["image", "rank", "bird_name", "common_name", "score", "code", "message"];
+
+export function downloadJson(records) {
+  download("birds.json", "application/json", JSON.stringify(records, null, 1));
+}
+
+export function downloadCsv(records) {
+  const rows = records.flatMap(({ image, predictions, failure }) =>
+    failure ? [{ image, ...failure }] : predictions.map((prediction, index) => ({ image, rank: index + 1, ...prediction })),
+  );
+  const lines = [COLUMNS, ...rows.map((row) => COLUMNS.map((column) => row[column] ?? ""))];
+  download("birds.csv", "text/csv", lines.map((line) => `${line.map(quoted).join(",")}\n`).join(""));
+}
+
+function quoted(value) {
+  return /[",\r\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : value;
+}
+
+function download(name, type, content) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([content], { type }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
