@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, Response
@@ -48,7 +49,7 @@ def _page(language: str, max_k: int) -> str:
     messages = catalogue(language)["page"]
     data = {"language": language, "messages": messages, "max_k": max_k, "default_k": min(DEFAULT_K, max_k)}
     environment = Environment(loader=FileSystemLoader(_STATIC), autoescape=True, undefined=StrictUndefined)
-    return environment.get_template("index.html").render(language=language, t=messages, data=data)
+    return environment.get_template("index.html").render(language=language, t=SimpleNamespace(**messages), data=data)
 
 
 class _Static(StaticFiles):

@@ -4,7 +4,7 @@ import { Card } from "./card.js";
 import { downloadCsv, downloadJson } from "./download.js";
 import { text } from "./messages.js";
 import { Run } from "./run.js";
-import { apiKey } from "./service.js";
+import { apiKey, getModels } from "./service.js";
 import { droppedFiles, pastedUrls } from "./sources.js";
 
 const ANNOUNCE_MILLISECONDS = 3000;
@@ -61,6 +61,20 @@ document.addEventListener("drop", async (event) => {
   const files = await droppedFiles(event.dataTransfer);
   add(files.length ? files.map((file) => ({ file })) : urls);
 });
+
+// --- model versions
+
+// A choice is offered where there is one.
+async function offerVersions() {
+  const models = await getModels();
+  if (!models || models.versions.length < 2) return;
+  const names = models.versions.map(({ version }) => version).filter((version) => version !== models.default);
+  const options = names.map((version) => new Option(version, version));
+  $("version").replaceChildren(new Option(text("version_default", { version: models.default }), ""), ...options);
+  $("version-choice").hidden = false;
+}
+
+offerVersions();
 
 // --- what is shown
 
@@ -153,6 +167,7 @@ function askForKey() {
 $("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
   apiKey.set($("key-value").value);
+  offerVersions();
   $("key").close("given");
 });
 $("key-cancel").addEventListener("click", () => $("key").close());

@@ -16,6 +16,20 @@ export class ServiceError extends Error {
   }
 }
 
+// The model versions that a request may name, or null when they cannot be had.
+export async function getModels() {
+  try {
+    const response = await fetch("/models", { headers: authorization() });
+    return response.ok ? await response.json() : null;
+  } catch {
+    return null; // classifying will tell what is wrong
+  }
+}
+
+function authorization() {
+  return apiKey.get() ? { Authorization: `Bearer ${apiKey.get()}` } : {};
+}
+
 // Classify `images` ({url} or {file}; all of one kind). `onLine(index, line)` is called for each as soon as it is
 // done, `onUploaded(bytes)` as files are sent. Resolves when all lines have come; rejects with a ServiceError.
 // An XMLHttpRequest, because fetch does not tell how much of a body has been sent.
@@ -31,7 +45,7 @@ export function classify(images, { k, version, signal, onLine, onUploaded }) {
     request.upload.addEventListener("progress", (event) => onUploaded(event.loaded));
   }
   request.setRequestHeader("Accept", "application/x-ndjson");
-  if (apiKey.get()) request.setRequestHeader("Authorization", `Bearer ${apiKey.get()}`);
+  for (const [name, value] of Object.entries(authorization())) request.setRequestHeader(name, value);
 
   return new Promise((resolve, reject) => {
     let read = 0;

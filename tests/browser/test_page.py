@@ -180,6 +180,44 @@ async def test_sort_show_and_find(page: Page) -> None:
     assert list(await cards(page)) == ["green.png"]
 
 
+async def test_clear_makes_room_for_the_next(page: Page) -> None:
+    await choose(page, {"red.png": flat(RED)})
+    await page.get_by_role("button", name="Clear", exact=True).click()
+    await expect(page.locator("#results")).to_be_hidden()
+    await choose(page, {"blue.png": flat(BLUE)})
+    await expect(page.locator("#count")).to_have_text("1 of 1 done")
+
+
+async def offers_versions(route: Route) -> None:
+    versions = [{"version": version, "default": version == "3"} for version in ("1", "2", "3")]
+    await route.fulfill(json={"default": "3", "canary": {}, "versions": versions})
+
+
+async def test_a_model_version_can_be_chosen(page: Page) -> None:
+    """The service stands in for itself: what counts is what the page offers and sends."""
+    sent = []
+
+    async def answer(route: Route) -> None:
+        sent.append((route.request.url, route.request.post_data))
+        line: dict[str, Any] = {
+            "url": "0" if "/files" in route.request.url else "http://127.0.0.1:1/",
+            "predictions": [],
+        }
+        totals = {"succeeded": 1, "failed": 0, "time_taken": 0, "status": 200, "errors": []}
+        await route.fulfill(body=f"{json.dumps(line)}\n{json.dumps(totals)}\n")
+
+    await expect(page.locator("#version")).to_be_hidden()  # there is but one
+    await page.route("**/models", offers_versions)
+    await page.reload()
+    options = page.locator("#version option")
+    await expect(options).to_have_text(["3 (the default)", "1", "2"])
+    await page.select_option("#version", "2")
+    await page.route(lambda url: "/files" in url, answer)
+    await choose(page, {"red.png": flat(RED)})
+    await expect(page.locator("#count")).to_have_text("1 of 1 done")
+    assert "model_version=2" in sent[0][0]
+
+
 async def test_download_csv_and_json(page: Page, tmp_path: Path) -> None:
     name = 'a "quoted", odd.png'
     await choose(page, {name: flat(RED), "bad.png": b"none"})

@@ -1,0 +1,28 @@
+"""Asks Triton itself over gRPC: encoded images in, the three best labels of each out.
+
+python examples/triton_grpc.py photo.jpg another.png
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
+
+files = sys.argv[1:]
+# A batch: one encoded image a row. Triton adds up what arrives at the same time, so single images do as well.
+images = np.array([[Path(file).read_bytes()] for file in files], dtype=np.object_)
+
+tensor = InferInput("IMAGE", list(images.shape), "BYTES")
+tensor.set_data_from_numpy(images)
+# The classification extension: labels come with the answer, no label file is needed here.
+output = InferRequestedOutput("PROBABILITIES", class_count=3)
+
+with InferenceServerClient(os.environ.get("BIRDS_TRITON_URL", "127.0.0.1:8011")) as client:
+    answer = client.infer("birds", [tensor], outputs=[output])
+
+for file, labels in zip(files, answer.as_numpy("PROBABILITIES"), strict=True):
+    for label in labels:
+        score, _, name = label.decode().split(":", 2)
+        print(f"{file}: {float(score):.2f} {name}")

@@ -1,0 +1,105 @@
+"""The documents lead nowhere wrong, and what docs/use.md tells to type works as it is written."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.image_server import ImageServer
+from tests.images import GREEN, RED, flat
+from tools.model_repository import ROOT
+from tools.triton_server import TritonServer
+
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+USE = (ROOT / "docs" / "use.md").read_text(encoding="utf-8")
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+
+def blocks(kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```$", USE, re.MULTILINE | re.DOTALL)
+
+
+def anchor(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_no_link_is_dead(document: Path) -> None:
+    for link in _LINK.findall(document.read_text(encoding="utf-8")):
+        if link.startswith(("http://", "https://")):
+            continue
+        name, _, wanted = link.partition("#")
+        target = (document.parent / name).resolve() if name else document
+        assert target.exists(), f"{document.name} leads to {link}"
+        if wanted:
+            headings = _HEADING.findall(target.read_text(encoding="utf-8"))
+            assert wanted in map(anchor, headings), f"{document.name} leads to {link}"
+
+
+@pytest.fixture
+def reader(
+    frontend: httpx.Client, triton: TritonServer, image_server: ImageServer, tmp_path: Path
+) -> tuple[Path, dict[str, str], dict[str, str]]:
+    """A folder as the document's reader has it, an environment with `birds`, and what stands for its addresses."""
+    photos, programs = tmp_path / "photos", tmp_path / "bin"
+    photos.mkdir()
+    programs.mkdir()
+    (photos / "blackbird.jpg").write_bytes(flat(RED, "JPEG"))
+    (photos / "owl.png").write_bytes(flat(GREEN))
+    url = image_server.add("/parrot.jpg", flat(RED, "JPEG"))
+    (tmp_path / "urls.txt").write_text(f"{url}\n")
+    birds = programs / "birds"
+    birds.write_text(f'#!/bin/sh\nexec {sys.executable} -m tools.cli "$@"\n')
+    birds.chmod(0o755)
+    frontend_url = str(frontend.base_url).rstrip("/")
+    environment = {
+        **os.environ,
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "BIRDS_URL": frontend_url,
+        "BIRDS_DOWNLOAD_ALLOW_NETWORKS": "127.0.0.0/8",
+    }
+    addresses = {
+        "http://127.0.0.1:8000": frontend_url,
+        "127.0.0.1:8011": triton.grpc_url,
+        "https://example.org/parrot.jpg": url,
+    }
+    return tmp_path, environment, addresses
+
+
+def run(command: list[str], code: str, reader: tuple[Path, dict[str, str], dict[str, str]]) -> str:
+    folder, environment, addresses = reader
+    for shown, real in addresses.items():
+        code = code.replace(shown, real)
+    done = subprocess.run([*command, code], cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, f"{code}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("code", blocks("sh"), ids=lambda code: code.splitlines()[0])
+def test_every_command_of_the_guide_works(code: str, reader: tuple[Path, dict[str, str], dict[str, str]]) -> None:
+    output = run(["bash", "-euo", "pipefail", "-c"], code, reader)
+    written = [reader[0] / name for name in ("birds.csv", "results.jsonl") if (reader[0] / name).exists()]
+    assert output or written
+    if '"images": []' not in code:
+        assert "Rubra maxima" in output + "".join(path.read_text(encoding="utf-8") for path in written)
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_the_python_of_the_guide_works(code: str, reader: tuple[Path, dict[str, str], dict[str, str]]) -> None:
+    output = run([sys.executable, "-c"], code, reader)
+    assert "Rubra maxima" in output
+    assert "Viridis minor" in output
+
+
+def test_the_guide_has_commands() -> None:
+    assert len(blocks("sh")) >= 7
+    assert blocks("python")
