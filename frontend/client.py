@@ -13,7 +13,6 @@ ClientError
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -35,6 +34,7 @@ UNREADABLE = "unreadable_file"  # the one code that does not come from the servi
 
 _URLS_PER_REQUEST = 32
 _FILES_PER_REQUEST = 16
+_BYTES_PER_REQUEST = 8 << 20  # so that a slow line is in time for the service's deadline
 _REQUESTS_AT_ONCE = 4
 _TRIES = 8  # with their pauses, long enough for a restart of Triton
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 15.0
@@ -211,10 +211,31 @@ class BirdsClient:
 def _batches(images: Iterable[Image]) -> Iterator[list[Image]]:
     """Images that can share a request, each distinct one once."""
     seen: set[Image] = set()
-    distinct = (image for image in images if not (image in seen or seen.add(image)))  # type: ignore[func-returns-value]
-    for are_urls, run in itertools.groupby(distinct, key=lambda image: isinstance(image, str)):
-        while batch := list(itertools.islice(run, _URLS_PER_REQUEST if are_urls else _FILES_PER_REQUEST)):
+    batch: list[Image] = []
+    batch_bytes = 0
+    for image in images:
+        if image in seen:
+            continue
+        seen.add(image)
+        image_bytes, is_url = _size(image), isinstance(image, str)
+        most = _URLS_PER_REQUEST if is_url else _FILES_PER_REQUEST
+        too_many = len(batch) >= most or batch_bytes + image_bytes > _BYTES_PER_REQUEST
+        if batch and (too_many or isinstance(batch[0], str) is not is_url):
             yield batch
+            batch, batch_bytes = [], 0
+        batch.append(image)
+        batch_bytes += image_bytes
+    if batch:
+        yield batch
+
+
+def _size(image: Image) -> int:
+    if isinstance(image, Photo):
+        return len(image.content)
+    try:
+        return image.stat().st_size if isinstance(image, Path) else 0
+    except OSError:
+        return 0  # it will fail when it is opened
 
 
 def _request(

@@ -6,6 +6,7 @@ import { ServiceError, classify } from "./service.js";
 const REQUESTS_AT_ONCE = 3;
 const URLS_PER_REQUEST = 32;
 const FILES_PER_REQUEST = 8;
+const BYTES_PER_REQUEST = 8 << 20; // so that a slow line is in time for the service's deadline
 const TRIES = 6;
 const LONGEST_PAUSE_SECONDS = 15;
 const PASSING = [0, 408, 429, 502, 503, 504];
@@ -14,6 +15,7 @@ export class Run {
   #waiting = [];
   #active = 0;
   #abort = new AbortController();
+  #keyDenied = false; // until more is added
 
   // `options()` gives k and version for the next request; `askForKey(refused)` resolves to whether there is a key now.
   constructor({ options, askForKey, onChange }) {
@@ -26,7 +28,8 @@ export class Run {
 
   add(cards) {
     this.#waiting.push(...cards);
-    while (this.#active < REQUESTS_AT_ONCE && this.#waiting.length) this.#work();
+    this.#keyDenied = false;
+    this.#start();
     this.onChange();
   }
 
@@ -37,6 +40,10 @@ export class Run {
     this.onChange();
   }
 
+  #start() {
+    while (this.#active < REQUESTS_AT_ONCE && this.#waiting.length) this.#work();
+  }
+
   async #work() {
     this.#active++;
     const { signal } = this.#abort;
@@ -45,23 +52,30 @@ export class Run {
       try {
         await this.#finish(batch, signal);
       } catch (error) {
+        if (this.#keyDenied) batch.push(...this.#waiting.splice(0)); // none of them would fare better
         for (const card of batch.filter((card) => card.isPending)) {
           if (signal.aborted) card.cancel();
-          else card.fail(`http_${error.status ?? 0}`, error.message || text("lost"));
+          else card.fail(error.status ? `http_${error.status}` : "unreachable", error.message || text("lost"));
         }
         if (!signal.aborted && !(error instanceof ServiceError)) console.error(error);
       }
       this.onChange();
     }
     this.#active--;
+    this.#start(); // what was added while this one was being cancelled
     this.onChange();
   }
 
+  // The next cards that can share a request: all URLs, or all files.
   #take() {
     const isUrl = Boolean(this.#waiting[0].url);
     const most = isUrl ? URLS_PER_REQUEST : FILES_PER_REQUEST;
-    const other = this.#waiting.findIndex((card) => Boolean(card.url) !== isUrl);
-    return this.#waiting.splice(0, Math.min(most, other < 0 ? most : other));
+    let count = 0;
+    for (let bytes = 0; count < Math.min(most, this.#waiting.length) && Boolean(this.#waiting[count].url) === isUrl; count++) {
+      bytes += this.#waiting[count].file?.size ?? 0;
+      if (count > 0 && bytes > BYTES_PER_REQUEST) break;
+    }
+    return this.#waiting.splice(0, count);
   }
 
   // Returns once no card of the batch is pending; throws what cannot be helped.
@@ -72,9 +86,11 @@ export class Run {
       } catch (error) {
         if (signal.aborted || !(error instanceof ServiceError)) throw error;
         if (error.status === 401) {
-          if (!(await this.askForKey())) throw error;
+          this.#keyDenied ||= !(await this.askForKey());
+          if (this.#keyDenied) throw error;
         } else if (PASSING.includes(error.status) && --tries > 0) {
-          await new Promise((resolve) => setTimeout(resolve, 1000 * Math.max(pause, error.retryAfterSeconds)));
+          for (const card of batch.filter((card) => card.isPending)) card.wait();
+          await sleep(Math.max(pause, error.retryAfterSeconds), signal);
           if (signal.aborted) throw error;
           pause = Math.min(2 * pause, LONGEST_PAUSE_SECONDS);
         } else {
@@ -103,4 +119,11 @@ export class Run {
       },
     });
   }
+}
+
+function sleep(seconds, signal) {
+  return new Promise((resolve) => {
+    setTimeout(resolve, 1000 * seconds);
+    signal.addEventListener("abort", resolve);
+  });
 }

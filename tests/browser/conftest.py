@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from playwright.async_api import Browser, Page
 
 from tests.browser.chromium import executable, running_chromium
 
+_OF_THE_NETWORK = re.compile("Failed to load resource").match
 AXE = Path(__file__).with_name("node_modules") / "axe-core" / "axe.min.js"
 INSTALL = "run tests/browser/install.sh"
 
@@ -46,8 +48,8 @@ async def page(browser: Browser, frontend: httpx.Client, request: pytest.Fixture
     page.set_default_timeout(15_000)
     problems: list[str] = []
     hosts: set[str | None] = set()
-    # What a browser says of an answer with an error status is the answer's, not the page's.
-    page.on("console", lambda m: problems.append(m.text) if m.type == "error" and "status of" not in m.text else None)
+    # What the browser itself says of an answer with an error status, or of none, is not the page's doing.
+    page.on("console", lambda m: problems.append(m.text) if m.type == "error" and not _OF_THE_NETWORK(m.text) else None)
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("request", lambda sent: hosts.add(httpx.URL(sent.url).host) if sent.url.startswith("http") else None)
     await page.goto("/")

@@ -291,10 +291,13 @@ async def test_asks_for_the_api_key_and_keeps_it_for_the_tab_only(page: Page) ->
 
 async def test_without_a_key_the_images_fail_with_the_services_words(page: Page) -> None:
     await page.route("**/*", unauthorized)
-    await choose(page, {"red.png": flat(RED)})
+    await choose(page, {f"{n}.png": flat(RED) for n in range(60)})
     await expect(page.locator("#key")).to_be_visible()
     await page.click("#key-cancel")
-    await expect(page.locator(".card .state")).to_have_text("An API key is needed (http_401)")
+    await expect(page.locator("#count")).to_have_text("60 of 60 done · 60 failed")
+    await expect(page.locator("#key")).to_be_hidden()  # it is asked once, not for every request
+    states = set(await page.locator(".card .state").all_text_contents())
+    assert states == {"An API key is needed (http_401)"}
 
 
 async def test_a_busy_service_is_asked_again(page: Page) -> None:
@@ -312,6 +315,35 @@ async def test_a_busy_service_is_asked_again(page: Page) -> None:
     await choose(page, {"red.png": flat(RED)})
     await expect(page.locator("#count")).to_have_text("1 of 1 done")
     assert refusals == 0
+
+
+async def test_a_pause_can_be_cancelled_and_gone_on_from(page: Page) -> None:
+    is_busy = True
+
+    async def busy(route: Route) -> None:
+        if is_busy:
+            await route.fulfill(status=503, headers={"Retry-After": "600"}, json={"errors": ["busy"]})
+        else:
+            await route.continue_()
+
+    await page.route(lambda url: "/files" in url, busy)
+    async with page.expect_response(lambda response: response.status == 503):
+        await choose(page, {f"{n}.png": flat(RED) for n in range(60)})
+    await expect(page.locator(".card.waiting")).to_have_count(60)
+    await page.click("#cancel")
+    await expect(page.locator("#count")).to_have_text("60 of 60 done · 60 failed")
+    is_busy = False
+    await page.click("#retry")
+    await expect(page.locator("#count")).to_have_text("60 of 60 done")
+
+
+async def test_a_service_that_is_gone_is_tried_again_until_cancelled(page: Page) -> None:
+    await page.route(lambda url: "/files" in url, lambda route: route.abort())
+    async with page.expect_event("requestfailed"):
+        await choose(page, {"red.png": flat(RED)})
+    await expect(page.locator(".card .state")).to_have_text("Waiting")  # for the next try
+    await page.click("#cancel")
+    await expect(page.locator(".card .state")).to_have_text("Cancelled")
 
 
 async def test_works_from_the_keyboard_alone(page: Page, image_server: ImageServer) -> None:

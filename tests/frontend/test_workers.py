@@ -1,0 +1,80 @@
+"""Workers side by side as one stream: held back by a slow reader, ended by an error or by closing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+from anyio.streams.memory import MemoryObjectSendStream
+
+from frontend.workers import as_produced
+
+
+async def test_what_all_workers_send_is_yielded() -> None:
+    names = iter(range(3))
+
+    async def worker(out: MemoryObjectSendStream[tuple[int, int]]) -> None:
+        name = next(names)
+        for n in range(100):
+            await out.send((name, n))
+
+    items = [item async for item in as_produced(worker, 3, backlog=2)]
+    assert sorted(items) == [(name, n) for name in range(3) for n in range(100)]
+
+
+async def test_a_slow_reader_holds_the_workers_back() -> None:
+    made = 0
+
+    async def worker(out: MemoryObjectSendStream[int]) -> None:
+        nonlocal made
+        while True:
+            made += 1
+            await out.send(made)
+
+    stream = as_produced(worker, 4, backlog=3)
+    await anext(stream)
+    await asyncio.sleep(0.05)
+    assert made <= 1 + 3 + 4  # read, waiting, and one in each hand
+    await stream.aclose()
+
+
+async def test_an_error_comes_after_what_was_ready_and_ends_the_others() -> None:
+    ended = asyncio.Event()
+
+    async def worker(out: MemoryObjectSendStream[str]) -> None:
+        if not ended.is_set() and first.pop("fails", False):
+            await out.send("ready")
+            raise ValueError("broken")
+        try:
+            await asyncio.sleep(30)
+        finally:
+            ended.set()
+
+    first = {"fails": True}
+    stream = as_produced(worker, 2, backlog=1)
+    assert await anext(stream) == "ready"
+    with pytest.raises(ValueError, match="broken"):
+        await anext(stream)
+    assert ended.is_set()
+
+
+async def test_closing_cancels_the_workers_and_leaves_no_task() -> None:
+    cancelled = 0
+
+    async def worker(out: MemoryObjectSendStream[int]) -> None:
+        nonlocal cancelled
+        await out.send(1)
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            cancelled += 1
+            raise
+
+    stream: AsyncGenerator[int, None] = as_produced(worker, 5, backlog=10)
+    for _ in range(5):
+        await anext(stream)
+    await asyncio.sleep(0)
+    await stream.aclose()
+    assert cancelled == 5
+    assert len(asyncio.all_tasks()) == 1
