@@ -20,9 +20,7 @@ from frontend.schemas import FILES_FIELD
 class Upload:
     """The files of one request, in the order they arrive."""
 
-    def __init__(
-        self, request: Request, max_images: int, max_bytes: int, deadline: float, budget: ByteBudget
-    ) -> None:
+    def __init__(self, request: Request, max_images: int, max_bytes: int, deadline: float, budget: ByteBudget) -> None:
         self._request = request
         self._max_images = max_images
         self._max_bytes = max_bytes
