@@ -100,7 +100,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if isinstance(error.__cause__, ServiceError):  # FastAPI wraps whatever is raised while it reads a body
         return await _service_error(request, error.__cause__)
     if error.status_code == 400:  # or it could not parse the body at all: no UTF-8, nested too deep
-        return _failed(422, [error_message("body_invalid")])
+        return await _invalid_body(request, RequestValidationError([]))
     return await http_exception_handler(request, error)
 
 
