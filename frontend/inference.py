@@ -42,7 +42,7 @@ _CHANNEL_OPTIONS = [
     ("grpc.max_reconnect_backoff_ms", 1000),  # the default of two minutes would outlast a restart of Triton
 ]
 # One grey pixel as a PNG: the smallest question that only a whole, working pipeline can answer.
-_PROBE_IMAGE = base64.b64decode(
+PROBE_IMAGE = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
 )
 
@@ -88,7 +88,7 @@ class Inference:
     async def probe(self, timeout_seconds: float) -> bool:
         """Whether a real inference succeeds. Triton's own readiness stays good with every Python process dead."""
         try:
-            await self.classify(_PROBE_IMAGE, 1, timeout_seconds)
+            await self.classify(PROBE_IMAGE, 1, timeout_seconds)
         except (ImageError, TritonUnavailable):
             return False
         return True

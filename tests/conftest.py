@@ -37,8 +37,7 @@ def tiny_savedmodel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_repository(tiny_savedmodel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The real model repository with the tiny classifier, that once more on TensorFlow, and a poor `preprocess`."""
     repository = tmp_path_factory.mktemp("repository") / "models"
-    ignore = shutil.ignore_patterns("__pycache__", "model.savedmodel", "labels.txt")
-    shutil.copytree(MODEL_REPOSITORY, repository, ignore=ignore)
+    copy_templates(repository)
     install_classifier(repository, tiny_savedmodel, LABELS)
     _add_twin(repository, "classifier", "classifier_on_tensorflow", {'"auto"': '"tensorflow"'})
     memory = {'"1000000000"': '"1000000000000"', '"1500000000"': '"64000000"', '"20000000"': '"1000000000"'}
@@ -53,6 +52,21 @@ def _add_twin(repository: Path, model: str, twin: str, changes: dict[str, str]) 
         assert config.count(old) == 1, f"{old} is not what the configuration of {model} holds"
         config = config.replace(old, new)
     (repository / twin / "config.pbtxt").write_text(config)
+
+
+def copy_templates(repository: Path) -> None:
+    """What of the model repository is in git: no versions, nothing derived."""
+
+    def not_in_git(folder: str, names: list[str]) -> list[str]:
+        derived = ("configs", "__pycache__", ".lock", ".publishing")
+        in_classifier = Path(folder).name == "classifier"
+        return [
+            name
+            for name in names
+            if name in derived or name.startswith("birds_v") or (in_classifier and name != "config.pbtxt")
+        ]
+
+    shutil.copytree(MODEL_REPOSITORY, repository, ignore=not_in_git)
 
 
 def install_classifier(repository: Path, savedmodel: Path, labels: list[str]) -> None:

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from frontend.settings import Settings
 from tools.child_process import ChildProcess
-from tools.model_repository import ROOT, savedmodel_path
+from tools.model_repository import ROOT, read_versions
 from tools.triton_server import Ports, TritonError, TritonServer
 
 LOGS = ROOT / ".cache" / "log"
@@ -61,7 +61,7 @@ def serve(settings: Settings, ports: Ports) -> None:
     """Start everything, then watch until a signal (Stopped) or the end of a process (ServeError)."""
     started = time.monotonic()
     _require_free_ports(settings, ports)
-    if not savedmodel_path().is_dir():
+    if not any(version.labels for version in read_versions().values()):
         _build_classifier()
     _say("Starting Triton …")
     triton = TritonServer(ports, LOGS / f"triton-{ports.http}.log")

@@ -17,7 +17,9 @@ from pathlib import Path
 
 from tools import libpython
 from tools.child_process import ChildProcess
-from tools.model_repository import MODEL_REPOSITORY, ROOT
+from tools.model_repository import LIVE, MODEL_REPOSITORY, ROOT
+from tools.publishing import PublishingError, prepare
+from tools.triton_settings import TritonSettings
 
 BACKENDS = ROOT / "backends"
 NUMPY_FIX = ROOT / "tools" / "numpy2_stub_fix.py"
@@ -61,11 +63,13 @@ class TritonServer:
         log: Path,
         repository: Path = MODEL_REPOSITORY,
         extra_arguments: Sequence[str] = (),
+        settings: TritonSettings | None = None,
     ) -> None:
         self.ports = ports
         self.log = log
         self._repository = repository
         self._extra_arguments = extra_arguments
+        self._settings = settings or TritonSettings()
         self._shm_prefix = f"{_SHM_PREFIX}{os.getpid()}_{ports.grpc}_"
         self._scratch: Path | None = None
         self._process: ChildProcess | None = None
@@ -98,6 +102,7 @@ class TritonServer:
         """Start the process; returns at once. Raises TritonError if it cannot even be started."""
         wheel = _find_wheel()
         try:
+            prepare(self._repository, self._settings)
             _remove_leftovers()
             self._scratch = Path(tempfile.mkdtemp(prefix=f"{_SCRATCH_PREFIX}{os.getpid()}-", dir=_SCRATCH_PARENT))
             stub = _lay_out(wheel, self._repository, self._scratch)
@@ -105,7 +110,7 @@ class TritonServer:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             with self.log.open("wb") as log:
                 self._process = ChildProcess(self._command(wheel, self._scratch), environment, log)
-        except OSError as error:
+        except (PublishingError, OSError) as error:
             raise TritonError(f"Triton cannot be started: {error}") from error
 
     def poll(self) -> int | None:
@@ -158,7 +163,10 @@ class TritonServer:
             f"--backend-directory={scratch / 'backends'}",
             f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}",
             f"--backend-config=tensorflow,shm-region-prefix-name={self._shm_prefix}",
-            "--disable-auto-complete-config",  # the configurations are complete; completing costs a process a model
+            # Models come and go by the control API, which is reachable from this machine alone (see the addresses).
+            "--model-control-mode=explicit",
+            *(f"--load-model={path.parent.name}" for path in sorted(self._repository.glob("*/config.pbtxt"))),
+            f"--model-config-name={LIVE}",
             f"--exit-timeout-secs={EXIT_TIMEOUT_SECONDS}",
             "--http-address=127.0.0.1",
             f"--http-port={self.ports.http}",
@@ -202,6 +210,8 @@ def _lay_out(wheel: Path, repository: Path, scratch: Path) -> Path:
     shutil.copy(NUMPY_FIX, python)
     with (python / "triton_python_backend_utils.py").open("a") as utils:
         utils.write(f"\nimport {NUMPY_FIX.stem}\n")
+        # The stub does not heed PYTHONDONTWRITEBYTECODE, and a new __pycache__ counts as a change to the model.
+        utils.write("\nimport sys\nsys.dont_write_bytecode = True\n")
     for backend in BACKENDS.iterdir():
         shutil.copytree(backend, scratch / "backends" / backend.name, ignore=shutil.ignore_patterns("__pycache__"))
     return python / stub.name
@@ -218,5 +228,4 @@ def _environment(wheel: Path, stub: Path) -> dict[str, str]:
         "LD_LIBRARY_PATH": os.pathsep.join(libraries),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path.endswith("site-packages")),
-        "PYTHONDONTWRITEBYTECODE": "1",  # a new __pycache__ in the model repository would count as a change to it
     }

@@ -9,27 +9,40 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from savedmodel_engines import Device, EngineError, TensorSpec, load_engine
+from placement import device_of, engine_for
+from savedmodel_engines import Engine, EngineError, TensorSpec, load_engine
 
 Config = dict[str, Any]  # a model configuration, or a part of one, as Triton's JSON has it
 
-_WARM_UP_SIZE = 224  # stands in for a height or width that neither the signature nor the config fixes
+_ABOUT = Path("assets.extra", "birds.json")  # what the SavedModel's builder noted of it
 
 
 class TritonPythonModel:
+    @staticmethod
+    def auto_complete_config(config: pb_utils.ModelConfig) -> pb_utils.ModelConfig:
+        """Give this version the labels of its own folder.
+
+        Triton has one configuration for all versions of a model, but asks each version to complete it before it
+        reads `label_filename`: the one moment at which versions can differ.
+        """
+        version = Path(pb_utils.get_model_dir())
+        if (version / "labels.txt").is_file():
+            for output in config.as_dict()["output"]:
+                output["label_filename"] = f"{version.name}/labels.txt"
+        return config
+
     def initialize(self, args: dict[str, str]) -> None:
-        """Load, check and warm up the model. Raises TritonModelException in one line that says what does not fit."""
+        """Load and check the model. Raises TritonModelException in one line that says what does not fit."""
         config = json.loads(args["model_config"])
         self.batched = config["max_batch_size"] > 0
         self.output_names = [output["name"] for output in config["output"]]
         version = Path(args["model_repository"], args["model_version"])
         savedmodel = version / (config.get("default_model_filename") or "model.savedmodel")
         try:
-            self.engine = load_engine(_parameter(config, "engine", "auto"), savedmodel, _device(args, config))
+            self.engine = _load(savedmodel, args, config)
             self._check(config)
         except EngineError as error:
             raise pb_utils.TritonModelException(f"{config['name']} version {version.name}: {error}") from error
-        self._warm_up(config)
         pb_utils.Logger.log_info(
             f"{args['model_instance_name']}: {savedmodel} runs on {self.engine.name}, "
             f"{args['model_instance_kind']} {args['model_instance_device_id']}"
@@ -37,16 +50,31 @@ class TritonPythonModel:
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         responses: list[pb_utils.InferenceResponse | None] = [None] * len(requests)
-        for group in self._runnable_together(requests):
+        fitting = []
+        for index, request in enumerate(requests):
+            if (misfit := self._misfit(request)) is None:
+                fitting.append(index)
+            else:
+                error = pb_utils.TritonError(misfit, pb_utils.TritonError.INVALID_ARG)
+                responses[index] = pb_utils.InferenceResponse(error=error)
+        for group in self._runnable_together(requests, fitting):
             for index, response in zip(group, self._run([requests[index] for index in group]), strict=True):
                 responses[index] = response
         return responses
 
-    def _runnable_together(self, requests: list[pb_utils.InferenceRequest]) -> list[list[int]]:
-        """Indices of requests whose inputs can be stacked: all of them, unless sizes vary from image to image."""
+    def _misfit(self, request: pb_utils.InferenceRequest) -> str | None:
+        """What is wrong with the shapes of a request, if anything."""
+        for name, spec in self.engine.inputs.items():
+            shape = tuple(pb_utils.get_input_tensor_by_name(request, name).shape())
+            if not _shapes_agree(spec.shape, shape) and not _is_one_pixel(shape):
+                return f"wrong_shape: '{name}' is {list(shape)}, this version takes {list(spec.shape)}"
+        return None
+
+    def _runnable_together(self, requests: list[pb_utils.InferenceRequest], indices: list[int]) -> list[list[int]]:
+        """`indices` in groups whose inputs can be stacked: all of them, unless sizes vary from image to image."""
         groups: dict[object, list[int]] = {}
-        for index, request in enumerate(requests):
-            shapes = tuple(tuple(tensor.shape()) for tensor in request.inputs())
+        for index in indices:
+            shapes = tuple(tuple(tensor.shape()) for tensor in requests[index].inputs())
             key = tuple(shape[1:] for shape in shapes) if self.batched else index
             groups.setdefault(key, []).append(index)
         return list(groups.values())
@@ -56,7 +84,7 @@ class TritonPythonModel:
             name: [np.from_dlpack(pb_utils.get_input_tensor_by_name(request, name)) for request in requests]
             for name in self.engine.inputs
         }
-        stacked = {name: parts[0] if len(parts) == 1 else np.concatenate(parts) for name, parts in inputs.items()}
+        stacked = {name: self._whole(name, parts) for name, parts in inputs.items()}
         try:
             outputs = self.engine.run(stacked)
         except Exception as error:  # whatever an engine raises fails these requests, not the process
@@ -96,32 +124,33 @@ class TritonPythonModel:
         batch = (-1,) if self.batched else ()
         return TensorSpec(dtype, batch + tuple(int(size) for size in tensor["dims"]))
 
-    def _warm_up(self, config: Config) -> None:
-        """Run every batch size once: engines compile and allocate on the first sight of a shape."""
-        for batch in range(1, config["max_batch_size"] + 1) if self.batched else [1]:
-            self.engine.run({t["name"]: self._blank(t, batch) for t in config["input"]})
-
-    def _blank(self, tensor: Config, batch: int) -> np.ndarray:
-        actual, expected = self.engine.inputs[tensor["name"]], self._expected(tensor)
-        shape = (
-            [max(pair) for pair in zip(actual.shape, expected.shape, strict=True)] if actual.shape else expected.shape
-        )
-        sizes = [size if size > 0 else _WARM_UP_SIZE for size in shape]
-        if self.batched:
-            sizes[0] = batch
-        return np.zeros(sizes, actual.dtype)
+    def _whole(self, name: str, parts: list[np.ndarray]) -> np.ndarray:
+        """One batch. A single pixel stands for an image of that colour, of whatever size this version takes."""
+        stacked = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        wanted = self.engine.inputs[name].shape
+        if not _is_one_pixel(stacked.shape) or len(wanted) != stacked.ndim:
+            return stacked
+        shape = [given if size == -1 else size for given, size in zip(stacked.shape, wanted, strict=True)]
+        return np.ascontiguousarray(np.broadcast_to(stacked, [len(stacked), *shape[1:]]))
 
 
-def _device(args: dict[str, str], config: Config) -> Device:
-    cores = len(os.sched_getaffinity(0))
-    if args["model_instance_kind"] == "GPU":
-        return Device(threads=cores, gpu=int(args["model_instance_device_id"]))
+def _load(savedmodel: Path, args: dict[str, str], config: Config) -> Engine:
     instances = sum(group["count"] for group in config["instance_group"])
-    return Device(threads=max(1, cores // instances))
+    kind, device_id = args["model_instance_kind"], args["model_instance_device_id"]
+    device = device_of(kind, device_id, instances, len(os.sched_getaffinity(0)))
+    setting = str(config["parameters"].get("engine", {"string_value": "auto"})["string_value"])
+    return load_engine(engine_for(setting, device, _proven_engine(savedmodel)), savedmodel, device)
 
 
-def _parameter(config: Config, name: str, default: str) -> str:
-    return str(config["parameters"].get(name, {"string_value": default})["string_value"])
+def _proven_engine(savedmodel: Path) -> str | None:
+    try:
+        return str(json.loads((savedmodel / _ABOUT).read_text(encoding="utf-8"))["engine"])
+    except (OSError, ValueError, KeyError):
+        return None  # a SavedModel from elsewhere
+
+
+def _is_one_pixel(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 4 and shape[1:3] == (1, 1)
 
 
 def _shapes_agree(actual: tuple[int, ...], expected: tuple[int, ...]) -> bool:

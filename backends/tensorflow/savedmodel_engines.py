@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from placement import Device, visible_gpus
 
 log = logging.getLogger(__name__)
 
@@ -25,14 +26,6 @@ class TensorSpec:
     shape: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Device:
-    """Where one instance runs: a GPU by number, or the CPU with its share of the threads."""
-
-    threads: int
-    gpu: int | None = None
-
-
 class Engine(Protocol):
     """A loaded signature: its tensors by name, and one call that runs a whole batch."""
 
@@ -44,7 +37,7 @@ class Engine(Protocol):
 
 
 def load_engine(name: str, savedmodel: Path, device: Device) -> Engine:
-    """Load `savedmodel` with the engine `tensorflow`, `openvino` or the better one for the device (`auto`).
+    """Load `savedmodel` with the engine `tensorflow`, `openvino` or, on the CPU, the better one of them (`auto`).
 
     Raises EngineError for an unknown engine or a SavedModel that it cannot load.
     """
@@ -54,8 +47,6 @@ def load_engine(name: str, savedmodel: Path, device: Device) -> Engine:
         return OpenVINOEngine(savedmodel, device)
     if name != "auto":
         raise EngineError(f"engine '{name}' is none of tensorflow, openvino, auto")
-    if device.gpu is not None:
-        return TensorFlowEngine(savedmodel, device)
     try:
         return OpenVINOEngine(savedmodel, device)
     except EngineError as error:  # not installed, or an operation that it does not have
@@ -70,7 +61,7 @@ class TensorFlowEngine:
 
     def __init__(self, savedmodel: Path, device: Device) -> None:
         # All are read once, when TensorFlow is imported. This process sees its own GPU or none.
-        os.environ["CUDA_VISIBLE_DEVICES"] = "-1" if device.gpu is None else str(device.gpu)
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"), device)
         os.environ["TF_NUM_INTRAOP_THREADS"] = str(device.threads)
         os.environ["TF_NUM_INTEROP_THREADS"] = "1"
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from savedmodel_engines import Device, EngineError, OpenVINOEngine, TensorFlowEngine, TensorSpec, load_engine
+from placement import Device
+from savedmodel_engines import EngineError, OpenVINOEngine, TensorFlowEngine, TensorSpec, load_engine
 
 from tests.tiny_model import save_tiny_model
 

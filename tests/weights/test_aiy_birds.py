@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 from bird_pixels import PixelFormat, decode
-from savedmodel_engines import Device, OpenVINOEngine, TensorFlowEngine
+from placement import Device
+from savedmodel_engines import OpenVINOEngine, TensorFlowEngine
 
 from tools import build_model
 from tools.model_repository import MODEL_REPOSITORY, labels_path, savedmodel_path

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 # The signature that model_repository/classifier/config.pbtxt declares.
 INPUT = "pixels"
 OUTPUT = "probabilities"
-_ABOUT = "assets.extra/birds.json"
 
 
 @dataclass(frozen=True)
@@ -42,15 +41,9 @@ def save(classifier: Classifier, directory: Path) -> None:
     pixels = tf.TensorSpec([None, height, width, 3], tf.uint8, name=INPUT)
     module.serving_default = tf.function(predict, input_signature=[pixels])
     tf.saved_model.save(module, str(directory), signatures={"serving_default": module.serving_default})
-    about = directory / _ABOUT
-    about.parent.mkdir()
-    about.write_text(json.dumps({"source": classifier.source, "labels": len(classifier.labels)}) + "\n")
 
 
-def read_source(directory: Path) -> str | None:
-    """The source a saved classifier was built from; None if this module did not write it."""
-    try:
-        source = json.loads((directory / _ABOUT).read_text())["source"]
-    except (OSError, ValueError, KeyError):
-        return None
-    return str(source)
+def sample_batch(size: tuple[int, int]) -> np.ndarray:
+    """Four images, uint8 `[4, height, width, 3]`, the same every time: black, white, and two of noise."""
+    noise = np.random.default_rng(0).integers(0, 256, (2, *size, 3), dtype=np.uint8)
+    return np.concatenate([np.zeros((1, *size, 3), np.uint8), np.full((1, *size, 3), 255, np.uint8), noise])

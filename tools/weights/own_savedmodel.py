@@ -1,72 +1,154 @@
-"""A SavedModel of the user's own: its signature is read and wrapped so that it takes uint8 pixels like the others."""
+"""A SavedModel of the user's own: its signature is found, and wrapped so that it takes uint8 pixels like the others."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tools.weights.classifier import Classifier
+from tools.weights.classifier import Classifier, sample_batch
+from tools.weights.labels import read_labels
 
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as most of its models were trained
 SCALES: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "0..255": lambda x: x,
     "0..1": lambda x: x / 255.0,
     "-1..1": lambda x: x / 127.5 - 1.0,
+    "imagenet": lambda x: (x / 255.0 - _MEAN) / _DEVIATION,
 }
+# Names under which a classifier is exported, the likeliest first: Keras and TF Serving, then TF1 hub modules.
+_SIGNATURES = ("serving_default", "serve", "image_classification", "image_classifier", "classify", "default")
+_OUTPUTS = ("probabilities", "predictions", "softmax", "scores", "output_0", "default", "logits")
+_NORMALIZED_WITHIN = 1e-3
 
 
-def load(savedmodel: Path, labels_file: Path, scale: str | None, size: tuple[int, int]) -> Classifier:
+@dataclass(frozen=True)
+class _Function:
+    """The part of a signature that is used: pixels of one dtype in, rows out."""
+
+    call: Callable[[tf.Tensor], dict[str, tf.Tensor]]
+    pixels: tf.TensorSpec
+
+
+def load(savedmodel: Path, labels_file: Path, scale: str | None, default_size: tuple[int, int]) -> Classifier:
     """Wrap `savedmodel`. `scale` is a key of SCALES and needed only for models that take floating-point pixels.
 
-    `size` is the (height, width) that images arrive in. Raises ValueError, in one line, for a model that is no
-    image classifier of that size or whose outputs do not match the labels.
+    `default_size`, (height, width), is for models that take images of any size. Raises ValueError, in one line, for
+    what is no image classifier that can be served, or does not answer with a number for each of the labels.
     """
-    labels = labels_file.read_text(encoding="utf-8").splitlines()
-    try:
-        loaded = tf.saved_model.load(str(savedmodel))
-    except (OSError, tf.errors.OpError) as error:
-        raise ValueError(f"{savedmodel} is no SavedModel that TensorFlow can load: {error}") from error
-    signature = _signature(loaded, savedmodel)
-    pixels = _only(signature.structured_input_signature[1], "input", savedmodel)
-    _check_input(pixels, size, scale)
-    _only(signature.structured_outputs, "output", savedmodel)
-    input_name = next(iter(signature.structured_input_signature[1]))
-    output_name = next(iter(signature.structured_outputs))
+    labels = read_labels(labels_file)
+    loaded = _load(savedmodel)
+    function = _function(loaded, savedmodel)
+    size = _size(function.pixels, default_size)
+    if function.pixels.dtype.is_floating and scale is None:
+        raise ValueError(
+            f"its input is {function.pixels.dtype.name}: say with --scale what range of values it was trained on "
+            f"({', '.join(SCALES)})"
+        )
+    if scale and not function.pixels.dtype.is_floating:
+        raise ValueError(f"its input is {function.pixels.dtype.name}, whole numbers from 0 to 255: leave out --scale")
+
+    def outputs(batch: tf.Tensor) -> dict[str, tf.Tensor]:
+        values = tf.cast(batch, function.pixels.dtype)
+        return function.call(SCALES[scale](values) if scale else values)
+
+    probe = _probe(outputs, size)
+    name = _output(probe, len(labels), labels_file)
 
     def rows(batch: tf.Tensor) -> tf.Tensor:
-        values = tf.cast(batch, pixels.dtype)
-        if scale and pixels.dtype.is_floating:
-            values = SCALES[scale](values)
-        return tf.cast(signature(**{input_name: values})[output_name], tf.float32)
+        return tf.cast(outputs(batch)[name], tf.float32)
 
-    probe = rows(tf.constant(np.random.default_rng(0).integers(0, 256, (2, *size, 3), dtype=np.uint8))).numpy()
-    if probe.ndim != 2 or probe.shape[1] != len(labels):
-        raise ValueError(f"{labels_file} has {len(labels)} labels, the model answers with shape {list(probe.shape)}")
-    normalized = bool((probe >= 0).all() and np.allclose(probe.sum(axis=1), 1, atol=1e-3))
-    if not normalized:
-        print("The outputs are no probabilities; a softmax is added.")
-    return Classifier(str(savedmodel), labels, size, rows if normalized else lambda x: tf.nn.softmax(rows(x)), loaded)
+    if _are_probabilities(probe[name]):
+        return Classifier(str(savedmodel), labels, size, rows, loaded)
+    print(f"The output '{name}' holds no probabilities that sum to 1 for each image: a softmax is added.", flush=True)
+    return Classifier(str(savedmodel), labels, size, lambda batch: tf.nn.softmax(rows(batch)), loaded)
 
 
-def _signature(loaded: object, savedmodel: Path):  # type: ignore[no-untyped-def]  # TensorFlow has no public type for it
-    signatures = getattr(loaded, "signatures", {})
-    if "serving_default" in signatures:
-        return signatures["serving_default"]
-    if len(signatures) == 1:
-        return next(iter(signatures.values()))
-    raise ValueError(f"{savedmodel} has no signature serving_default, but {sorted(signatures) or 'none at all'}")
+def _load(savedmodel: Path) -> Any:
+    if not any((savedmodel / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
+        raise ValueError(f"{savedmodel} is no SavedModel that TensorFlow can load: it has no saved_model.pb")
+    try:
+        try:
+            return tf.saved_model.load(str(savedmodel))
+        except (ValueError, RuntimeError):
+            # A TF1 hub module holds a graph for training, too; the one for use has no tags at all.
+            return tf.saved_model.load(str(savedmodel), tags=[])
+    except tf.errors.ResourceExhaustedError as error:
+        raise ValueError(f"{savedmodel} needs more memory than there is: {first_line(error)}") from error
+    except (OSError, ValueError, RuntimeError, TypeError, AttributeError, KeyError, tf.errors.OpError) as error:
+        if custom := re.search(r"Op type not registered '(\w+)'", str(error)):
+            raise ValueError(
+                f"{savedmodel} uses the operation {custom[1]}, which TensorFlow does not have: "
+                "models with custom operations cannot be served"
+            ) from error
+        raise ValueError(f"{savedmodel} is no SavedModel that TensorFlow can load: {first_line(error)}") from error
 
 
-def _only(tensors: dict[str, tf.TensorSpec], kind: str, savedmodel: Path) -> tf.TensorSpec:
-    if len(tensors) != 1:
-        raise ValueError(f"{savedmodel} has {len(tensors)} {kind}s ({', '.join(sorted(tensors))}), one is wanted")
-    return next(iter(tensors.values()))
+def _function(loaded: Any, savedmodel: Path) -> _Function:
+    signatures = dict(getattr(loaded, "signatures", {}))
+    names = [name for name in _SIGNATURES if name in signatures] or (list(signatures) if len(signatures) == 1 else [])
+    if not names:
+        there = f"only {sorted(signatures)}" if signatures else "none at all"
+        raise ValueError(
+            f"{savedmodel} has no signature serving_default, but {there}: export it with one, as Keras' export() does"
+        )
+    signature = signatures[names[0]]
+    inputs = signature.structured_input_signature[1]
+    if len(inputs) != 1:
+        raise ValueError(f"{savedmodel} has {len(inputs)} inputs ({', '.join(sorted(inputs))}), one is wanted")
+    ((name, pixels),) = inputs.items()
+    return _Function(lambda values: dict(signature(**{name: values})), pixels)
 
 
-def _check_input(pixels: tf.TensorSpec, size: tuple[int, int], scale: str | None) -> None:
-    if pixels.shape.rank != 4 or not pixels.shape.is_compatible_with([None, *size, 3]):
-        raise ValueError(f"its input has shape {pixels.shape}, images arrive as [n, {size[0]}, {size[1]}, 3]")
-    if pixels.dtype.is_floating and scale is None:
-        raise ValueError(f"its input is {pixels.dtype.name}: say with --scale what range of values it was trained on")
+def _size(pixels: tf.TensorSpec, default: tuple[int, int]) -> tuple[int, int]:
+    if pixels.dtype == tf.string:
+        raise ValueError("its input is string, encoded images: export it for pixels, [n, height, width, 3]")
+    if not pixels.dtype.is_floating and not pixels.dtype.is_integer:
+        raise ValueError(f"its input is {pixels.dtype.name}, where pixels are wanted")
+    if pixels.shape.rank is None:
+        return default
+    if pixels.shape.rank != 4 or pixels.shape[3] not in (3, None):
+        raise ValueError(f"its input has shape {pixels.shape}, images arrive as [n, height, width, 3]")
+    if pixels.shape[0] is not None:
+        raise ValueError(f"its batch size is fixed at {pixels.shape[0]}: export it with None in its place")
+    height, width = pixels.shape[1], pixels.shape[2]
+    return (height or default[0], width or default[1])
+
+
+def _probe(outputs: Callable[[tf.Tensor], dict[str, tf.Tensor]], size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """What the model answers on the sample batch."""
+    try:
+        return {name: value.numpy() for name, value in outputs(tf.constant(sample_batch(size))).items()}
+    except tf.errors.ResourceExhaustedError as error:
+        raise ValueError(f"it needs more memory than there is: {first_line(error)}") from error
+    except (tf.errors.OpError, ValueError, TypeError) as error:
+        raise ValueError(f"it fails on a batch of {len(sample_batch(size))} images: {first_line(error)}") from error
+
+
+def _output(probe: dict[str, np.ndarray], labels: int, labels_file: Path) -> str:
+    """The output to serve: the one with a number for each label, by its name if there are several."""
+    batch = len(sample_batch((1, 1)))
+    fitting = [name for name, values in probe.items() if values.shape == (batch, labels)]
+    if not fitting:
+        shapes = " and ".join(f"shape {list(values.shape)}" for values in probe.values())
+        raise ValueError(f"{labels_file} has {labels} labels, the model answers with {shapes} to {batch} images")
+    chosen: Sequence[str] = [name for name in _OUTPUTS if name in fitting] if len(fitting) > 1 else fitting
+    if not chosen:
+        raise ValueError(f"its outputs {', '.join(sorted(fitting))} all fit the labels: export it with one of them")
+    if not np.isfinite(probe[chosen[0]].astype(np.float64)).all():
+        raise ValueError(f"its output '{chosen[0]}' holds values that are no numbers (NaN or infinite)")
+    return chosen[0]
+
+
+def _are_probabilities(rows: np.ndarray) -> bool:
+    values = rows.astype(np.float64)
+    return bool((values >= 0).all() and np.allclose(values.sum(axis=1), 1, atol=_NORMALIZED_WITHIN))
+
+
+def first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import traceback
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -13,6 +14,7 @@ from bird_pixels import ImageRejected, PixelFormat, open_image, pixels
 from decoding_memory import DecodingMemory, limited_memory
 
 _BUG = "internal_error"
+Decoding = dict[str, list["Future[np.ndarray | ImageRejected]"]]  # by output, image by image
 
 
 class TritonPythonModel:
@@ -21,20 +23,38 @@ class TritonPythonModel:
         numbers = {name: int(value["string_value"]) for name, value in parameters.items()}
         self.memory = DecodingMemory(numbers.pop("decoding_memory_bytes"))
         self.memory_limit_bytes = numbers.pop("memory_limit_bytes")
-        self.wanted = PixelFormat(**numbers)
+        self.default = PixelFormat(**numbers)
         self.pool = ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0)), thread_name_prefix="decode")
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
-        images = [pb_utils.get_input_tensor_by_name(request, "IMAGE").as_numpy() for request in requests]
         with limited_memory(self.memory_limit_bytes):
-            outcomes = iter(list(self.pool.map(self._decode, (data for batch in images for data in batch.flat))))
-        return [_respond([next(outcomes) for _ in range(batch.size)]) for batch in images]
+            decoding = [self._begin(request) for request in requests]
+            outcomes = [
+                {name: [image.result() for image in images] for name, images in outputs.items()} for outputs in decoding
+            ]
+        return [_respond(outputs) for outputs in outcomes]
 
-    def _decode(self, data: bytes) -> np.ndarray | ImageRejected:
+    def _begin(self, request: pb_utils.InferenceRequest) -> Decoding:
+        """Have every image decoded at the size of each output that is asked for."""
+        images = pb_utils.get_input_tensor_by_name(request, "IMAGE").as_numpy().flat
+        return {
+            output: [self.pool.submit(self._decode, data, self._format(output)) for data in images]
+            for output in request.requested_output_names()
+        }
+
+    def _format(self, output: str) -> PixelFormat:
+        """The size in an output's name, PIXELS_<height>x<width>; PIXELS alone has the one of the configuration."""
+        _, _, size = output.partition("_")
+        if not size:
+            return self.default
+        height, width = map(int, size.split("x"))
+        return dataclasses.replace(self.default, width=width, height=height)
+
+    def _decode(self, data: bytes, wanted: PixelFormat) -> np.ndarray | ImageRejected:
         try:
-            image = open_image(data, self.wanted)
+            image = open_image(data, wanted)
             with self.memory.reserve(image.decoding_bytes):
-                return pixels(image, self.wanted)
+                return pixels(image, wanted)
         except ImageRejected as rejected:
             return rejected
         except MemoryError:
@@ -47,11 +67,14 @@ class TritonPythonModel:
         self.pool.shutdown()
 
 
-def _respond(outcomes: list[np.ndarray | ImageRejected]) -> pb_utils.InferenceResponse:
-    decoded = []
-    for outcome in outcomes:
-        if isinstance(outcome, ImageRejected):
-            kind = pb_utils.TritonError.INTERNAL if outcome.code == _BUG else pb_utils.TritonError.INVALID_ARG
-            return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(outcome), kind))
-        decoded.append(outcome)
-    return pb_utils.InferenceResponse([pb_utils.Tensor("PIXELS", np.stack(decoded))])
+def _respond(outputs: dict[str, list[np.ndarray | ImageRejected]]) -> pb_utils.InferenceResponse:
+    tensors = []
+    for name, outcomes in outputs.items():
+        decoded = []
+        for outcome in outcomes:
+            if isinstance(outcome, ImageRejected):
+                kind = pb_utils.TritonError.INTERNAL if outcome.code == _BUG else pb_utils.TritonError.INVALID_ARG
+                return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(outcome), kind))
+            decoded.append(outcome)
+        tensors.append(pb_utils.Tensor(name, np.stack(decoded)))
+    return pb_utils.InferenceResponse(tensors)

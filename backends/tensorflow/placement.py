@@ -1,0 +1,44 @@
+"""Where an instance runs and on which engine. Pure decisions: what needs a GPU to be tried is elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where one instance runs: a GPU by number, or the CPU with its share of the threads."""
+
+    threads: int
+    gpu: int | None = None
+
+
+def device_of(kind: str, device_id: str, instances: int, cores: int) -> Device:
+    """Translate Triton's instance kind. Instances on the CPU share its cores; those on a GPU share its memory."""
+    if kind == "GPU":
+        return Device(threads=cores, gpu=int(device_id))
+    return Device(threads=max(1, cores // max(1, instances)))
+
+
+def engine_for(setting: str, device: Device, proven: str | None) -> str:
+    """The engine to load: the one that is set, else TensorFlow on a GPU, else the one proven when it was published.
+
+    `auto` is left for a SavedModel that nobody has tried: the best engine that loads it.
+    """
+    if setting != "auto":
+        return setting
+    if device.gpu is not None:
+        return "tensorflow"
+    return proven or "auto"
+
+
+def visible_gpus(already: str | None, device: Device) -> str:
+    """CUDA_VISIBLE_DEVICES for this instance's process: its own GPU or none.
+
+    Triton counts the GPUs that it sees itself: where it was shown a choice of them (`already`), its number 0 is the
+    first of those.
+    """
+    if device.gpu is None:
+        return "-1"
+    choice = [name.strip() for name in already.split(",")] if already else []
+    return choice[device.gpu] if device.gpu < len(choice) else str(device.gpu)

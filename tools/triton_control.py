@@ -1,0 +1,71 @@
+"""Triton's control API: loads and unloads models of a running server. It listens on the loopback interface alone."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+
+from frontend.inference import PROBE_IMAGE
+
+_LOAD_SECONDS = 600  # a large model on a slow disk
+_ASK_SECONDS = 10
+
+
+class ControlError(Exception):
+    """Triton refused or did not answer; the text is its own reason."""
+
+
+class TritonControl:
+    """Speaks to the Triton at `url`, started with --model-control-mode=explicit."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+
+    def is_running(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/v2/health/live", timeout=_ASK_SECONDS):
+                return True
+        except urllib.error.HTTPError:
+            return True
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def load(self, model: str) -> None:
+        """Load `model` or what changed of it; what is being served stays until that is ready."""
+        self._post(f"/v2/repository/models/{model}/load", b"{}", _LOAD_SECONDS)
+
+    def unload(self, model: str) -> None:
+        """Take `model` out of service, if it is in; requests under way are still answered."""
+        if self.ready_versions(model):
+            self._post(f"/v2/repository/models/{model}/unload", b"{}", _ASK_SECONDS)
+
+    def ready_versions(self, model: str) -> set[int]:
+        """The versions of `model` that are being served."""
+        index: list[dict[str, Any]] = json.loads(self._post("/v2/repository/index", b"{}", _ASK_SECONDS))
+        return {int(entry["version"]) for entry in index if entry["name"] == model and entry.get("state") == "READY"}
+
+    def probe(self, ensemble: str) -> None:
+        """Have one image classified. Raises ControlError if there is no answer."""
+        self._post(f"/v2/models/{ensemble}/infer", PROBE_IMAGE, _ASK_SECONDS, {"Inference-Header-Content-Length": "0"})
+
+    def _post(self, path: str, body: bytes, timeout_seconds: float, headers: dict[str, str] | None = None) -> bytes:
+        request = urllib.request.Request(f"{self.url}{path}", body, headers or {}, method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=timeout_seconds) as response:
+                answer: bytes = response.read()
+                return answer
+        except urllib.error.HTTPError as error:
+            raise ControlError(_reason(error.read()) or f"{error.code} {error.reason}") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise ControlError(f"{self.url} does not answer: {getattr(error, 'reason', error)}") from error
+
+
+def _reason(body: bytes) -> str:
+    try:
+        lines = str(json.loads(body)["error"]).splitlines()
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return lines[0] if lines else ""

@@ -1,0 +1,22 @@
+"""How this machine runs the models: what BIRDS_* variables change in their configurations, without editing them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class TritonSettings(BaseSettings):
+    """Read from environment variables when Triton is started. None leaves what config.pbtxt says."""
+
+    model_config = SettingsConfigDict(env_prefix="BIRDS_", env_ignore_empty=True, frozen=True)
+
+    max_batch_size: int | None = Field(None, ge=1, le=1024, description="largest batch of every model")
+    classifier_instances: int | None = Field(
+        None, ge=1, le=64, description="instances of each version of the classifier, on every GPU or on the CPU"
+    )
+    preprocess_instances: int | None = Field(None, ge=1, le=64, description="processes that decode images")
+    device: Literal["auto", "cpu", "gpu"] | None = Field(None, description="where the classifier runs")
+    engine: Literal["auto", "tensorflow", "openvino"] | None = Field(None, description="what runs the classifier")
