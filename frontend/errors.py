@@ -10,7 +10,8 @@ BirdsError
     ├── RequestTooLarge     413
     ├── RequestTimeout      408
     ├── InvalidUpload       422
-    └── NoImages            TooManyImages       200: told in `errors`, as every mistake in well-formed JSON is
+    └── NoImages            TooManyImages       UnknownModelVersion
+                            200: told in `errors`, as every mistake in well-formed JSON is
 
 Each has a stable `code`; its sentence stands in the message catalogue under that code.
 """
@@ -123,4 +124,9 @@ class NoImages(ServiceError):
 
 class TooManyImages(ServiceError):
     code = "too_many_images"
+    status = 200
+
+
+class UnknownModelVersion(ServiceError):
+    code = "unknown_model_version"
     status = 200

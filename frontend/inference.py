@@ -20,8 +20,10 @@ from frontend.errors import (
     TooLarge,
     TooManyPixels,
     TritonUnavailable,
+    UnknownModelVersion,
     UnsupportedFormat,
 )
+from frontend.model_versions import CLASSIFIER, Catalogue, read_catalogue
 
 log = logging.getLogger(__name__)
 
@@ -69,21 +71,39 @@ class Inference:
     async def __aexit__(self, *_: object) -> None:
         await self._client.close()
 
-    async def classify(self, image: bytes, k: int, timeout_seconds: float | None = None) -> list[Prediction]:
-        """Return the `k` most probable labels of an encoded image, best first.
+    async def classify(
+        self, image: bytes, k: int, timeout_seconds: float | None = None, version: str | None = None
+    ) -> list[Prediction]:
+        """Return the `k` most probable labels of an encoded image, best first, by `version` of the classifier.
 
         One image a call: Triton makes the batches, and one bad image fails alone. Raises ImageError for what is
-        wrong with this image, TritonUnavailable when there is no server to ask.
+        wrong with this image, UnknownModelVersion for a version that is not served, TritonUnavailable when there is
+        no server to ask.
         """
+        model = f"{MODEL}_v{version}" if version else MODEL
         tensor = InferInput(_INPUT, [1, 1], "BYTES")
         tensor.set_data_from_numpy(np.array([[image]], dtype=np.object_))
         # A class count of 0 would ask for all probabilities instead; the image is judged in any case.
         output = InferRequestedOutput(_OUTPUT, class_count=max(k, 1))
         try:
-            result = await self._client.infer(MODEL, [tensor], outputs=[output], client_timeout=timeout_seconds)
+            result = await self._client.infer(model, [tensor], outputs=[output], client_timeout=timeout_seconds)
         except InferenceServerException as error:
+            if version and "NOT_FOUND" in str(error.status()):
+                raise UnknownModelVersion(version=version) from error
             raise _translated(error) from error
         return [_prediction(entry) for entry in result.as_numpy(_OUTPUT).flat[:k]]
+
+    async def catalogue(self, timeout_seconds: float) -> Catalogue:
+        """The versions of the classifier that can be asked for. Raises TritonUnavailable."""
+        try:
+            ensemble, classifier = [
+                await self._client.get_model_config(model, as_json=True, client_timeout=timeout_seconds)
+                for model in (MODEL, CLASSIFIER)
+            ]
+        except InferenceServerException as error:
+            log.warning("Triton answered %s: %s", error.status(), error.message())
+            raise TritonUnavailable() from error
+        return read_catalogue(ensemble["config"], classifier["config"])
 
     async def probe(self, timeout_seconds: float) -> bool:
         """Whether a real inference succeeds. Triton's own readiness stays good with every Python process dead."""

@@ -29,6 +29,12 @@ class Settings(BaseSettings):
     model_mirror: str | None = Field(
         None, description="folder or base URL that is asked for the classifier's files before the Internet"
     )
+    canary_version: str | None = Field(
+        None, pattern="^[1-9][0-9]*$", description="model version that a part of the images is classified by"
+    )
+    canary_percent: float = Field(
+        0, ge=0, le=100, description="how many of a hundred images that is; which ones depends on their URL alone"
+    )
     max_images: int = Field(1000, ge=1, description="most images that one request may name")
     max_k: int = Field(10, ge=1, description="most species that a request may ask for per image")
     max_request_bytes: int = Field(16_000_000, ge=1, description="largest request body, in bytes")

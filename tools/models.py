@@ -16,7 +16,8 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -41,12 +42,11 @@ class _Stopped(BaseException):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _stop)
     triton = TritonControl(options.triton)
     control = triton if triton.is_running() else None
     try:
-        answer = options.run(options, control)
+        with _stoppable():
+            answer = options.run(options, control)
     except (publishing.PublishingError, BuildError, ControlError, OSError) as error:
         print(f"models: {error}", file=sys.stderr)
         return 1
@@ -127,6 +127,18 @@ def _cell(value: object) -> str:
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Turn the signals that end a program into _Stopped, so that what was begun is undone."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, _stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
