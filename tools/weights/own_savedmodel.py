@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tools.weights.classifier import Classifier, sample_batch
 from tools.weights.labels import read_labels
+from tools.weights.tf1_savedmodel import is_tf1, load_tf1
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as most of its models were trained
 SCALES: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
@@ -27,12 +28,18 @@ _OUTPUTS = ("probabilities", "predictions", "softmax", "scores", "output_0", "de
 _NORMALIZED_WITHIN = 1e-3
 
 
+class _Unfit(Exception):
+    """A SavedModel that can be loaded but not served; the text goes on after its name."""
+
+
 @dataclass(frozen=True)
 class _Function:
-    """The part of a signature that is used: pixels of one dtype in, rows out."""
+    """The signature that is used: what to call, and the name and type of its one input."""
 
-    call: Callable[[tf.Tensor], dict[str, tf.Tensor]]
+    call: Callable[..., Mapping[str, tf.Tensor]]
+    input: str
     pixels: tf.TensorSpec
+    loaded: object = None  # what holds the variables
 
 
 def load(savedmodel: Path, labels_file: Path, scale: str | None, default_size: tuple[int, int]) -> Classifier:
@@ -42,8 +49,7 @@ def load(savedmodel: Path, labels_file: Path, scale: str | None, default_size: t
     what is no image classifier that can be served, or does not answer with a number for each of the labels.
     """
     labels = read_labels(labels_file)
-    loaded = _load(savedmodel)
-    function = _function(loaded, savedmodel)
+    function = _load(savedmodel)
     size = _size(function.pixels, default_size)
     if function.pixels.dtype.is_floating and scale is None:
         raise ValueError(
@@ -55,7 +61,7 @@ def load(savedmodel: Path, labels_file: Path, scale: str | None, default_size: t
 
     def outputs(batch: tf.Tensor) -> dict[str, tf.Tensor]:
         values = tf.cast(batch, function.pixels.dtype)
-        return function.call(SCALES[scale](values) if scale else values)
+        return dict(function.call(**{function.input: SCALES[scale](values) if scale else values}))
 
     probe = _probe(outputs, size)
     name = _output(probe, len(labels), labels_file)
@@ -64,24 +70,27 @@ def load(savedmodel: Path, labels_file: Path, scale: str | None, default_size: t
         return tf.cast(outputs(batch)[name], tf.float32)
 
     if _are_probabilities(probe[name]):
-        return Classifier(str(savedmodel), labels, size, rows, loaded)
+        return Classifier(str(savedmodel), labels, size, rows, function.loaded)
     print(f"The output '{name}' holds no probabilities that sum to 1 for each image: a softmax is added.", flush=True)
-    return Classifier(str(savedmodel), labels, size, lambda batch: tf.nn.softmax(rows(batch)), loaded)
+    return Classifier(str(savedmodel), labels, size, lambda batch: tf.nn.softmax(rows(batch)), function.loaded)
 
 
-def _load(savedmodel: Path) -> Any:
-    if not any((savedmodel / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
+def _load(savedmodel: Path) -> _Function:
+    if not (savedmodel / "saved_model.pb").is_file():
         raise ValueError(f"{savedmodel} is no SavedModel that TensorFlow can load: it has no saved_model.pb")
     try:
-        try:
-            return tf.saved_model.load(str(savedmodel))
-        except (ValueError, RuntimeError):
-            # A TF1 hub module holds a graph for training, too; the one for use has no tags at all.
-            return tf.saved_model.load(str(savedmodel), tags=[])
-    except tf.errors.ResourceExhaustedError as error:
+        if is_tf1(savedmodel):
+            call, inputs = load_tf1(savedmodel, _signature)
+            return _Function(call, *_only(inputs))
+        loaded = tf.saved_model.load(str(savedmodel))
+        signature = loaded.signatures[_signature(loaded.signatures)]
+        return _Function(signature, *_only(signature.structured_input_signature[1]), loaded)
+    except _Unfit as error:
+        raise ValueError(f"{savedmodel} {error}") from error
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
         raise ValueError(f"{savedmodel} needs more memory than there is: {first_line(error)}") from error
     except (OSError, ValueError, RuntimeError, TypeError, AttributeError, KeyError, tf.errors.OpError) as error:
-        if custom := re.search(r"Op type not registered '(\w+)'", str(error)):
+        if custom := re.search(r"Op type not registered '([\w>]+)'", str(error)):
             raise ValueError(
                 f"{savedmodel} uses the operation {custom[1]}, which TensorFlow does not have: "
                 "models with custom operations cannot be served"
@@ -89,20 +98,18 @@ def _load(savedmodel: Path) -> Any:
         raise ValueError(f"{savedmodel} is no SavedModel that TensorFlow can load: {first_line(error)}") from error
 
 
-def _function(loaded: Any, savedmodel: Path) -> _Function:
-    signatures = dict(getattr(loaded, "signatures", {}))
-    names = [name for name in _SIGNATURES if name in signatures] or (list(signatures) if len(signatures) == 1 else [])
-    if not names:
-        there = f"only {sorted(signatures)}" if signatures else "none at all"
-        raise ValueError(
-            f"{savedmodel} has no signature serving_default, but {there}: export it with one, as Keras' export() does"
-        )
-    signature = signatures[names[0]]
-    inputs = signature.structured_input_signature[1]
+def _signature(signatures: Mapping[str, Any]) -> str:
+    known = [name for name in _SIGNATURES if name in signatures]
+    if known or len(signatures) == 1:
+        return (known or list(signatures))[0]
+    there = f"only {', '.join(sorted(signatures))}" if signatures else "none at all"
+    raise _Unfit(f"has no signature serving_default, but {there}: export it with one, as Keras' export() does")
+
+
+def _only(inputs: Mapping[str, tf.TensorSpec]) -> tuple[str, tf.TensorSpec]:
     if len(inputs) != 1:
-        raise ValueError(f"{savedmodel} has {len(inputs)} inputs ({', '.join(sorted(inputs))}), one is wanted")
-    ((name, pixels),) = inputs.items()
-    return _Function(lambda values: dict(signature(**{name: values})), pixels)
+        raise _Unfit(f"has {len(inputs)} inputs ({', '.join(sorted(inputs))}), one is wanted")
+    return next(iter(inputs.items()))
 
 
 def _size(pixels: tf.TensorSpec, default: tuple[int, int]) -> tuple[int, int]:

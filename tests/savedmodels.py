@@ -1,0 +1,75 @@
+"""SavedModels as people have them: one of each kind, small, exported by the installed TensorFlow or Keras."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+Rows = Callable[[Any], Any]
+
+
+def save_module(
+    directory: Path,
+    rows: Rows,
+    size: tuple[int | None, int | None] = (32, 32),
+    dtype: Any = tf.uint8,
+    signature: str = "serving_default",
+    input_name: str = "keras_tensor",
+    batch: int | None = None,
+) -> Path:
+    """A tf.Module whose one signature maps pixels to `rows`: a tensor, or several by name."""
+    module = tf.Module()
+
+    def call(pixels: Any) -> Any:
+        answer = rows(pixels)
+        return answer if isinstance(answer, dict) else {"output_0": answer}
+
+    spec = tf.TensorSpec([batch, *size, 3], dtype, name=input_name)
+    module.f = tf.function(call, input_signature=[spec])
+    tf.saved_model.save(module, str(directory), signatures={signature: module.f})
+    return directory
+
+
+def mean_colours(pixels: Any) -> Any:
+    """Rows `[n, 3]`: the mean of each channel, in whatever scale the pixels have."""
+    return tf.reduce_mean(tf.cast(pixels, tf.float32), axis=[1, 2])
+
+
+def save_hub_module(directory: Path, size: int = 32) -> Path:
+    """What TF1 hub modules are: no tags, the signatures `default` and `image_classification`, several outputs."""
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        images = v1.placeholder(tf.float32, [None, size, size, 3], name="images")
+        weights = v1.get_variable("weights", initializer=tf.eye(3) * 5.0, use_resource=False)
+        features = tf.reduce_mean(images, axis=[1, 2])
+        logits = features @ weights
+        session.run(v1.global_variables_initializer())
+        info = v1.saved_model.build_tensor_info
+
+        def signature(**outputs: Any) -> Any:
+            return v1.saved_model.build_signature_def(
+                {"images": info(images)}, {name: info(tensor) for name, tensor in outputs.items()}, "hub"
+            )
+
+        builder = v1.saved_model.Builder(str(directory))
+        signatures = {
+            "default": signature(default=features),
+            "image_classification": signature(logits=logits, default=logits, features=features * 2),
+        }
+        builder.add_meta_graph_and_variables(session, ["train"], signature_def_map=signatures)
+        builder.add_meta_graph([], signature_def_map=signatures)
+        builder.save()
+    return directory
+
+
+def save_keras_mobilenet(directory: Path, labels: int, size: int = 96) -> Path:
+    """A stranger's Keras model: MobileNetV2 with random weights, exported by `model.export`."""
+    import keras
+
+    keras.utils.set_random_seed(1)
+    model = keras.applications.MobileNetV2((size, size, 3), alpha=0.35, weights=None, classes=labels)
+    model.export(str(directory), verbose=False)
+    return directory
