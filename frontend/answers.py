@@ -25,6 +25,7 @@ class Answer:
         self.language = preferred_language(request.headers.get("accept-language"))
         self._wants_lines = ndjson.is_wanted(request)
         self._started = time.perf_counter()
+        self.model_version: str | None = None  # that the request named, or the default
 
     def of_mistakes(self, errors: list[str]) -> Response:
         """Nothing was processed; these are the reasons."""
@@ -48,13 +49,15 @@ class Answer:
     async def _collect(self, outcomes: AsyncGenerator[Outcome, None]) -> ClassifyResponse:
         async with aclosing(outcomes):
             finished = sorted([outcome async for outcome in outcomes], key=lambda outcome: outcome.position)
-        response = ClassifyResponse()
+        response = ClassifyResponse(model_version=self.model_version)
         for outcome in finished:
             if isinstance(outcome.result, ImageError):
                 response.failed_results.append(outcome.name)
                 response.failures.append(FailureBody(url=outcome.name, **self._reason(outcome.result)))
             else:
                 response.successful_results[outcome.name] = _predictions(outcome.result)
+                if outcome.model_version and outcome.model_version != self.model_version:
+                    response.other_versions[outcome.name] = outcome.model_version
         return response
 
     async def _lines(self, outcomes: AsyncGenerator[Outcome, None]) -> AsyncGenerator[bytes, None]:
@@ -76,7 +79,8 @@ class Answer:
     def _line(self, outcome: Outcome) -> ImageLine:
         if isinstance(outcome.result, ImageError):
             return ImageLine(url=outcome.name, failure=ReasonBody(**self._reason(outcome.result)))
-        return ImageLine(url=outcome.name, predictions=_predictions(outcome.result))
+        predictions = _predictions(outcome.result)
+        return ImageLine(url=outcome.name, model_version=outcome.model_version, predictions=predictions)
 
     def _reason(self, failure: ImageError) -> dict[str, str]:
         return {"code": failure.code, "message": failure_message(failure, self.language)}

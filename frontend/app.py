@@ -20,6 +20,8 @@ from frontend.download import Downloader
 from frontend.errors import ServiceError
 from frontend.inference import Inference
 from frontend.messages import error_message, preferred_language, service_error_message
+from frontend.metrics import Metrics
+from frontend.model_versions import ModelVersions
 from frontend.page import add_page
 from frontend.readiness import Readiness
 from frontend.routes import router
@@ -69,9 +71,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         )
         inference = await stack.enter_async_context(Inference(settings.triton_url))
         app.state.downloader = downloader
-        app.state.url_classifier = ImageClassifier(inference, settings.max_pixels)
+        versions = ModelVersions(inference.catalogue, settings.canary_version, settings.canary_percent)
+        app.state.model_versions = versions
+        app.state.metrics = metrics = Metrics()
+        app.state.url_classifier = ImageClassifier(inference, versions, metrics, settings.max_pixels)
         # One of its own, so that slow uploads cannot take the places of URLs.
-        app.state.upload_classifier = ImageClassifier(inference, settings.max_pixels)
+        app.state.upload_classifier = ImageClassifier(inference, versions, metrics, settings.max_pixels)
         app.state.readiness = Readiness(inference)
         yield
 
@@ -80,7 +85,7 @@ async def _invalid_body(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     language = _language(request)
     fields = {str(problem["loc"][1]) if len(problem["loc"]) > 1 else "body" for problem in error.errors()}
-    known = [f"{field}_invalid" for field in ("images", "k") if field in fields]
+    known = [f"{field}_invalid" for field in ("images", "k", "model_version") if field in fields]
     return _failed(422, [error_message(code, language) for code in known or ["body_invalid"]], language)
 
 

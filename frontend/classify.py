@@ -13,9 +13,11 @@ from math import isinf
 from anyio import current_time, fail_after, move_on_after
 from anyio.streams.memory import MemoryObjectSendStream
 
-from frontend.errors import DeadlineExceeded, ImageError, InternalError, ServiceError
+from frontend.errors import DeadlineExceeded, ImageError, InternalError, ServiceError, UnknownModelVersion
 from frontend.image_header import check_image
 from frontend.inference import Inference, Prediction
+from frontend.metrics import Metrics
+from frontend.model_versions import Choice, ModelVersions
 from frontend.workers import as_produced
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ class Outcome:
     position: int
     name: str
     result: list[Prediction] | ImageError
+    model_version: str | None = None
 
 
 async def images_at(
@@ -55,13 +58,15 @@ async def images_at(
 class ImageClassifier:
     """Classifies images; shared by many requests, whose total it bounds."""
 
-    def __init__(self, inference: Inference, max_pixels: int) -> None:
+    def __init__(self, inference: Inference, versions: ModelVersions, metrics: Metrics, max_pixels: int) -> None:
         self._inference = inference
+        self._versions = versions
+        self._metrics = metrics
         self._max_pixels = max_pixels
         self._places = asyncio.Semaphore(_MAX_IN_FLIGHT)
 
     async def outcomes(
-        self, images: AsyncGenerator[Image, None], k: int, deadline: float, backlog: int
+        self, images: AsyncGenerator[Image, None], k: int, deadline: float, backlog: int, choice: Choice
     ) -> AsyncGenerator[Outcome, None]:
         """Every image's outcome as soon as there is one; closing the generator cancels the rest.
 
@@ -71,28 +76,45 @@ class ImageClassifier:
         after the outcomes that were ready; whatever is wrong with one image is its own outcome.
         """
         queue = _Queue(images, self._places, deadline)
-        produced = as_produced(partial(self._work, queue, k), _MAX_IN_FLIGHT_PER_REQUEST, backlog)
+        produced = as_produced(partial(self._work, queue, k, choice), _MAX_IN_FLIGHT_PER_REQUEST, backlog)
         async with aclosing(images), aclosing(produced):
             async for outcome in produced:
                 yield outcome
 
-    async def _work(self, queue: _Queue, k: int, outcomes: MemoryObjectSendStream[Outcome]) -> None:
+    async def _work(self, queue: _Queue, k: int, choice: Choice, outcomes: MemoryObjectSendStream[Outcome]) -> None:
         while True:
             async with AsyncExitStack() as place:
                 taken = await queue.take(place)
                 if taken is None:
                     return
                 position, image = taken
-                result = await self._result(image, k, queue.remaining_seconds)
-            await outcomes.send(Outcome(position, image.name, result))
+                outcome = await self._outcome(position, image, k, queue.remaining_seconds, choice)
+            await outcomes.send(outcome)
 
-    async def _result(self, image: Image, k: int, remaining_seconds: float) -> list[Prediction] | ImageError:
+    async def _outcome(self, position: int, image: Image, k: int, remaining_seconds: float, choice: Choice) -> Outcome:
+        started, version = current_time(), choice.of(image.name)
+        try:
+            result = await self._result(image, k, remaining_seconds, version)
+        except UnknownModelVersion:
+            if choice.is_named:
+                raise
+            # It was retired while this request was under way.
+            version = (await self._versions.choose(None, fresh=True)).version
+            result = await self._result(image, k, remaining_seconds - (current_time() - started), version)
+        code = result.code if isinstance(result, ImageError) else "ok"
+        self._metrics.count_image(version, code, current_time() - started)
+        return Outcome(position, image.name, result, version)
+
+    async def _result(
+        self, image: Image, k: int, remaining_seconds: float, version: str | None
+    ) -> list[Prediction] | ImageError:
         try:
             with fail_after(remaining_seconds) as time_left:
                 async with image.open() as content:
                     check_image(content, self._max_pixels)
                     remaining = time_left.deadline - current_time()
-                    return await self._inference.classify(content, k, None if isinf(remaining) else remaining)
+                    seconds = None if isinf(remaining) else remaining
+                    return await self._inference.classify(content, k, seconds, version)
         except TimeoutError:
             return DeadlineExceeded()
         except ImageError as failure:

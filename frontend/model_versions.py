@@ -8,7 +8,7 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from frontend.errors import UnknownModelVersion
@@ -45,8 +45,9 @@ class Choice:
     """Where the images of one request go: to `version`, but some of them to the canary."""
 
     version: str | None
+    is_named: bool = False
     canary: str | None = None
-    canary_percent: float = field(default=0, compare=False)
+    canary_percent: float = 0
 
     def of(self, name: str) -> str | None:
         """The version for the image `name`, the same in every request."""
@@ -89,14 +90,14 @@ class ModelVersions:
         if named is not None:
             if named not in catalogue.versions:
                 raise UnknownModelVersion(version=named)
-            return Choice(named)
+            return Choice(named, is_named=True)
         canary = self._canary_version
         if canary is None or canary == catalogue.default or not self._canary_percent:
             return Choice(catalogue.default)
         if canary not in catalogue.versions:
             log.warning("the canary, version %s, is not served: the default takes its part", canary)
             return Choice(catalogue.default)
-        return Choice(catalogue.default, canary, self._canary_percent)
+        return Choice(catalogue.default, canary=canary, canary_percent=self._canary_percent)
 
 
 def read_catalogue(ensemble: dict[str, Any], classifier: dict[str, Any]) -> Catalogue:

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from anyio import current_time
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import PlainTextResponse
 
 from frontend import ndjson
 from frontend.answers import Answer
 from frontend.classify import ImageClassifier, images_at
 from frontend.download import Downloader
-from frontend.messages import error_message
+from frontend.errors import UnknownModelVersion
+from frontend.messages import error_message, service_error_message
+from frontend.metrics import CONTENT_TYPE, Metrics
+from frontend.model_versions import Choice, ModelVersions
 from frontend.readiness import Readiness
-from frontend.schemas import DEFAULT_K, FILES_FIELD, NDJSON, ClassifyRequest, ClassifyResponse, ImageLine, TotalsLine
+from frontend.schemas import (
+    DEFAULT_K,
+    FILES_FIELD,
+    NDJSON,
+    ClassifyRequest,
+    ClassifyResponse,
+    ImageLine,
+    ModelsResponse,
+    ModelVersionBody,
+    TotalsLine,
+)
 from frontend.settings import Settings
 from frontend.uploads import Upload
 
@@ -74,14 +89,16 @@ async def classify(body: ClassifyRequest, request: Request) -> Response:
     """
     answer = Answer(request)
     settings: Settings = request.app.state.settings
-    if errors := validation_errors(len(body.images), body.k, settings, answer.language):
+    errors = validation_errors(len(body.images), body.k, settings, answer.language)
+    choice = await _choose_version(body.model_version, request, answer, errors)
+    if choice is None:
         return answer.of_mistakes(errors)
     downloader: Downloader = request.app.state.downloader
     classifier: ImageClassifier = request.app.state.url_classifier
     deadline = current_time() + settings.request_timeout
     images = images_at(body.images, downloader.download)
     return await answer.of_outcomes(
-        classifier.outcomes(images, body.k, deadline, _BACKLOG), lambda: ndjson.client_gone(request)
+        classifier.outcomes(images, body.k, deadline, _BACKLOG, choice), lambda: ndjson.client_gone(request)
     )
 
 
@@ -95,6 +112,7 @@ async def classify(body: ClassifyRequest, request: Request) -> Response:
 async def classify_files(
     request: Request,
     k: Annotated[int, Query(description="how many species to return for each image, best first")] = DEFAULT_K,
+    model_version: Annotated[str | None, Query(description="one of GET /models; the default if left out")] = None,
 ) -> Response:
     """Classify every file of the form's field `files` (repeated), with the answer, limits and codes of `POST /`.
 
@@ -103,15 +121,39 @@ async def classify_files(
     """
     answer = Answer(request)
     settings: Settings = request.app.state.settings
-    if errors := validation_errors(1, k, settings, answer.language):
+    errors = validation_errors(1, k, settings, answer.language)
+    choice = await _choose_version(model_version, request, answer, errors)
+    if choice is None:
         return answer.of_mistakes(errors)
     classifier: ImageClassifier = request.app.state.upload_classifier
     deadline = current_time() + settings.request_timeout
     budget = request.app.state.downloader.budget
     upload = Upload(request, settings.max_images, settings.download_max_bytes, deadline, budget)
     # Many clients read nothing before they have sent everything: the outcomes of all files must find room.
-    outcomes = classifier.outcomes(upload.images(), k, deadline, backlog=settings.max_images)
+    outcomes = classifier.outcomes(upload.images(), k, deadline, settings.max_images, choice)
     return await answer.of_outcomes(outcomes, upload.client_gone)
+
+
+@router.get("/models", summary="Which versions of the classifier are there?")
+async def models(request: Request) -> ModelsResponse:
+    """The versions that a request may name in `model_version`, and the one that answers those that name none."""
+    versions: ModelVersions = request.app.state.model_versions
+    catalogue = await versions.catalogue()
+    choice = await versions.choose(None)
+    return ModelsResponse(
+        default=catalogue.default,
+        canary={choice.canary: choice.canary_percent} if choice.canary else {},
+        versions=[
+            ModelVersionBody(default=version.version == catalogue.default, **asdict(version))
+            for version in catalogue.versions.values()
+        ],
+    )
+
+
+@router.get("/metrics", summary="Counters for Prometheus", response_class=PlainTextResponse)
+async def metrics(request: Request) -> Response:
+    counted: Metrics = request.app.state.metrics
+    return Response(counted.text(), media_type=CONTENT_TYPE)
 
 
 @router.get("/health/live", summary="Is the process up?")
@@ -130,6 +172,20 @@ async def ready(request: Request, response: Response) -> dict[str, str]:
         return {"status": "ready"}
     response.status_code = 503
     return {"status": "not ready"}
+
+
+async def _choose_version(named: str | None, request: Request, answer: Answer, errors: list[str]) -> Choice | None:
+    """Where to send the images; None if there are mistakes, to which an unknown version is added."""
+    if errors and named is None:
+        return None
+    versions: ModelVersions = request.app.state.model_versions
+    try:
+        choice = await versions.choose(named)
+    except UnknownModelVersion as error:
+        errors.append(service_error_message(error, answer.language))
+        return None
+    answer.model_version = choice.version
+    return None if errors else choice
 
 
 def validation_errors(images: int, k: int, settings: Settings, language: str) -> list[str]:

@@ -28,6 +28,7 @@ class ClassifyRequest(BaseModel):
 
     images: list[Text] = Field([], description="http or https URLs; one that appears twice is fetched once")
     k: StrictInt = Field(DEFAULT_K, description="how many species to return for each image, best first")
+    model_version: StrictStr | None = Field(None, description="one of GET /models; the default if it is left out")
 
 
 class PredictionBody(BaseModel):
@@ -51,6 +52,7 @@ class ImageLine(BaseModel):
     """One line of a streamed answer: an image, as soon as it is done. Either `predictions` or `failure` is there."""
 
     url: str = Field(description="the URL as it was sent, or the file's name")
+    model_version: str | None = Field(None, description="the model version that answered")
     predictions: list[PredictionBody] | None = None
     failure: ReasonBody | None = None
 
@@ -85,6 +87,8 @@ class ClassifyResponse(BaseModel):
                     ],
                     "time_taken": 0.42,
                     "errors": [],
+                    "model_version": "1",
+                    "other_versions": {},
                 }
             ]
         }
@@ -95,3 +99,26 @@ class ClassifyResponse(BaseModel):
     failures: list[FailureBody] = Field([], description="why, in the same order")
     time_taken: float = Field(0.0, description="seconds")
     errors: list[str] = Field([], description="what is wrong with the request as a whole; then nothing was processed")
+    model_version: str | None = Field(None, description="the model version that answered")
+    other_versions: dict[str, str] = Field(
+        {}, description="the images that another version answered: the canary, or the new default, by URL"
+    )
+
+
+class ModelVersionBody(BaseModel):
+    """One version of the classifier; what is not known is null."""
+
+    version: str
+    default: bool
+    labels: int | None = Field(description="how many labels it has")
+    source: str | None = Field(description="what it was built from")
+    engine: str | None = Field(description="tensorflow or openvino")
+    published: str | None = Field(description="when, in UTC")
+
+
+class ModelsResponse(BaseModel):
+    """The versions of the classifier that a request may name."""
+
+    default: str | None = Field(description="the version that answers when none is named")
+    canary: dict[str, float] = Field({}, description="the version that gets a part of the other images; percent")
+    versions: list[ModelVersionBody]

@@ -17,6 +17,8 @@ from frontend.download import Downloader
 from frontend.errors import ImageError
 from frontend.inference import Inference
 from frontend.messages import failure_message
+from frontend.metrics import Metrics
+from frontend.model_versions import Choice, ModelVersions
 from frontend.schemas import DEFAULT_K, PredictionBody, ReasonBody
 from frontend.settings import Settings
 
@@ -51,7 +53,8 @@ class DirectClient:
                 )
             )
             inference = await stack.enter_async_context(Inference(settings.triton_url))
-            self._classifier = ImageClassifier(inference, settings.max_pixels)
+            versions = ModelVersions(inference.catalogue)
+            self._classifier = ImageClassifier(inference, versions, Metrics(), settings.max_pixels)
             self._opened = stack.pop_all()
         return self
 
@@ -61,7 +64,7 @@ class DirectClient:
     async def classify(self, images: Iterable[Image], k: int = DEFAULT_K) -> AsyncGenerator[Result, None]:
         """Yield one result for each image as soon as it is known."""
         taken: list[Image] = []
-        outcomes = self._classifier.outcomes(self._sources(images, taken), k, math.inf, _BACKLOG)
+        outcomes = self._classifier.outcomes(self._sources(images, taken), k, math.inf, _BACKLOG, Choice(None))
         async with aclosing(outcomes):
             async for outcome in outcomes:
                 image = taken[outcome.position]

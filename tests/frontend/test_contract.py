@@ -22,8 +22,14 @@ from tests.ports import free_port, free_triton_ports
 from tests.processes import command_line, descendants
 from tools.triton_server import TritonServer
 
-SHAPE = {"successful_results", "failed_results", "failures", "time_taken", "errors"}
-NOTHING: dict[str, Any] = {"successful_results": {}, "failed_results": [], "failures": []}
+SHAPE = {"successful_results", "failed_results", "failures", "time_taken", "errors", "model_version", "other_versions"}
+NOTHING: dict[str, Any] = {
+    "successful_results": {},
+    "failed_results": [],
+    "failures": [],
+    "model_version": None,
+    "other_versions": {},
+}
 
 
 def classify(frontend: httpx.Client, urls: list[str], **options: object) -> dict[str, Any]:
