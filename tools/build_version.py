@@ -71,7 +71,7 @@ def build_apart(directory: Path, options: argparse.Namespace, size: tuple[int, i
             value = Path(value).absolute()  # the child runs in another folder
         if value:
             command.append(f"--{name}={value}")
-    child = subprocess.Popen(command, cwd=ROOT, stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(command, cwd=ROOT, stdout=sys.__stderr__, stderr=subprocess.PIPE, text=True)
     try:
         _, errors = child.communicate()
     finally:

@@ -141,10 +141,12 @@ def recover(repository: Path, control: TritonControl | None = None) -> None:
         return
     half_published = _number_in(workplace / "number")
     if half_published is not None and half_published not in _told_of(repository):
-        shutil.rmtree(version_path(repository, half_published), ignore_errors=True)
-        live_config.write_ensembles_of(repository, read_versions(repository))
         if control:
             control.unload(live_config.ensemble_of(half_published))
+        shutil.rmtree(version_path(repository, half_published), ignore_errors=True)
+        live_config.write_ensembles_of(repository, read_versions(repository))
+        live_config.write_preprocess(repository, read_versions(repository))
+        if control:
             control.load(CLASSIFIER)
     elif half_published is not None and control:
         control.load(ENSEMBLE)  # it was published, but for telling Triton

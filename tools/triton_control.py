@@ -6,6 +6,7 @@ import http.client
 import json
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from typing import Any
 
 from frontend.inference import PROBE_IMAGE
@@ -16,6 +17,10 @@ _ASK_SECONDS = 10
 
 class ControlError(Exception):
     """Triton refused or did not answer; the text is its own reason."""
+
+
+class Refused(ControlError):
+    """Triton answered, with an error."""
 
 
 class TritonControl:
@@ -38,8 +43,8 @@ class TritonControl:
         self._post(f"/v2/repository/models/{model}/load", b"{}", _LOAD_SECONDS)
 
     def unload(self, model: str) -> None:
-        """Take `model` out of service, if it is in; requests under way are still answered."""
-        if self.ready_versions(model):
+        """Take `model` out of service; requests under way are still answered. Nothing happens if it never was in."""
+        with suppress(Refused):
             self._post(f"/v2/repository/models/{model}/unload", b"{}", _ASK_SECONDS)
 
     def ready_versions(self, model: str) -> set[int]:
@@ -58,7 +63,7 @@ class TritonControl:
                 answer: bytes = response.read()
                 return answer
         except urllib.error.HTTPError as error:
-            raise ControlError(_reason(error.read()) or f"{error.code} {error.reason}") from error
+            raise Refused(_reason(error.read()) or f"{error.code} {error.reason}") from error
         except (OSError, http.client.HTTPException) as error:
             raise ControlError(f"{self.url} does not answer: {getattr(error, 'reason', error)}") from error
 

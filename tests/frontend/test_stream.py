@@ -49,7 +49,7 @@ def test_one_line_an_image_then_the_totals(frontend: httpx.Client, image_server:
     assert len(images) == len(by_url) == 2
     (prediction,) = by_url[good]["predictions"]
     assert prediction["bird_name"] == "Viridis minor"
-    assert set(by_url[good]) == {"predictions"}
+    assert set(by_url[good]) == {"predictions", "model_version"}
     message = "The download failed: the server answered with status 404"
     assert by_url[missing] == {"failure": {"code": "download_failed", "message": message}}
     assert totals.pop("time_taken") > 0

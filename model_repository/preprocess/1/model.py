@@ -36,7 +36,7 @@ class TritonPythonModel:
 
     def _begin(self, request: pb_utils.InferenceRequest) -> Decoding:
         """Have every image decoded at the size of each output that is asked for."""
-        images = pb_utils.get_input_tensor_by_name(request, "IMAGE").as_numpy().flat
+        images = pb_utils.get_input_tensor_by_name(request, "IMAGE").as_numpy().ravel()
         return {
             output: [self.pool.submit(self._decode, data, self._format(output)) for data in images]
             for output in request.requested_output_names()
