@@ -123,6 +123,7 @@ def retire(repository: Path, number: int, control: TritonControl | None = None) 
             control.unload(live_config.ensemble_of(number))
         os.rename(version_path(repository, number), workplace / "retired")
         live_config.write_ensembles_of(repository, remaining)
+        _decode_for(repository, remaining, control)
         if control:
             control.load(CLASSIFIER)
         shutil.rmtree(workplace)
@@ -145,7 +146,7 @@ def recover(repository: Path, control: TritonControl | None = None) -> None:
             control.unload(live_config.ensemble_of(half_published))
         shutil.rmtree(version_path(repository, half_published), ignore_errors=True)
         live_config.write_ensembles_of(repository, read_versions(repository))
-        live_config.write_preprocess(repository, read_versions(repository))
+        _decode_for(repository, read_versions(repository), control)
         if control:
             control.load(CLASSIFIER)
     elif half_published is not None and control:
@@ -158,17 +159,22 @@ def recover(repository: Path, control: TritonControl | None = None) -> None:
 
 def _serve(repository: Path, versions: dict[int, Version], number: int, control: TritonControl | None) -> None:
     """Have Triton serve the version `number` beside the others, by an ensemble of its own."""
-    before = live_config_path(PREPROCESS, repository)
-    known = before.read_bytes() if before.exists() else b""
-    live_config.write_preprocess(repository, versions)
+    _decode_for(repository, versions, control)
     live_config.write_ensembles_of(repository, versions)
     if control is None:
         return
-    if before.read_bytes() != known:
-        control.load(PREPROCESS)
     control.load(CLASSIFIER)
     control.load(live_config.ensemble_of(number))
     control.probe(live_config.ensemble_of(number))
+
+
+def _decode_for(repository: Path, versions: dict[int, Version], control: TritonControl | None) -> None:
+    """Have `preprocess` make the image sizes of these versions and no others."""
+    path = live_config_path(PREPROCESS, repository)
+    before = path.read_bytes() if path.exists() else b""
+    live_config.write_preprocess(repository, versions)
+    if control and path.read_bytes() != before:
+        control.load(PREPROCESS)
 
 
 def _make_default(repository: Path, versions: dict[int, Version], number: int, control: TritonControl | None) -> None:

@@ -185,9 +185,9 @@ def test_publish_rollback_and_retire_under_load(
             load.stop.set()
     assert load.failures == []
     for name in ("frontend", "birds", "birds again"):
-        assert load.answers[f"{name} 1"] > 20
-        assert load.answers[f"{name} strange"] > 20
-    assert load.answers["classifier 1 1"] > 20
+        assert load.answers[f"{name} 1"]
+        assert load.answers[f"{name} strange"]
+    assert load.answers["classifier 1 1"]
     print(f"{load.answers.total()} requests, none failed; {published}")
 
 
