@@ -71,7 +71,10 @@ class TensorFlowEngine:
             raise EngineError(f"TensorFlow is not installed: {error}") from error
 
         self._tf = tf
-        for gpu in tf.config.list_physical_devices("GPU"):
+        gpus = tf.config.list_physical_devices("GPU")
+        if device.gpu is not None and not gpus:
+            log.warning("GPU %d was assigned, but this TensorFlow sees none and runs on the CPU", device.gpu)
+        for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, True)
         try:
             self._model = tf.saved_model.load(str(savedmodel))

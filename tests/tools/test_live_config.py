@@ -33,7 +33,7 @@ def test_settings_change_instances_batches_device_and_engine(repository: Path) -
     )
     write_all(repository, settings)
     classifier = read_live_config("classifier", repository)
-    assert [(group.count, group.KIND_GPU == group.kind) for group in classifier.instance_group] == [(3, True)]
+    assert [(group.count, group.kind == group.KIND_GPU) for group in classifier.instance_group] == [(3, True)]
     assert classifier.parameters["engine"].string_value == "tensorflow"
     assert [sample.batch_size for sample in classifier.model_warmup] == [1, 2, 4, 6]
     assert read_live_config("preprocess", repository).instance_group[0].count == 2
