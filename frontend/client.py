@@ -26,7 +26,16 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from anyio.streams.memory import MemoryObjectSendStream
 
 from frontend.errors import Overloaded
-from frontend.schemas import DEFAULT_K, FILES_FIELD, NDJSON, ImageLine, PredictionBody, ReasonBody, TotalsLine
+from frontend.schemas import (
+    DEFAULT_K,
+    FILES_FIELD,
+    NDJSON,
+    ImageLine,
+    ModelsResponse,
+    PredictionBody,
+    ReasonBody,
+    TotalsLine,
+)
 from frontend.workers import as_produced
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -60,6 +69,7 @@ class Result:
     image: Image
     predictions: list[PredictionBody]
     failure: ReasonBody | None = None
+    model_version: str | None = None
 
 
 Report = Callable[[Result], Awaitable[None]]
@@ -111,13 +121,25 @@ class AsyncBirdsClient:
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
 
-    def classify(self, images: Iterable[Image], k: int = DEFAULT_K) -> AsyncGenerator[Result, None]:
+    async def models(self) -> ModelsResponse:
+        """The model versions that `classify` may be asked for. Raises ClientError."""
+        try:
+            response = await self._http.get("/models", headers={"Accept": "application/json"})
+            await _check_status(response)
+            return ModelsResponse.model_validate(response.json())
+        except (httpx.TransportError, _TryAgain, ValueError) as error:
+            raise Unreachable(str(error)) from error
+
+    def classify(
+        self, images: Iterable[Image], k: int = DEFAULT_K, model_version: str | None = None
+    ) -> AsyncGenerator[Result, None]:
         """Yield one result for each distinct image as soon as it is known; closing the generator cancels the rest.
 
         `images` may be endless: it is read as fast as results come. What the service was too busy for, or lost, is
         sent again several times before that counts as a failure. Raises ClientError.
         """
-        work = partial(self._work, _batches(images), {"k": k})
+        options = {"k": k, **({"model_version": model_version} if model_version else {})}
+        work = partial(self._work, _batches(images), options)
         return as_produced(work, _REQUESTS_AT_ONCE, _REQUESTS_AT_ONCE)
 
     async def _work(
@@ -175,7 +197,7 @@ class AsyncBirdsClient:
             return
         found = ImageLine.model_validate(line)
         if found.url in waiting and (is_last or found.failure is None or found.failure.code != Overloaded.code):
-            await report(Result(waiting.pop(found.url), found.predictions or [], found.failure))
+            await report(Result(waiting.pop(found.url), found.predictions or [], found.failure, found.model_version))
 
 
 class BirdsClient:
@@ -194,9 +216,15 @@ class BirdsClient:
     def __exit__(self, *_: object) -> None:
         self._opened.close()
 
-    def classify(self, images: Iterable[Image], k: int = DEFAULT_K) -> Iterator[Result]:
+    def models(self) -> ModelsResponse:
+        """The model versions that `classify` may be asked for. Raises ClientError."""
+        return self._portal.call(self._client.models)
+
+    def classify(
+        self, images: Iterable[Image], k: int = DEFAULT_K, model_version: str | None = None
+    ) -> Iterator[Result]:
         """Yield one result for each distinct image as soon as it is known, as AsyncBirdsClient.classify does."""
-        results = self._client.classify(images, k)
+        results = self._client.classify(images, k, model_version)
 
         async def next_result() -> Result | None:
             return await anext(results, None)

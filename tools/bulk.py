@@ -24,7 +24,15 @@ class Service(Protocol):
 
     async def __aexit__(self, *_: object) -> None: ...
 
-    def classify(self, images: Iterable[Image], k: int) -> AsyncGenerator[Result, None]: ...
+    def classify(self, images: Iterable[Image], k: int, model_version: str | None) -> AsyncGenerator[Result, None]: ...
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of every image; no version means the default one."""
+
+    k: int
+    model_version: str | None
 
 
 @dataclass
@@ -40,10 +48,14 @@ class Tally:
 
 
 async def classify_all(
-    service: Service, images: Iterable[Image], k: int, write: Callable[[Record], None], done: Callable[[bool], None]
+    service: Service,
+    images: Iterable[Image],
+    question: Question,
+    write: Callable[[Record], None],
+    done: Callable[[bool], None],
 ) -> None:
     """Write a record of every image as soon as it is known, then call `done` with whether it was classified."""
-    async with service, aclosing(service.classify(images, k)) as results:
+    async with service, aclosing(service.classify(images, question.k, question.model_version)) as results:
         async for result in results:
             write(record(result))
             done(result.failure is None)

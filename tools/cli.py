@@ -19,7 +19,7 @@ from frontend.client import DEFAULT_URL, AsyncBirdsClient, Image, Refused, Unaut
 from frontend.errors import ServiceError
 from frontend.messages import message, preferred_language, service_error_message
 from frontend.schemas import DEFAULT_K
-from tools.bulk import Service, Tally, classify_all, progress, say
+from tools.bulk import Question, Service, Tally, classify_all, progress, say
 from tools.records import FORMATS
 from tools.results_file import ResultsFile, ResultsFileError
 from tools.sources import SourceError, images, name_of
@@ -56,6 +56,14 @@ def serve(context: typer.Context) -> None:
     raise typer.Exit(serve.main(context.args))
 
 
+@app.command(context_settings=_PASSED_ON)
+def models(context: typer.Context) -> None:
+    """List, publish, roll back and retire model versions. `birds models --help` lists the sub-commands."""
+    from tools import models
+
+    raise typer.Exit(models.main(context.args))
+
+
 @app.command()
 def classify(
     sources: Annotated[
@@ -71,6 +79,9 @@ def classify(
         typer.Option("--from", metavar="FILE", help="More of them, one a line; - reads the list from standard input."),
     ] = None,
     k: Annotated[int, typer.Option("--k", "-k", min=0, help="How many species to name for each image.")] = DEFAULT_K,
+    model_version: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="Ask this version of the model, not the default one.")
+    ] = None,
     output_format: Annotated[Format, typer.Option("--format", "-f", help="How to write the results.")] = "table",
     out: Annotated[
         Path | None,
@@ -105,18 +116,20 @@ def classify(
         wanted = images(sources or [], lists or [])
         if not wanted:
             raise typer.Exit(_fail(message("cli", "no_images", language), Code.USAGE))
+        question = Question(k, model_version)
         service = _service(url, triton, api_key, language)
         if out:
-            tally = _continue(out, service, wanted, k, language)
+            tally = _continue(out, service, wanted, question, language)
         else:
-            tally = _print(output_format, service, wanted, k, language)
+            tally = _print(output_format, service, wanted, question, language)
     except (SourceError, ResultsFileError, Refused, Unauthorized) as error:
         raise typer.Exit(_fail(str(error), Code.USAGE)) from error
     except Unreachable as error:
         text = message("cli", "unreachable", language, url=url, reason=str(error))
         raise typer.Exit(_fail(text, Code.STOPPED)) from error
     except ServiceError as error:
-        raise typer.Exit(_fail(service_error_message(error, language), Code.STOPPED)) from error
+        code = Code.STOPPED if error.status >= 500 else Code.USAGE
+        raise typer.Exit(_fail(service_error_message(error, language), code)) from error
     except KeyboardInterrupt as error:
         raise typer.Exit(_fail(message("cli", "interrupted", language), Code.INTERRUPTED)) from error
     raise typer.Exit(Code.ALL if not tally.failed else Code.SOME if tally.succeeded else Code.NONE)
@@ -130,17 +143,17 @@ def _service(url: str, triton: str | None, api_key: str | None, language: str) -
     return AsyncBirdsClient(url, api_key=api_key, language=language)
 
 
-def _print(output_format: Format, service: Service, wanted: list[Image], k: int, language: str) -> Tally:
+def _print(output_format: Format, service: Service, wanted: list[Image], question: Question, language: str) -> Tally:
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     tally = Tally()
     writer = FORMATS[output_format](sys.stdout, map(name_of, wanted))
     with progress(len(wanted), tally, language) as done:
-        asyncio.run(classify_all(service, wanted, k, writer.write, done))
+        asyncio.run(classify_all(service, wanted, question, writer.write, done))
     writer.close()
     return tally
 
 
-def _continue(out: Path, service: Service, wanted: list[Image], k: int, language: str) -> Tally:
+def _continue(out: Path, service: Service, wanted: list[Image], question: Question, language: str) -> Tally:
     tally = Tally()
     with ResultsFile(out) as file:
         remaining = []
@@ -152,7 +165,7 @@ def _continue(out: Path, service: Service, wanted: list[Image], k: int, language
         if len(remaining) < len(wanted):
             say(message("cli", "resumed", language, count=len(wanted) - len(remaining), file=str(out)))
         with progress(len(wanted), tally, language) as done:
-            asyncio.run(classify_all(service, remaining, k, file.append, done))
+            asyncio.run(classify_all(service, remaining, question, file.append, done))
     say(message("cli", "summary", language, succeeded=tally.succeeded, failed=tally.failed, file=str(out)))
     return tally
 

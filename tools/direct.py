@@ -18,7 +18,7 @@ from frontend.errors import ImageError
 from frontend.inference import Inference
 from frontend.messages import failure_message
 from frontend.metrics import Metrics
-from frontend.model_versions import Choice, ModelVersions
+from frontend.model_versions import ModelVersions
 from frontend.schemas import DEFAULT_K, PredictionBody, ReasonBody
 from frontend.settings import Settings
 
@@ -53,25 +53,29 @@ class DirectClient:
                 )
             )
             inference = await stack.enter_async_context(Inference(settings.triton_url))
-            versions = ModelVersions(inference.catalogue)
-            self._classifier = ImageClassifier(inference, versions, Metrics(), settings.max_pixels)
+            self._versions = ModelVersions(inference.catalogue)
+            self._classifier = ImageClassifier(inference, self._versions, Metrics(), settings.max_pixels)
             self._opened = stack.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._opened.aclose()
 
-    async def classify(self, images: Iterable[Image], k: int = DEFAULT_K) -> AsyncGenerator[Result, None]:
-        """Yield one result for each image as soon as it is known."""
+    async def classify(
+        self, images: Iterable[Image], k: int = DEFAULT_K, model_version: str | None = None
+    ) -> AsyncGenerator[Result, None]:
+        """Yield one result for each image as soon as it is known. Raises UnknownModelVersion."""
+        choice = await self._versions.choose(model_version)
         taken: list[Image] = []
-        outcomes = self._classifier.outcomes(self._sources(images, taken), k, math.inf, _BACKLOG, Choice(None))
+        outcomes = self._classifier.outcomes(self._sources(images, taken), k, math.inf, _BACKLOG, choice)
         async with aclosing(outcomes):
             async for outcome in outcomes:
                 image = taken[outcome.position]
                 if isinstance(outcome.result, ImageError):
                     yield Result(image, [], self._reason(outcome.result))
                 else:
-                    yield Result(image, [PredictionBody(**vars(prediction)) for prediction in outcome.result])
+                    predictions = [PredictionBody(**vars(prediction)) for prediction in outcome.result]
+                    yield Result(image, predictions, model_version=outcome.model_version)
 
     async def _sources(self, images: Iterable[Image], taken: list[Image]) -> AsyncGenerator[ClassifierImage, None]:
         for image in images:

@@ -11,7 +11,7 @@ from frontend.client import Result
 from tools.sources import name_of
 
 Record = dict[str, Any]
-_COLUMNS = ("image", "rank", "bird_name", "common_name", "score", "code", "message")
+_COLUMNS = ("image", "rank", "bird_name", "common_name", "score", "code", "message", "model_version")
 _MAX_NAME_WIDTH = 48
 
 
@@ -28,7 +28,8 @@ def record(result: Result) -> Record:
     name = name_of(result.image)
     if result.failure:
         return {"image": name, "failure": result.failure.model_dump()}
-    return {"image": name, "predictions": [prediction.model_dump() for prediction in result.predictions]}
+    predictions = [prediction.model_dump() for prediction in result.predictions]
+    return {"image": name, "model_version": result.model_version, "predictions": predictions}
 
 
 class JsonLines:
@@ -70,7 +71,9 @@ class Csv:
         if "failure" in item:
             self._rows.writerow({"image": item["image"], **item["failure"]})
         for rank, prediction in enumerate(item.get("predictions", []), 1):
-            self._rows.writerow({"image": item["image"], "rank": rank, **prediction})
+            self._rows.writerow(
+                {"image": item["image"], "rank": rank, **prediction, "model_version": item["model_version"]}
+            )
 
     def close(self) -> None:
         pass  # no row is pending

@@ -47,15 +47,16 @@ export class Card {
     this.#become("failed", `${message} (${code})`);
   }
 
-  finish(predictions) {
+  finish(predictions, version) {
     this.predictions = predictions;
+    this.version = version;
     this.#become("done", "");
     this.element.querySelector(".predictions").replaceChildren(...predictions.map(predictionItem));
   }
 
   // As the command line's JSON has it.
   get record() {
-    if (this.predictions) return { image: this.name, predictions: this.predictions };
+    if (this.predictions) return { image: this.name, model_version: this.version, predictions: this.predictions };
     return { image: this.name, failure: this.failure ?? { code: this.state, message: text(this.state) } };
   }
 

@@ -1,14 +1,14 @@
 // The results as files, in the command line's formats.
 
-const COLUMNS = ["image", "rank", "bird_name", "common_name", "score", "code", "message"];
+const COLUMNS = ["image", "rank", "bird_name", "common_name", "score", "code", "message", "model_version"];
 
 export function downloadJson(records) {
   download("birds.json", "application/json", JSON.stringify(records, null, 1));
 }
 
 export function downloadCsv(records) {
-  const rows = records.flatMap(({ image, predictions, failure }) =>
-    failure ? [{ image, ...failure }] : predictions.map((prediction, index) => ({ image, rank: index + 1, ...prediction })),
+  const rows = records.flatMap(({ image, model_version, predictions, failure }) =>
+    failure ? [{ image, ...failure }] : predictions.map((prediction, index) => ({ image, rank: index + 1, ...prediction, model_version })),
   );
   const lines = [COLUMNS, ...rows.map((row) => COLUMNS.map((column) => row[column] ?? ""))];
   download("birds.csv", "text/csv", lines.map((line) => `${line.map(quoted).join(",")}\n`).join(""));

@@ -112,9 +112,9 @@ export class Run {
           bytes -= card.file.size;
         }
       },
-      onLine: (index, { predictions, failure }) => {
+      onLine: (index, { predictions, failure, model_version }) => {
         if (failure) cards[index].fail(failure.code, failure.message);
-        else cards[index].finish(predictions);
+        else cards[index].finish(predictions, model_version);
         this.onChange();
       },
     });

@@ -128,6 +128,15 @@ def test_failures_are_told_in_the_language_asked_for(frontend: httpx.Client) -> 
     assert result.failure.message == "Das ist keine http- oder https-URL, von der heruntergeladen werden kann"
 
 
+def test_a_version_can_be_named_and_is_told(birds: BirdsClient) -> None:
+    models = birds.models()
+    assert models.default in [version.version for version in models.versions]
+    (result,) = birds.classify([Photo("red", flat(RED))], model_version=models.default)
+    assert result.model_version == models.default
+    with pytest.raises(Refused, match="There is no model version 99"):
+        list(birds.classify([Photo("red", flat(RED))], model_version="99"))
+
+
 def test_a_refusal_says_why(birds: BirdsClient) -> None:
     with pytest.raises(Refused, match="Max allowed value of K is 10") as refused:
         list(birds.classify([Photo("red", flat(RED))], k=11))

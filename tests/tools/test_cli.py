@@ -159,6 +159,8 @@ def test_the_exit_code_says_how_it_went(birds: Any, photos: Path, arguments: lis
         (["classify", "a.jpg", "--out", "no/such/folder"], "No such file or directory"),
         (["classify", "a.jpg", "--out", "binary"], "this is not a file of results"),
         (["classify", "a.jpg", "--out", "text"], "this is not a file of results"),
+        (["classify", "photos", "--model-version", "99"], "There is no model version 99"),
+        (["models", "retire", "x"], "'x' is no version"),
         (["clasify"], "No such command 'clasify'"),
         (["serve", "--triton-http-port", "x"], "invalid int value: 'x'"),
     ],
@@ -174,10 +176,24 @@ def test_a_wrong_command_gets_exit_code_2_and_says_why(
     assert done.returncode == 2
     assert error in done.stderr
     assert "Traceback" not in done.stderr
-    if arguments[0] != "serve":
+    if arguments[0] not in ("serve", "models"):
         assert done.stderr.startswith("birds: ")
         assert done.stderr.count("\n") == 1
     assert (tmp_path / "text").read_text() == "a diary, not results"
+
+
+def test_asks_the_version_that_is_named_and_says_which_answered(birds: Any, photos: Path, triton: TritonServer) -> None:
+    for target in ([], ["--triton", triton.grpc_url]):
+        done = birds("classify", "photos", "--model-version", "1", "-f", "jsonl", *target)
+        assert {json.loads(line)["model_version"] for line in done.stdout.splitlines()} == {"1"}
+        done = birds("classify", "photos", "--model-version", "99", *target)
+        assert (done.returncode, done.stderr) == (2, "birds: There is no model version 99\n")
+
+
+def test_is_a_front_door_to_the_model_versions(birds: Any) -> None:
+    done = birds("models", "--help")
+    assert done.returncode == 0
+    assert "rollback" in done.stdout
 
 
 @pytest.mark.parametrize("target", [("--url", "http://{}"), ("--triton", "{}")], ids=["frontend", "Triton"])
