@@ -2,10 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-LOCKS := requirements/serve.txt requirements/tritonserver.txt
+LOCKS := requirements/serve.txt requirements/tritonserver.txt pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format lock clean
+.PHONY: help serve test fuzz check format lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST) | awk -F': ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -15,6 +15,9 @@ serve: $(VENV)/.serve ## install, build the classifier, run Triton and the front
 
 test: $(VENV)/.dev ## install and run the whole suite against a real Triton
 	@$(BIN)/python -m pytest
+
+fuzz: $(VENV)/.dev ## throw bad bytes and URLs at everything that meets strangers (MINUTES=10)
+	@$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10)
 
 check: $(VENV)/.dev ## lint, formatting and types
 	@$(BIN)/ruff check .
@@ -36,7 +39,10 @@ lock: $(VENV)/.dev ## bring the lock files up to date with pyproject.toml
 	$(UV_COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/frontend.txt
 
 clean: ## remove everything that was installed, downloaded or built
-	rm -rf $(VENV) .cache model_repository/classifier/1 model_repository/classifier/labels.txt
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info tests/browser/node_modules
+	rm -rf model_repository/classifier/[0-9]* model_repository/*/configs model_repository/birds_v*
+	rm -rf model_repository/.lock model_repository/.publishing
+	find backends frontend model_repository tests tools -name __pycache__ -exec rm -rf {} +
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
@@ -51,6 +57,7 @@ $(VENV)/.serve: $(LOCKS) | $(VENV)/.created
 	@echo "Installing the locked dependencies (1 GB to fetch, a minute or two) …"
 	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements/serve.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes --no-deps -r requirements/tritonserver.txt
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation --quiet --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.serve

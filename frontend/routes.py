@@ -89,7 +89,8 @@ async def classify(body: ClassifyRequest, request: Request) -> Response:
     """
     answer = Answer(request)
     settings: Settings = request.app.state.settings
-    errors = validation_errors(len(body.images), body.k, settings, answer.language)
+    k = body.k if "k" in body.model_fields_set else _default_k(settings)
+    errors = validation_errors(len(body.images), k, settings, answer.language)
     choice = await _choose_version(body.model_version, request, answer, errors)
     if choice is None:
         return answer.of_mistakes(errors)
@@ -98,7 +99,7 @@ async def classify(body: ClassifyRequest, request: Request) -> Response:
     deadline = current_time() + settings.request_timeout
     images = images_at(body.images, downloader.download)
     return await answer.of_outcomes(
-        classifier.outcomes(images, body.k, deadline, _BACKLOG, choice), lambda: ndjson.client_gone(request)
+        classifier.outcomes(images, k, deadline, _BACKLOG, choice), lambda: ndjson.client_gone(request)
     )
 
 
@@ -111,7 +112,7 @@ async def classify(body: ClassifyRequest, request: Request) -> Response:
 )
 async def classify_files(
     request: Request,
-    k: Annotated[int, Query(description="how many species to return for each image, best first")] = DEFAULT_K,
+    k: Annotated[int | None, Query(description="how many species to return for each image; 3 if left out")] = None,
     model_version: Annotated[str | None, Query(description="one of GET /models; the default if left out")] = None,
 ) -> Response:
     """Classify every file of the form's field `files` (repeated), with the answer, limits and codes of `POST /`.
@@ -121,6 +122,7 @@ async def classify_files(
     """
     answer = Answer(request)
     settings: Settings = request.app.state.settings
+    k = _default_k(settings) if k is None else k
     errors = validation_errors(1, k, settings, answer.language)
     choice = await _choose_version(model_version, request, answer, errors)
     if choice is None:
@@ -172,6 +174,10 @@ async def ready(request: Request, response: Response) -> dict[str, str]:
         return {"status": "ready"}
     response.status_code = 503
     return {"status": "not ready"}
+
+
+def _default_k(settings: Settings) -> int:
+    return min(DEFAULT_K, settings.max_k)
 
 
 async def _choose_version(named: str | None, request: Request, answer: Answer, errors: list[str]) -> Choice | None:

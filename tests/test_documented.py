@@ -13,6 +13,7 @@ from frontend.inference import MODEL
 from frontend.messages import failure_message
 from frontend.settings import Settings
 from tools.model_repository import ROOT, read_config
+from tools.triton_settings import TritonSettings
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ENGLISH = yaml.safe_load((ROOT / "frontend" / "locales" / "en.yaml").read_text(encoding="utf-8"))
@@ -22,6 +23,11 @@ def kinds(base: type[BirdsError]) -> list[type[BirdsError]]:
     return [
         kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, base) and kind != base
     ]
+
+
+@pytest.mark.parametrize("name", TritonSettings.model_fields)
+def test_every_setting_of_triton_is_in_the_readme(name: str) -> None:
+    assert f"| `BIRDS_{name.upper()}` |" in README
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)

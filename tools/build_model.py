@@ -10,6 +10,7 @@ python -m tools.build_model --savedmodel DIR --labels FILE    a model of your ow
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,13 +30,14 @@ WARNING: the default classifier (aiy-birds-v1, 964 species) could not be had:
   {reason}
 The fallback imagenet-birds is used instead: 59 kinds of bird, and it names
 groups ("Macaw") where the default names species. To get the default later,
-  python -m tools.build_model --mirror FOLDER_OR_URL   or, with Internet,
-  python -m tools.build_model
+  .venv/bin/python -m tools.build_model --mirror FOLDER_OR_URL   or, with Internet,
+  .venv/bin/python -m tools.build_model
 =============================================================================="""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # either way, what was begun is undone
     try:
         classifier = _load(options)
         print(f"Building {classifier.source}: {len(classifier.labels)} labels …", flush=True)
@@ -43,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (FetchError, PublishingError, ValueError, OSError) as error:
         print(f"build_model: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("build_model: interrupted, nothing was changed", file=sys.stderr)
+        return 130
     print(f"Built {savedmodel_path(options.repository)}")
     return 0
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from tools.weights.classifier import Classifier
 
-SOURCES = ("aiy-birds-v1", "imagenet-birds")
+FALLBACK = "imagenet-birds"
+SOURCES = ("aiy-birds-v1", FALLBACK)
 SCALES = ("0..255", "0..1", "-1..1", "imagenet")
 _AGREE_WITHIN = 0.01  # probabilities of the two engines; rounding alone stays far below
 

@@ -34,6 +34,10 @@ class ChildProcess:
         """The exit code once the process has ended, else None."""
         return self._process.poll()
 
+    def wait(self) -> int:
+        """Wait for the process to end by itself; returns its exit code."""
+        return self._process.wait()
+
     def stop(self, patience_seconds: float) -> None:
         """Ask the process to end, kill it after `patience_seconds`, then kill what is left of its group."""
         if self._process.poll() is None:

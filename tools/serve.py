@@ -9,7 +9,6 @@ import argparse
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 import urllib.error
@@ -21,13 +20,15 @@ from types import FrameType
 from pydantic import ValidationError
 
 from frontend.settings import Settings
+from tools.build_version import FALLBACK
 from tools.child_process import ChildProcess
-from tools.model_repository import ROOT, read_versions
+from tools.model_repository import ROOT, read_default, read_versions
 from tools.triton_server import Ports, TritonError, TritonServer
 
 LOGS = ROOT / ".cache" / "log"
 _FRONTEND_START_SECONDS = 60
 _FRONTEND_PATIENCE_SECONDS = 10
+_BUILD_PATIENCE_SECONDS = 10
 _WATCH_SECONDS = 0.2
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -63,6 +64,7 @@ def serve(settings: Settings, ports: Ports) -> None:
     _require_free_ports(settings, ports)
     if not any(version.labels for version in read_versions().values()):
         _build_classifier()
+    _warn_of_fallback()
     _say("Starting Triton …")
     triton = TritonServer(ports, LOGS / f"triton-{ports.http}.log")
     frontend: ChildProcess | None = None
@@ -123,14 +125,25 @@ def _why_not_bindable(address: str, port: int) -> str | None:
 
 def _build_classifier() -> None:
     _say("There is no classifier yet.")
-    build = subprocess.Popen([sys.executable, "-m", "tools.build_model"], cwd=ROOT)
+    build = ChildProcess([sys.executable, "-m", "tools.build_model"], os.environ)
     try:
         code = build.wait()
     finally:
-        build.terminate()
-        build.wait()
+        build.stop(_BUILD_PATIENCE_SECONDS)
     if code != 0:
-        raise ServeError("the classifier could not be built (see above); then try: python -m tools.build_model --help")
+        raise ServeError(
+            "the classifier could not be built (see above); then try: .venv/bin/python -m tools.build_model --help"
+        )
+
+
+def _warn_of_fallback() -> None:
+    default = read_default()
+    about = read_versions()[default].about if default is not None else None
+    if about and about.source == FALLBACK:
+        _say(
+            f"Note: the classifier is the fallback {FALLBACK}. The default knows 964 species, see "
+            ".venv/bin/python -m tools.build_model --help"
+        )
 
 
 def _wait_for_frontend(frontend: ChildProcess, url: str) -> None:

@@ -94,6 +94,9 @@ class TritonPythonModel:
         if not self.batched:
             return [_response({name: outputs[name] for name in self.output_names})]
         sizes = [len(part) for part in next(iter(inputs.values()))]
+        if any(len(outputs[name]) != sum(sizes) for name in self.output_names):
+            failure = pb_utils.TritonError("inference_failed: the model does not give one row for each image")
+            return [pb_utils.InferenceResponse(error=failure) for _ in requests]
         ends = np.cumsum(sizes)
         return [
             _response({name: outputs[name][end - size : end] for name in self.output_names})
@@ -115,6 +118,8 @@ class TritonPythonModel:
                         f"config.pbtxt has the {kind} '{tensor['name']}' {expected.dtype} {list(expected.shape)}, "
                         f"the SavedModel's signature has {found}"
                     )
+        if any(spec.dtype == np.object_ for spec in (*self.engine.inputs.values(), *self.engine.outputs.values())):
+            raise EngineError("the SavedModel's signature has text tensors, which this backend does not carry")
         missing = set(self.engine.inputs) - {tensor["name"] for tensor in config["input"]}
         if missing:
             raise EngineError(f"the SavedModel's signature wants inputs that config.pbtxt lacks: {sorted(missing)}")

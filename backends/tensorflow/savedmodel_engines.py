@@ -127,7 +127,8 @@ class OpenVINOEngine:
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot load it: {_lines(error)[-1]}") from error
         self.inputs = {port.get_any_name(): _port_spec(port) for port in model.inputs}
-        self.outputs = {port.get_any_name(): _port_spec(port) for port in model.outputs}
+        # One tensor may be an output under several names.
+        self.outputs = {name: _port_spec(port) for port in model.outputs for name in port.get_names()}
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         outputs = self._request.infer(inputs, share_inputs=True)

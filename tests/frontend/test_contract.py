@@ -70,6 +70,14 @@ def test_returns_three_species_unless_asked_otherwise(frontend: httpx.Client, im
     assert len(classify(frontend, [url], k=10)["successful_results"][url]) == 4  # all that the model knows
 
 
+def test_a_request_that_names_no_k_never_breaks_its_limit(triton: TritonServer, image_server: ImageServer) -> None:
+    url = image_server.add("/red.png", flat(RED))
+    settings = Settings(triton_url=triton.grpc_url, download_allow_networks=LOOPBACK, max_k=1)
+    with running_frontend(settings) as frontend:
+        body = httpx.post(f"{frontend}/", json={"images": [url]}, timeout=30).json()
+    assert len(body["successful_results"][url]) == 1
+
+
 def test_one_bad_image_never_hurts_another(frontend: httpx.Client, image_server: ImageServer) -> None:
     good = image_server.add("/good.png", flat(GREEN))
     bad = {

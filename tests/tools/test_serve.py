@@ -206,6 +206,33 @@ def test_a_setting_that_makes_no_sense_is_one_line(project: Path) -> None:
     assert ended.stderr.count("\n") == 1
 
 
+def test_a_signal_while_it_builds_leaves_nothing_half_built(project: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "project"
+    shutil.copytree(project, copy)
+    shutil.rmtree(copy / "model_repository" / "classifier" / "1")
+    before = sorted(copy.rglob("*"))
+    triton = free_triton_ports()
+    settings = environment(free_port(), PYTHONDONTWRITEBYTECODE="1", BIRDS_MODEL_MIRROR="")
+    with subprocess.Popen(
+        command((triton.http, triton.grpc, triton.metrics)),
+        cwd=copy,
+        env=settings,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("Building "):
+                break
+        process.send_signal(signal.SIGTERM)
+        output = process.stdout.read()
+        assert process.wait(60) == 0
+    assert "Traceback" not in output
+    left = [path for path in sorted(copy.rglob("*")) if path not in before and "__pycache__" not in path.parts]
+    assert [path.name for path in left if path.name not in (".lock", ".cache", "weights")] == []
+
+
 def test_a_failed_build_ends_the_start(project: Path, tmp_path: Path) -> None:
     copy = tmp_path / "project"
     shutil.copytree(project, copy)
