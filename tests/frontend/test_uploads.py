@@ -151,11 +151,11 @@ def test_many_large_files_take_bounded_memory(frontend: httpx.Client) -> None:
     """A gigabyte is sent; the frontend runs in this very process, whose growth stays far below that."""
     process = psutil.Process()
     peak = start = process.memory_info().rss
-    content = bytes(8 << 20)
+    content = bytes(4 << 20)
 
     def body() -> Iterator[bytes]:
         nonlocal peak
-        for n in range(128):
+        for n in range(256):
             yield b'--b\r\nContent-Disposition: form-data; name="files"; filename="%d"\r\n\r\n' % n
             for offset in range(0, len(content), 1 << 20):
                 yield content[offset : offset + (1 << 20)]
@@ -164,5 +164,5 @@ def test_many_large_files_take_bounded_memory(frontend: httpx.Client) -> None:
         yield b"--b--"
 
     response = frontend.post("/files", content=body(), headers={"Content-Type": FORM}, timeout=120)
-    assert len(response.json()["failures"]) == 128
+    assert len(response.json()["failures"]) == 256
     assert peak - start < 600 << 20

@@ -21,6 +21,7 @@ from typing import Any
 
 import httpx
 import pytest
+from aiohttp import web
 
 from tests.image_server import ImageServer
 from tests.images import BLUE, GREEN, RED, flat
@@ -257,16 +258,18 @@ def test_a_killed_run_goes_on_without_losing_or_repeating_any(
 def test_two_runs_cannot_write_the_same_file(
     birds: Any, environment: dict[str, str], image_server: ImageServer, tmp_path: Path
 ) -> None:
-    async def never(request: Any) -> Any:
-        await asyncio.sleep(30)
+    async def never(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(300)
+        return web.Response()
 
-    url = image_server.add("/slow.png", never)
-    first = subprocess.Popen([*BIRDS, "classify", url, "--out", "results.jsonl"], cwd=tmp_path, env=environment)
+    service = image_server.add("/", never)
+    command = ["classify", "http://example.org/a.jpg", "--out", "results.jsonl", "--url", service]
+    first = subprocess.Popen([*BIRDS, *command], cwd=tmp_path, env=environment)
     try:
         while not image_server.requests.total():
             assert first.poll() is None
             time.sleep(0.01)
-        second = birds("classify", url, "--out", "results.jsonl")
+        second = birds(*command)
         assert (second.returncode, second.stderr) == (2, "birds: results.jsonl: another run is writing to it\n")
         first.send_signal(signal.SIGINT)
         assert first.wait(20) == 130
