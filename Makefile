@@ -57,7 +57,7 @@ $(VENV)/.serve: $(LOCKS) | $(VENV)/.created
 	@echo "Installing the locked dependencies (1 GB to fetch, a minute or two) …"
 	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements/serve.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes --no-deps -r requirements/tritonserver.txt
-	@$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation --quiet --editable .
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --no-index --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.serve
