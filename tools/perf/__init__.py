@@ -1,0 +1,1 @@
+"""Sweeps of Triton with NVIDIA's perf_analyzer."""

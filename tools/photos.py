@@ -1,0 +1,63 @@
+"""Photos to measure with: real ones from BIRDS_TEST_PHOTOS, else generated ones, and endless variants of them."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+_GENERATED = 48
+_GENERATED_SIZE = (500, 375)  # width, height: what a photo on a web page has
+_JPEG_QUALITY = 92  # with the noise below, files of about 100 kB
+_DEFINE_QUANTIZATION_TABLE = 0xDB  # a JPEG marker
+_VARIED_ENTRIES = range(1, 21)  # of the table's 64, the lowest frequencies: they survive the resizing
+
+
+def photo_folders() -> list[Path]:
+    """The folders in BIRDS_TEST_PHOTOS, none if it is not set."""
+    return [Path(folder) for folder in os.environ.get("BIRDS_TEST_PHOTOS", "").split(os.pathsep) if folder]
+
+
+def load_photos() -> list[bytes]:
+    """JPEG files, the same ones in the same order every time. Raises OSError for a folder that cannot be read."""
+    paths = sorted(path for folder in photo_folders() for path in folder.iterdir() if path.suffix == ".jpg")
+    return [path.read_bytes() for path in paths] or [_generated(seed) for seed in range(_GENERATED)]
+
+
+def numbered_photo(photos: list[bytes], number: int) -> bytes:
+    """Photo `number` of an endless supply: first the photos themselves, then variants of them, all different."""
+    return _variant(photos[number % len(photos)], number // len(photos))
+
+
+def _variant(photo: bytes, number: int) -> bytes:
+    """Another picture at the same cost: `number`'s bits make steps of the JPEG's quantization table one larger.
+
+    Decoders do the same work on it, but its pixels are others, so no cache takes it for the original.
+    """
+    table = _quantization_table(photo)
+    changed = bytearray(photo)
+    for bit, entry in enumerate(_VARIED_ENTRIES):
+        if number >> bit & 1 and changed[table + entry] < 255:
+            changed[table + entry] += 1
+    return bytes(changed)
+
+
+def _quantization_table(photo: bytes) -> int:
+    """Where the first table's entries begin. An embedded thumbnail's does not count, so segments are walked."""
+    segment = 2
+    while photo[segment + 1] != _DEFINE_QUANTIZATION_TABLE:
+        segment += 2 + int.from_bytes(photo[segment + 2 : segment + 4], "big")
+    return segment + 5  # marker, length, and one byte about the table
+
+
+def _generated(seed: int) -> bytes:
+    import numpy as np
+    from PIL import Image
+
+    random = np.random.default_rng(seed)
+    coarse = Image.fromarray(random.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+    shapes = np.asarray(coarse.resize(_GENERATED_SIZE, Image.Resampling.BICUBIC), np.int16)
+    noisy = shapes + random.normal(0, 12, shapes.shape)
+    file = io.BytesIO()
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=_JPEG_QUALITY)
+    return file.getvalue()

@@ -1,0 +1,70 @@
+"""Triton's own counts and times of each model, and what lies between two looks at them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import tritonclient.grpc
+
+
+@dataclass(frozen=True)
+class ModelStatistics:
+    """Totals since the model was loaded. Times are sums over requests: a batch of four counts four times."""
+
+    inferences: int = 0
+    executions: int = 0
+    requests: int = 0
+    cache_hits: int = 0
+    total_ns: int = 0
+    queue_ns: int = 0
+    input_ns: int = 0
+    infer_ns: int = 0
+    output_ns: int = 0
+
+    def __add__(self, other: ModelStatistics) -> ModelStatistics:
+        mine, theirs = asdict(self), asdict(other)
+        return ModelStatistics(**{name: mine[name] + theirs[name] for name in mine})
+
+    def __sub__(self, other: ModelStatistics) -> ModelStatistics:
+        mine, theirs = asdict(self), asdict(other)
+        return ModelStatistics(**{name: mine[name] - theirs[name] for name in mine})
+
+    @property
+    def batch_size(self) -> float:
+        """Mean images an execution."""
+        return self.inferences / self.executions if self.executions else 0.0
+
+    def per_request_ms(self, name: str) -> float:
+        """Mean milliseconds that a request spent in `total`, `queue`, `input`, `infer` or `output`."""
+        return float(getattr(self, f"{name}_ns")) / self.requests / 1e6 if self.requests else 0.0
+
+
+Statistics = Mapping[str, ModelStatistics]
+
+
+def read_statistics(grpc_url: str) -> Statistics:
+    """The totals of every loaded model, over all its versions."""
+    totals: dict[str, ModelStatistics] = {}
+    with tritonclient.grpc.InferenceServerClient(grpc_url) as client:
+        for entry in client.get_inference_statistics().model_stats:
+            stats = entry.inference_stats
+            version = ModelStatistics(
+                inferences=entry.inference_count,
+                executions=entry.execution_count,
+                requests=stats.success.count,
+                cache_hits=stats.cache_hit.count,
+                total_ns=stats.success.ns,
+                queue_ns=stats.queue.ns,
+                input_ns=stats.compute_input.ns,
+                infer_ns=stats.compute_infer.ns,
+                output_ns=stats.compute_output.ns,
+            )
+            totals[entry.name] = totals.get(entry.name, ModelStatistics()) + version
+    return totals
+
+
+def between(before: Statistics, after: Statistics) -> Statistics:
+    """What each model did from one look to the next; models that did nothing are left out."""
+    differences = {name: after[name] - before.get(name, ModelStatistics()) for name in after}
+    return {name: difference for name, difference in differences.items() if difference.requests}
