@@ -40,10 +40,15 @@ class JsonWorker:
 
     def __exit__(self, *_: object) -> None:
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdout.close()
         try:
             self._process.stdin.close()
+        except BrokenPipeError:
+            pass  # it has ended already
+        try:
             self._process.wait(_PATIENCE_SECONDS)
-        except (subprocess.TimeoutExpired, BrokenPipeError):
+        except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
 

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import tritonclient.grpc.model_config_pb2 as model_config
 
-from tools.bench import accuracy, image_server, load
+from tools.bench import accuracy
+from tools.bench.callers import Callers
 from tools.bench.costs import Costs
 from tools.bench.form import Form
-from tools.bench.json_worker import JsonWorker
 from tools.bench.limit import BATCHES, Limit
-from tools.bench.load import LoadResult, LoadSpec
 from tools.bench.plan import CALLERS, IMAGES_PER_CALL, Plan
 from tools.bench.processes import Usage, usage
 from tools.bench.results import (
     DirectPoint,
     LimitPoint,
-    LoadPoint,
     LongList,
     OriginalTable,
     Repetition,
@@ -34,17 +28,14 @@ from tools.bench.results import (
     SingleCall,
 )
 from tools.bench.targets import Baseline, Service, Target
-from tools.child_process import ChildProcess
-from tools.free_ports import free_port
-from tools.model_repository import ROOT, savedmodel_path
+from tools.model_repository import savedmodel_path
 from tools.perf.analyzer import Load, analyze
 from tools.perf.binary import PerfAnalyzer
 from tools.perf.inputs import write_input_data
 from tools.photos import load_photos, numbered_photo
-from tools.triton_statistics import between, read_statistics
 
-_WARM_UP_SECONDS = 0.5
-_FIRST_WARM_UP_SECONDS = 2
+_WARM_UP_SECONDS = 2
+_FIRST_SECONDS = 0.1
 _PAUSE_SECONDS = 0.2  # before a single call
 _LIST_TIMEOUT_SECONDS = 60
 _DIRECT_IMAGES_PER_SECOND = 250  # more than two cores do: perf_analyzer shall not send an image twice
@@ -64,7 +55,8 @@ class Run:
     def measure(self) -> None:
         """Fill the results, step by step; what has been measured is in them even if a later step fails."""
         with ExitStack() as stack:
-            self._start_helpers(stack)
+            self._callers = stack.enter_context(Callers())
+            self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="birds-bench-")))
             services = [stack.enter_context(Service(form)) for form in self._forms]
             targets: list[Target] = [stack.enter_context(Baseline()), *services]
             alone = {target.name: self._alone(target) for target in targets}
@@ -73,10 +65,12 @@ class Run:
                 self._measure_accuracy(service)
             for target in targets:
                 self._say(f"{target.name}: warming up")
-                self._ask(target, CALLERS, seconds=_FIRST_WARM_UP_SECONDS)
+                self._callers.timed(target, CALLERS, _WARM_UP_SECONDS)
             limits = [stack.enter_context(Limit(form, savedmodel_path())) for form in self._forms]
+            for limit in limits:
+                limit.images_per_second(_FIRST_SECONDS, BATCHES[0])  # waits until its engine is loaded
             for repeat in range(self._plan.repeats):
-                self._sweep(targets, costs, repeat)
+                self._sweep(targets, repeat)
                 self._single_calls(targets, repeat)
                 self._direct(services, repeat)
                 self._limits(limits, repeat)
@@ -89,33 +83,21 @@ class Run:
             self._growth(services[0], costs[services[0].name])
             self._results.costs = [cost.result() for cost in costs.values()]
 
-    def _start_helpers(self, stack: ExitStack) -> None:
-        self._load = stack.enter_context(JsonWorker(load.__name__))
-        port = free_port()
-        command = [sys.executable, "-m", image_server.__name__, str(port)]
-        self._images = ChildProcess(command, dict(os.environ), folder=ROOT)
-        stack.callback(self._images.stop, 5)
-        self._images_url = f"http://127.0.0.1:{port}"
-        self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="birds-bench-")))
-
     def _alone(self, target: Target) -> Usage:
         """What it takes while no other target is up. Also brings its files into memory for the start that counts."""
         self._say(f"{target.name}: a first start, and some work …")
-        target.start(self._first_images())
-        self._ask(target, CALLERS, seconds=_FIRST_WARM_UP_SECONDS)
+        target.start(self._callers.first_images())
+        self._callers.timed(target, CALLERS, _WARM_UP_SECONDS)
         found = usage(target.pid, target.name)
         target.stop()
         return found
 
     def _started(self, target: Target, alone: Usage) -> Costs:
-        seconds = target.start(self._first_images())
+        seconds = target.start(self._callers.first_images())
         self._say(f"{target.name}: first answer {seconds:.1f} s after the command")
         costs = Costs(target, alone, seconds)
         costs.look_at_idle(self._plan.idle_seconds)
         return costs
-
-    def _first_images(self) -> list[str]:
-        return [f"{self._images_url}/{number}.jpg" for number in range(IMAGES_PER_CALL)]
 
     def _measure_accuracy(self, service: Service) -> None:
         if (expected := accuracy.references()) and service.triton:
@@ -123,56 +105,18 @@ class Run:
             self._results.accuracy.append(found)
             self._say(f"{service.name}: agrees with LiteRT on {found.agreeing} of {found.photos} photos")
 
-    def _sweep(self, targets: Sequence[Target], costs: dict[str, Costs], repeat: int) -> None:
+    def _sweep(self, targets: Sequence[Target], repeat: int) -> None:
         for concurrency in self._plan.concurrency:
             for target in targets:
-                point = self._load_point(target, concurrency, repeat)
+                point = self._callers.load_point(target, concurrency, repeat, self._plan.seconds)
                 self._results.loads.append(point)
                 self._say(
                     f"{target.name}, {concurrency} callers, repeat {repeat + 1}: {point.images_per_second:.1f} "
                     f"images/s, p50 {point.p50_ms:.0f} ms, p99 {point.p99_ms:.0f} ms"
                 )
 
-    def _load_point(self, target: Target, concurrency: int, repeat: int) -> LoadPoint:
-        cpu = self._cpu_seconds(target)
-        before = read_statistics(target.triton.grpc) if target.triton else {}
-        result = self._ask(target, concurrency, seconds=self._plan.seconds)
-        after = read_statistics(target.triton.grpc) if target.triton else {}
-        spent = self._cpu_seconds(target)
-        images = max(1, result.total_images)
-        steps = {name: step for name, step in between(before, after).items() if step.executions and name != "birds"}
-        parts = ("queue", "input", "infer", "output")
-        return LoadPoint(
-            target=target.name,
-            concurrency=concurrency,
-            repeat=repeat,
-            images_per_second=result.images_per_second,
-            p50_ms=_percentile(result, 50),
-            p99_ms=_percentile(result, 99),
-            mean_ms=float(np.mean(result.latencies_ms or [0])),
-            statuses=result.statuses,
-            failed_images=result.failed_images,
-            cpu_ms={
-                **{role: 1000 * (seconds - cpu.get(role, 0)) / images for role, seconds in spent.items()},
-                "load generator": 1000 * result.cpu_seconds / images,
-            },
-            stages_ms={f"{name} {part}": step.per_request_ms(part) for name, step in steps.items() for part in parts},
-            batch_sizes={name: step.batch_size for name, step in steps.items()},
-        )
-
-    def _cpu_seconds(self, target: Target) -> dict[str, float]:
-        """By what each process is there for; the image server among them, since all share the same cores."""
-        return {
-            **usage(target.pid, target.name, memory=False).cpu_seconds,
-            **usage(self._images.pid, "image server", memory=False).cpu_seconds,
-        }
-
     def _single_calls(self, targets: Sequence[Target], repeat: int) -> None:
-        latencies: dict[str, list[float]] = {target.name: [] for target in targets}
-        for _ in range(self._plan.single_calls):
-            for target in targets:
-                time.sleep(_PAUSE_SECONDS)
-                latencies[target.name] += self._ask(target, 1, calls=1).latencies_ms
+        latencies = self._callers.single(targets, self._plan.single_calls, _PAUSE_SECONDS)
         for name, found in latencies.items():
             self._results.single.append(SingleCall(target=name, repeat=repeat, latencies_ms=found))
             self._say(f"{name}, single calls: {np.median(found):.0f} ms")
@@ -212,8 +156,8 @@ class Run:
 
     def _repetition(self, target: Target, repeat: int) -> None:
         few = len(self._photos)
-        fresh = self._ask(target, CALLERS, seconds=self._plan.seconds).images_per_second
-        again = self._ask(target, CALLERS, seconds=self._plan.seconds, distinct=few).images_per_second
+        fresh = self._callers.timed(target, CALLERS, self._plan.seconds).images_per_second
+        again = self._callers.timed(target, CALLERS, self._plan.seconds, few).images_per_second
         self._results.repetition.append(Repetition(target=target.name, repeat=repeat, fresh=fresh, repeated=again))
         self._say(f"{target.name}, new images {fresh:.1f} images/s, {few} images again and again {again:.1f} images/s")
 
@@ -221,8 +165,8 @@ class Run:
         images = self._plan.list_images
         before = usage(target.pid, target.name).memory_mb
         with _peak_memory(target) as peak:
-            one = self._ask(target, 1, calls=1, per_call=images, timeout=_LIST_TIMEOUT_SECONDS)
-        short = self._ask(target, CALLERS, calls=images // IMAGES_PER_CALL, timeout=_LIST_TIMEOUT_SECONDS)
+            one = self._callers.counted(target, 1, 1, images, _LIST_TIMEOUT_SECONDS)
+        short = self._callers.counted(target, CALLERS, images // IMAGES_PER_CALL, timeout_seconds=_LIST_TIMEOUT_SECONDS)
         self._results.long_lists.append(
             LongList(
                 target=target.name,
@@ -235,7 +179,7 @@ class Run:
         self._say(f"{target.name}, {images} images in one call: {one.total_images / one.seconds:.1f} images/s")
 
     def _original_table(self, target: Target) -> None:
-        result = self._ask(target, CALLERS, calls=self._plan.list_images // IMAGES_PER_CALL)
+        result = self._callers.counted(target, CALLERS, self._plan.list_images // IMAGES_PER_CALL)
         calls = len(result.latencies_ms)
         self._results.original.append(
             OriginalTable(
@@ -253,39 +197,12 @@ class Run:
     def _growth(self, target: Target, costs: Costs) -> None:
         while (missing := self._plan.growth_images - costs.images_since()) > 0:
             self._say(f"{target.name}: {missing} more images, then its memory is looked at again")
-            self._ask(target, CALLERS, calls=min(400, -(-missing // IMAGES_PER_CALL)))
+            self._callers.counted(target, CALLERS, min(400, -(-missing // IMAGES_PER_CALL)))
         costs.look_after_growth()
-
-    def _ask(
-        self,
-        target: Target,
-        concurrency: int,
-        seconds: float = 0,
-        calls: int = 0,
-        per_call: int = IMAGES_PER_CALL,
-        timeout: float = 10,
-        distinct: int = 0,
-    ) -> LoadResult:
-        spec = LoadSpec(
-            target.url,
-            self._images_url,
-            concurrency,
-            per_call,
-            seconds,
-            _WARM_UP_SECONDS if seconds else 0,
-            calls,
-            timeout,
-            distinct,
-        )
-        return LoadResult(**self._load.ask(asdict(spec)))
 
     @staticmethod
     def _say(text: str) -> None:
         print(text, flush=True)
-
-
-def _percentile(result: LoadResult, percent: float) -> float:
-    return float(np.percentile(result.latencies_ms or [0], percent))
 
 
 @contextmanager

@@ -1,0 +1,29 @@
+"""The bare processes decode and infer for as long as they are asked to."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tools.bench.form import parse_form
+from tools.bench.limit import Limit
+from tools.bench.processes import libraries_of, usage
+
+
+@pytest.mark.parametrize(("form", "imported"), [("openvino", False), ("tensorflow", True)])
+def test_one_process_a_core_classifies_with_the_engine_asked_for(
+    tiny_savedmodel: Path, form: str, imported: bool
+) -> None:
+    with Limit(parse_form(form), tiny_savedmodel) as limit:
+        assert limit.images_per_second(0.1, 2) > 0
+        children = [worker.pid for worker in limit._workers]
+        assert len(children) == len(os.sched_getaffinity(0))
+        for pid in children:
+            found = usage(pid, "limit")
+            assert found.processes == 1
+            assert found.cpu_seconds["limit"] > 0
+            assert 20 < found.memory_mb < 5000
+            assert any("libtensorflow" in path for path in libraries_of(pid)) is imported
+    assert not any(Path(f"/proc/{pid}").exists() for pid in children)
