@@ -1,0 +1,112 @@
+"""`python -m tools.perf` against a real Triton: every way to send, with what Triton says of the same seconds."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tools.perf.__main__ import main
+from tools.perf.binary import PerfAnalyzerMissing, find_perf_analyzer
+from tools.perf.sweep import COLUMNS
+from tools.triton_server import TritonServer
+
+SHARED_MEMORY = Path("/dev/shm")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fetched() -> None:
+    try:
+        find_perf_analyzer()
+    except PerfAnalyzerMissing as error:
+        if "pip cannot fetch" not in str(error):
+            raise
+        pytest.skip(f"{error}")
+
+
+def sweep(triton: TritonServer, output: Path, *arguments: str) -> list[dict[str, str]]:
+    addresses = ["--triton-http", triton.http_url.removeprefix("http://"), "--triton-grpc", triton.grpc_url]
+    assert main([*addresses, "--seconds", "1", "--output", str(output), *arguments]) == 0
+    with (output / "sweep.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == COLUMNS
+    for row in rows:
+        assert float(row["images_per_second"]) > 0
+        assert 0 < float(row["p50_ms"]) <= float(row["p99_ms"])
+        assert float(row["compute_infer_ms"]) > 0
+        assert float(row["batch_size"]) >= 1
+    return rows
+
+
+def column(rows: Sequence[dict[str, str]], *names: str) -> set[tuple[str, ...]]:
+    return {tuple(row[name] for name in names) for row in rows}
+
+
+def test_every_model_is_swept_by_concurrency_with_its_steps_apart(
+    triton: TritonServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("BIRDS_TEST_PHOTOS", raising=False)
+    rows = sweep(
+        triton,
+        tmp_path,
+        "--protocols=grpc",
+        "--shared-memory=none",
+        "--concurrency=8",
+        "--request-rates=",
+        "--seconds=1",
+    )
+    assert column(rows, "model", "step") == {
+        ("birds", "preprocess"),
+        ("birds", "classifier"),
+        ("preprocess", "preprocess"),
+        ("classifier", "classifier"),
+        ("classifier_on_tensorflow", "classifier_on_tensorflow"),
+    }
+    assert any(float(row["batch_size"]) > 1 for row in rows)
+    assert any(float(row["queue_ms"]) > 0 for row in rows)
+    for model in ("birds", "preprocess", "classifier"):
+        assert (tmp_path / f"{model}-concurrency.svg").stat().st_size > 10_000
+        assert (tmp_path / f"{model}-concurrency.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_protocols_shared_memory_and_request_rates_are_combined(triton: TritonServer, tmp_path: Path) -> None:
+    before = {path.name for path in SHARED_MEMORY.iterdir()}
+    rows = sweep(triton, tmp_path, "--models=birds", "--concurrency=", "--request-rates=20")
+    ways = {(protocol, memory) for protocol in ("http", "grpc") for memory in ("none", "system")}
+    assert column(rows, "protocol", "shared_memory") == ways
+    assert column(rows, "load", "level") == {("request_rate", "20")}
+    assert (tmp_path / "birds-request_rate.svg").is_file()
+    assert not [name for name in {path.name for path in SHARED_MEMORY.iterdir()} - before if "IMAGE" in name]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["--models", "nightingale"], "unknown model: 'nightingale'", id="an unknown model"),
+        pytest.param(["--triton-grpc", "127.0.0.1:1"], "Triton at 127.0.0.1:1 answers: ", id="no Triton"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line(
+    triton: TritonServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    addresses = ["--triton-http", triton.http_url.removeprefix("http://"), "--triton-grpc", triton.grpc_url]
+    assert main([*addresses, "--quick", "--output", str(tmp_path), *arguments]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("perf: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--protocols", "smoke"], ["--concurrency", "0"], ["--request-rates", "fast"], ["--triton-http", "a:1"]],
+)
+def test_a_mistake_on_the_command_line_is_found_before_anything_starts(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert arguments[0].strip("-").split("-")[0] in capsys.readouterr().err
