@@ -19,10 +19,11 @@ from tools.bench.results import LoadPoint
 from tools.bench.targets import Target
 from tools.child_process import ChildProcess
 from tools.free_ports import free_port
-from tools.model_repository import ROOT
+from tools.model_repository import ROOT, read_config
 from tools.triton_statistics import between, read_statistics
 
 _WARM_UP_SECONDS = 0.5
+_PIPELINE = [step.model_name for step in read_config("birds").ensemble_scheduling.step]
 _PARTS = ("queue", "input", "infer", "output")
 
 
@@ -93,7 +94,8 @@ class Callers:
         after = read_statistics(target.triton.grpc) if target.triton else {}
         spent = self._cpu_seconds(target)
         images = max(1, result.total_images)
-        steps = {name: step for name, step in between(before, after).items() if step.executions and name != "birds"}
+        found = between(before, after)
+        steps = {name: found[name] for name in _PIPELINE if name in found}
         latencies = result.latencies_ms or [0.0]
         return LoadPoint(
             target=target.name,
@@ -119,6 +121,6 @@ class Callers:
     def _cpu_seconds(self, target: Target) -> dict[str, float]:
         """By what each process is there for; the image server among them, since all share the same cores."""
         return {
-            **usage(target.pid, target.name, memory=False).cpu_seconds,
+            **usage(target.pid, target.role, memory=False).cpu_seconds,
             **usage(self._images.pid, "image server", memory=False).cpu_seconds,
         }

@@ -28,21 +28,21 @@ class Costs:
 
     def look_at_idle(self, seconds: float) -> None:
         time.sleep(_SETTLE_SECONDS)
-        before = sum(usage(self._target.pid, "", memory=False).cpu_seconds.values())
+        before = sum(usage(self._target.pid, self._target.role, memory=False).cpu_seconds.values())
         time.sleep(seconds)
-        after = sum(usage(self._target.pid, "", memory=False).cpu_seconds.values())
+        after = sum(usage(self._target.pid, self._target.role, memory=False).cpu_seconds.values())
         self._idle_cpu_percent = 100 * (after - before) / seconds
 
     def look_before_growth(self) -> None:
         """To be called when every kind of work has been done, so that nothing is allocated for the first time later."""
-        self._memory_before = self._memory_after = usage(self._target.pid, "").memory_mb
+        self._memory_before = self._memory_after = usage(self._target.pid, self._target.role).memory_mb
         self._images_before = self._images_after = self._images()
 
     def images_since(self) -> int:
         return self._images() - self._images_before
 
     def look_after_growth(self) -> None:
-        self._memory_after = usage(self._target.pid, "").memory_mb
+        self._memory_after = usage(self._target.pid, self._target.role).memory_mb
         self._images_after = self._images()
 
     def result(self) -> Cost:

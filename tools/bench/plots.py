@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -21,11 +21,18 @@ mpl.rcParams["svg.hashsalt"] = "birds"  # the same figures make the same file
 def draw(results: Results, folder: Path) -> list[Path]:
     """Write throughput, latency and stages as SVG and PNG files; returns the SVG files."""
     folder.mkdir(parents=True, exist_ok=True)
+    figures: dict[str, Sequence[Callable[[Results, Axes], None]]] = {
+        "throughput": [_throughput],
+        "latency": [_latency],
+        "stages": [_cpu, _waiting],
+    }
     written = []
-    for name, plot in (("throughput", _throughput), ("latency", _latency), ("stages", _stages)):
-        figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-        plot(results, axes)
-        axes.legend(fontsize="small")
+    for name, plots in figures.items():
+        size = (8, 4.5 * len(plots))
+        figure, grid = plt.subplots(len(plots), figsize=size, layout="constrained", squeeze=False)
+        for plot, axes in zip(plots, grid.flat, strict=True):
+            plot(results, axes)
+            axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
         written.append(folder / f"{name}.svg")
         figure.savefig(written[-1], metadata={"Date": None})
         figure.savefig(folder / f"{name}.png", dpi=110)
@@ -38,9 +45,14 @@ def _throughput(results: Results, axes: Axes) -> None:
         medians = [median_of(results, target, level, lambda p: p.images_per_second) or 0 for level in levels]
         axes.plot(levels, medians, marker="o", label=target)
     for form in results.forms:
-        if limits := [point.images_per_second for point in results.limits if point.form == form]:
-            axes.axhline(max(limits), linestyle=":", linewidth=1, color="grey")
-            axes.annotate(f"limit, {form}", (1, max(limits)), fontsize="x-small", va="bottom")
+        batches: dict[int, list[float]] = {}
+        for point in results.limits:
+            if point.form == form:
+                batches.setdefault(point.batch, []).append(point.images_per_second)
+        if batches:
+            limit = max(statistics.median(speeds) for speeds in batches.values())
+            axes.axhline(limit, linestyle=":", linewidth=1, color="grey")
+            axes.annotate(f"limit, {form}", (1, limit), fontsize="x-small", va="top")
     axes.set(title="Images a second", ylim=(0, None))
     _by_callers(axes, results)
 
@@ -55,8 +67,8 @@ def _latency(results: Results, axes: Axes) -> None:
     _by_callers(axes, results)
 
 
-def _stages(results: Results, axes: Axes) -> None:
-    """CPU time, because that is what there is too little of: times spent waiting add up to anything."""
+def _cpu(results: Results, axes: Axes) -> None:
+    """CPU time: what there is too little of."""
     targets = [BASELINE, *results.forms]
     points = {t: [p for p in results.loads if (p.target, p.concurrency) == (t, CALLERS)] for t in targets}
     roles = dict.fromkeys(role for target in targets for point in points[target] for role in point.cpu_ms)
@@ -67,6 +79,20 @@ def _stages(results: Results, axes: Axes) -> None:
         lefts = {target: lefts[target] + width for target, width in zip(targets, widths, strict=True)}
     axes.set(title=f"Milliseconds of CPU time an image, {CALLERS} callers")
     axes.invert_yaxis()
+
+
+def _waiting(results: Results, axes: Axes) -> None:
+    """Where an image is while it is inside Triton, the first form's."""
+    points = [point for point in results.loads if point.target == results.forms[0]]
+    levels = sorted({point.concurrency for point in points})
+    bottoms = dict.fromkeys(levels, 0.0)
+    for stage in dict.fromkeys(stage for point in points for stage in point.stages_ms):
+        heights = [
+            statistics.median(p.stages_ms.get(stage, 0.0) for p in points if p.concurrency == level) for level in levels
+        ]
+        axes.bar(list(map(str, levels)), heights, bottom=[bottoms[level] for level in levels], label=stage)
+        bottoms = {level: bottoms[level] + height for level, height in zip(levels, heights, strict=True)}
+    axes.set(title=f"Milliseconds of an image inside Triton, {results.forms[0]}", xlabel="callers at once")
 
 
 def _levels(results: Results) -> Sequence[tuple[str, list[int]]]:

@@ -88,7 +88,7 @@ class Run:
         self._say(f"{target.name}: a first start, and some work …")
         target.start(self._callers.first_images())
         self._callers.timed(target, CALLERS, _WARM_UP_SECONDS)
-        found = usage(target.pid, target.name)
+        found = usage(target.pid, target.role)
         target.stop()
         return found
 
@@ -163,7 +163,7 @@ class Run:
 
     def _long_list(self, target: Target, repeat: int) -> None:
         images = self._plan.list_images
-        before = usage(target.pid, target.name).memory_mb
+        before = usage(target.pid, target.role).memory_mb
         with _peak_memory(target) as peak:
             one = self._callers.counted(target, 1, 1, images, _LIST_TIMEOUT_SECONDS)
         short = self._callers.counted(target, CALLERS, images // IMAGES_PER_CALL, timeout_seconds=_LIST_TIMEOUT_SECONDS)
@@ -208,11 +208,11 @@ class Run:
 @contextmanager
 def _peak_memory(target: Target) -> Iterator[list[float]]:
     """Megabytes, looked at once a second: each look takes some milliseconds a process."""
-    seen, done = [usage(target.pid, target.name).memory_mb], threading.Event()
+    seen, done = [usage(target.pid, target.role).memory_mb], threading.Event()
 
     def look() -> None:
         while not done.wait(1):
-            seen.append(usage(target.pid, target.name).memory_mb)
+            seen.append(usage(target.pid, target.role).memory_mb)
 
     thread = threading.Thread(target=look)
     thread.start()

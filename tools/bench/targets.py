@@ -37,6 +37,7 @@ class Target(ABC):
     """One server that classifies image URLs; use as a context manager."""
 
     name: str
+    role: str  # of the process that is started here, and of its children that have none of their own
     triton: Server | None = None
 
     def __init__(self) -> None:
@@ -103,6 +104,7 @@ class Baseline(Target):
     """The replaced design."""
 
     name = BASELINE
+    role = "workers"
 
     def _start(self) -> ChildProcess:
         self.port = free_port()
@@ -122,6 +124,8 @@ class Baseline(Target):
 
 class Service(Target):
     """This service in one form: `python -m tools.serve` in a copy of the project with edited parameters."""
+
+    role = "launcher"
 
     def __init__(self, form: Form) -> None:
         super().__init__()
