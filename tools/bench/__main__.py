@@ -18,6 +18,7 @@ import argparse
 import dataclasses
 import os
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -153,4 +154,5 @@ def _plan(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Plan:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # everything is stopped and kept, as for Ctrl-C
     sys.exit(main())

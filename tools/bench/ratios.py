@@ -68,6 +68,13 @@ def _of_form(results: Results, form: str) -> Iterator[Ratio]:
     for name, above, below, goal, bound in quotients:
         if shared := [above[repeat] / below[repeat] for repeat in above if below.get(repeat)]:
             yield Ratio(name=name, form=form, value=statistics.median(shared), goal=goal, bound=bound)
+    for found in (accuracy for accuracy in results.accuracy if accuracy.form == form):
+        agreeing, difference = found.agreeing / found.photos, found.mean_score_difference
+        yield Ratio(name="photos that agree with LiteRT", form=form, value=agreeing, goal=0.94, bound="least")
+        if found.confident:
+            confident = found.confident_agreeing / found.confident
+            yield Ratio(name="of those over 0.4", form=form, value=confident, goal=1, bound="least")
+        yield Ratio(name="mean difference of the score", form=form, value=difference, goal=0.035, bound="most")
     for cost in (cost for cost in results.costs if cost.target == form):
         yield Ratio(name="first answer, s", form=form, value=cost.first_answer_seconds, goal=8, bound="most")
         yield Ratio(name="idle CPU, % of a core", form=form, value=cost.idle_cpu_percent, goal=2, bound="most")

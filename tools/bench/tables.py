@@ -43,15 +43,19 @@ def _ratios(found: Sequence[Ratio], recorded: Recorded | None) -> str:
     before = {(ratio.form, ratio.name): ratio.value for ratio in recorded.ratios} if recorded else {}
     rows = [
         [
-            *(ratio.form, ratio.name, f"{ratio.value:.2f}"),
+            *(ratio.form, ratio.name, _figure(ratio.value)),
             f"{'≥' if ratio.bound == 'least' else '≤'} {ratio.goal:g}",
             "yes" if ratio.met else "**no**",
-            f"{before[ratio.form, ratio.name]:.2f}" if (ratio.form, ratio.name) in before else "—",
+            _figure(before[ratio.form, ratio.name]) if (ratio.form, ratio.name) in before else "—",
         ]
         for ratio in found
     ]
     title = f"last recorded ({recorded.started}, {recorded.cores} cores)" if recorded else "last recorded"
     return _section("Ratios", ["form", "ratio", "value", "goal", "met", title], rows)
+
+
+def _figure(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.3f}"
 
 
 def _throughput(results: Results) -> str:

@@ -12,6 +12,7 @@ python -m tools.perf --models birds --protocols grpc --concurrency 1,16 --reques
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -173,4 +174,5 @@ def _split(text: str) -> list[str]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # everything is stopped and kept, as for Ctrl-C
     sys.exit(main())
