@@ -53,6 +53,7 @@ def _engine(form: Form, savedmodel: Path) -> Any:
 
 
 def main() -> None:
+    os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")  # TensorFlow's notes are not ours
     engine = _engine(parse_form(sys.argv[1]), Path(sys.argv[2]))
     photos, wanted = load_photos(), pixel_format()
     (name,) = engine.inputs

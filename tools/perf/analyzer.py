@@ -18,6 +18,7 @@ SharedMemory = Literal["none", "system"]
 LoadKind = Literal["concurrency", "request_rate"]
 
 _WINDOWS = 3  # perf_analyzer averages over its last three, so three are measured
+_SHORTEST_WINDOW_MS = 500  # one in which no request ends is an error to it
 _ANY_DEVIATION = 999  # percent: it never measures longer in the hope of steadier figures; repeats show the spread
 _OUTPUT_BYTES = 1 << 18  # room for any output of ours in shared memory; 224x224 pixels take 150,528
 _RANGE = {"concurrency": "--concurrency-range", "request_rate": "--request-rate-range"}
@@ -62,7 +63,7 @@ class Server:
 
 
 def analyze(program: PerfAnalyzer, server: Server, load: Load, input_data: Path, seconds: float) -> Measurement:
-    """Run `load` for about `seconds`. Raises PerfAnalyzerFailed."""
+    """Run `load` for about `seconds`, at least 1.5. Raises PerfAnalyzerFailed."""
     before = read_statistics(server.grpc)
     with tempfile.TemporaryDirectory(prefix="birds-perf-") as name:
         table = Path(name) / "table.csv"
@@ -84,7 +85,7 @@ def analyze(program: PerfAnalyzer, server: Server, load: Load, input_data: Path,
 def _arguments(server: Server, load: Load, input_data: Path, seconds: float, table: Path) -> list[str]:
     arguments = ["-m", load.model, "-i", load.protocol, "-u", server.http if load.protocol == "http" else server.grpc]
     arguments += ["--input-data", str(input_data), _RANGE[load.kind], str(load.level)]
-    arguments += ["--measurement-interval", str(max(1, round(1000 * seconds / _WINDOWS)))]
+    arguments += ["--measurement-interval", str(max(_SHORTEST_WINDOW_MS, round(1000 * seconds / _WINDOWS)))]
     arguments += ["--max-trials", str(_WINDOWS), "--stability-percentage", str(_ANY_DEVIATION)]
     if load.kind == "request_rate":
         # Its other distribution, poisson, repeats one random schedule: short runs got 31 of 40 requests a second.
@@ -107,7 +108,7 @@ def _run(program: PerfAnalyzer, arguments: list[str], seconds: float) -> None:
     except subprocess.TimeoutExpired as error:
         raise PerfAnalyzerFailed(f"no end after {error.timeout:.0f} s: {' '.join(arguments)}") from error
     if ended.returncode != 0:
-        said = [line for line in (ended.stderr + ended.stdout).splitlines() if line.strip()]
+        said = [line for line in (ended.stdout + ended.stderr).splitlines() if line.strip()]
         raise PerfAnalyzerFailed(f"exit code {ended.returncode}: {' / '.join(said[-3:])}")
 
 
