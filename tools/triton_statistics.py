@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
@@ -40,27 +41,44 @@ class ModelStatistics:
         return float(getattr(self, f"{name}_ns")) / self.requests / 1e6 if self.requests else 0.0
 
 
+_SETTLING_SECONDS = 0.1
+_MOST_SETTLING_SECONDS = 2
+
 Statistics = Mapping[str, ModelStatistics]
 
 
 def read_statistics(grpc_url: str) -> Statistics:
-    """The totals of every loaded model, over all its versions."""
-    totals: dict[str, ModelStatistics] = {}
+    """The totals of every loaded model, over all its versions.
+
+    Triton counts a request a little after it has answered it, so this waits until the totals stand still.
+    """
+    deadline = time.monotonic() + _MOST_SETTLING_SECONDS
     with tritonclient.grpc.InferenceServerClient(grpc_url) as client:
-        for entry in client.get_inference_statistics().model_stats:
-            stats = entry.inference_stats
-            version = ModelStatistics(
-                inferences=entry.inference_count,
-                executions=entry.execution_count,
-                requests=stats.success.count,
-                cache_hits=stats.cache_hit.count,
-                total_ns=stats.success.ns,
-                queue_ns=stats.queue.ns,
-                input_ns=stats.compute_input.ns,
-                infer_ns=stats.compute_infer.ns,
-                output_ns=stats.compute_output.ns,
-            )
-            totals[entry.name] = totals.get(entry.name, ModelStatistics()) + version
+        totals = _totals(client)
+        while time.monotonic() < deadline:
+            time.sleep(_SETTLING_SECONDS)
+            if (again := _totals(client)) == totals:
+                break
+            totals = again
+    return totals
+
+
+def _totals(client: tritonclient.grpc.InferenceServerClient) -> dict[str, ModelStatistics]:
+    totals: dict[str, ModelStatistics] = {}
+    for entry in client.get_inference_statistics().model_stats:
+        stats = entry.inference_stats
+        version = ModelStatistics(
+            inferences=entry.inference_count,
+            executions=entry.execution_count,
+            requests=stats.success.count,
+            cache_hits=stats.cache_hit.count,
+            total_ns=stats.success.ns,
+            queue_ns=stats.queue.ns,
+            input_ns=stats.compute_input.ns,
+            infer_ns=stats.compute_infer.ns,
+            output_ns=stats.compute_output.ns,
+        )
+        totals[entry.name] = totals.get(entry.name, ModelStatistics()) + version
     return totals
 
 
