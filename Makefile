@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCKS := requirements/serve.txt requirements/tritonserver.txt pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test fuzz check format lock clean
+.PHONY: help serve test bench fuzz check format lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST) | awk -F': ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -15,6 +15,10 @@ serve: $(VENV)/.serve ## install, build the classifier, run Triton and the front
 
 test: $(VENV)/.dev ## install and run the whole suite against a real Triton
 	@$(BIN)/python -m pytest
+
+bench: $(VENV)/.dev ## measure the service, the design it replaced and the machine's limit (ARGS="--help")
+	@[ -d model_repository/classifier/1 ] || $(BIN)/python -m tools.build_model
+	@exec $(BIN)/python -m tools.bench $(ARGS)
 
 fuzz: $(VENV)/.dev ## throw bad bytes and URLs at everything that meets strangers (MINUTES=10)
 	@$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10)

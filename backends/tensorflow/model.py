@@ -143,8 +143,12 @@ def _load(savedmodel: Path, args: dict[str, str], config: Config) -> Engine:
     instances = sum(group["count"] for group in config["instance_group"])
     kind, device_id = args["model_instance_kind"], args["model_instance_device_id"]
     device = device_of(kind, device_id, instances, len(os.sched_getaffinity(0)))
-    setting = str(config["parameters"].get("engine", {"string_value": "auto"})["string_value"])
-    return load_engine(engine_for(setting, device, _proven_engine(savedmodel)), savedmodel, device)
+    engine = engine_for(_parameter(config, "engine", "auto"), device, _proven_engine(savedmodel))
+    return load_engine(engine, savedmodel, device, _parameter(config, "precision", "f32"))
+
+
+def _parameter(config: Config, name: str, default: str) -> str:
+    return str(config["parameters"].get(name, {"string_value": default})["string_value"])
 
 
 def _proven_engine(savedmodel: Path) -> str | None:

@@ -13,6 +13,8 @@ from placement import Device, visible_gpus
 
 log = logging.getLogger(__name__)
 
+PRECISIONS = ("f32", "bf16")
+
 
 class EngineError(Exception):
     """The SavedModel cannot be run by the engine asked for; the text says why."""
@@ -36,19 +38,22 @@ class Engine(Protocol):
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]: ...
 
 
-def load_engine(name: str, savedmodel: Path, device: Device) -> Engine:
+def load_engine(name: str, savedmodel: Path, device: Device, precision: str = "f32") -> Engine:
     """Load `savedmodel` with the engine `tensorflow`, `openvino` or, on the CPU, the better one of them (`auto`).
 
-    Raises EngineError for an unknown engine or a SavedModel that it cannot load.
+    `precision` is f32, or bf16: OpenVINO then computes in bfloat16 on CPUs that have it. TensorFlow is always exact.
+    Raises EngineError for an unknown engine or precision, or a SavedModel that it cannot load.
     """
+    if precision not in PRECISIONS:
+        raise EngineError(f"precision '{precision}' is none of {', '.join(PRECISIONS)}")
     if name == "tensorflow":
         return TensorFlowEngine(savedmodel, device)
     if name == "openvino":
-        return OpenVINOEngine(savedmodel, device)
+        return OpenVINOEngine(savedmodel, device, precision)
     if name != "auto":
         raise EngineError(f"engine '{name}' is none of tensorflow, openvino, auto")
     try:
-        return OpenVINOEngine(savedmodel, device)
+        return OpenVINOEngine(savedmodel, device, precision)
     except EngineError as error:  # not installed, or an operation that it does not have
         log.warning("%s; trying TensorFlow", error)
         return TensorFlowEngine(savedmodel, device)
@@ -108,7 +113,7 @@ class OpenVINOEngine:
 
     name = "openvino"
 
-    def __init__(self, savedmodel: Path, device: Device) -> None:
+    def __init__(self, savedmodel: Path, device: Device, precision: str = "f32") -> None:
         try:
             import openvino
         except ImportError as error:
@@ -119,7 +124,8 @@ class OpenVINOEngine:
             "PERFORMANCE_HINT": "LATENCY",  # one request at a time: Triton has made the batch already
             "INFERENCE_NUM_THREADS": device.threads,
             "ENABLE_CPU_PINNING": False,  # pinned processes on the same cores halve each other
-            "INFERENCE_PRECISION_HINT": "f32",  # its default rounds to bfloat16 on CPUs that have it
+            # Without native bfloat16 it would be emulated.
+            "INFERENCE_PRECISION_HINT": precision if precision in _native_precisions(core) else "f32",
         }
         try:
             model = core.read_model(savedmodel)
@@ -133,6 +139,10 @@ class OpenVINOEngine:
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         outputs = self._request.infer(inputs, share_inputs=True)
         return {name: outputs[name] for name in self.outputs}
+
+
+def _native_precisions(core: Any) -> list[str]:
+    return [name.lower() for name in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")]
 
 
 def _port_spec(port: Any) -> TensorSpec:

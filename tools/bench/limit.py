@@ -45,11 +45,11 @@ class Limit:
 
 def _engine(form: Form, savedmodel: Path) -> Any:
     sys.path.append(str(ROOT / "backends" / "tensorflow"))
-    from savedmodel_engines import Device, load_engine
+    from placement import Device
+    from savedmodel_engines import load_engine
 
-    precision = form.effective("precision", "")
-    arguments = {"precision": precision} if precision else {}
-    return load_engine(form.effective("engine", "auto"), savedmodel, Device(threads=1), **arguments)
+    engine, precision = form.effective("engine", "auto"), form.effective("precision", "f32")
+    return load_engine(engine, savedmodel, Device(threads=1), precision)
 
 
 def main() -> None:
