@@ -68,8 +68,13 @@ _MULTIPART = {
                     "type": "object",
                     "required": [FILES_FIELD],
                     "properties": {
-                        FILES_FIELD: {"type": "array", "items": {"type": "string", "format": "binary"}},
+                        FILES_FIELD: {
+                            "type": "array",
+                            "minItems": 1,
+                            "items": {"type": "string", "format": "binary"},
+                        },
                     },
+                    "additionalProperties": False,
                 }
             }
         },

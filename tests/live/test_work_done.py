@@ -66,7 +66,7 @@ def test_a_call_of_a_hundred_urls_asks_triton_once_an_image(
     counts = between(before, read_statistics(triton.grpc_url))
     assert len(answer["successful_results"]) == IMAGES
     assert set(image_server.requests.values()) == {1}, "every image is fetched once"
-    assert counts["birds"].inferences == counts["birds"].requests == IMAGES
+    assert counts["birds_v1"].inferences == counts["birds_v1"].requests == IMAGES
     assert counts["classifier"].executions <= IMAGES / 2
 
 
