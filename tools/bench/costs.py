@@ -59,4 +59,7 @@ class Costs:
 
     def _images(self) -> int:
         assert self._target.triton is not None
-        return read_statistics(self._target.triton.grpc)["birds"].inferences
+        counts = read_statistics(self._target.triton.grpc)
+        return sum(
+            count.inferences for model, count in counts.items() if model.startswith("birds")
+        )  # with its versions
