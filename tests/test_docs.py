@@ -17,13 +17,13 @@ from tools.model_repository import ROOT
 from tools.triton_server import TritonServer
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-USE = (ROOT / "docs" / "use.md").read_text(encoding="utf-8")
+USE, README = (path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "use.md", ROOT / "README.md"))
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
-def blocks(kind: str) -> list[str]:
-    return re.findall(rf"^```{kind}\n(.*?)^```$", USE, re.MULTILINE | re.DOTALL)
+def blocks(kind: str, document: str = USE) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
 
 
 def anchor(heading: str) -> str:
@@ -54,6 +54,8 @@ def reader(
     (photos / "blackbird.jpg").write_bytes(flat(RED, "JPEG"))
     (photos / "owl.png").write_bytes(flat(GREEN))
     url = image_server.add("/parrot.jpg", flat(RED, "JPEG"))
+    (tmp_path / "parrot.jpg").write_bytes(flat(RED, "JPEG"))
+    (tmp_path / "owl.jpg").write_bytes(flat(GREEN, "JPEG"))
     (tmp_path / "urls.txt").write_text(f"{url}\n")
     birds = programs / "birds"
     birds.write_text(f'#!/bin/sh\nexec {sys.executable} -m tools.cli "$@"\n')
@@ -68,7 +70,10 @@ def reader(
     }
     addresses = {
         "http://127.0.0.1:8000": frontend_url,
+        "127.0.0.1:8010": triton.http_url.removeprefix("http://"),
         "127.0.0.1:8011": triton.grpc_url,
+        ".venv/bin/birds": "birds",
+        "~/photos": str(photos),
         "https://example.org/parrot.jpg": url,
     }
     return tmp_path, environment, addresses
@@ -98,6 +103,40 @@ def test_the_python_of_the_guide_works(code: str, reader: tuple[Path, dict[str, 
     output = run([sys.executable, "-c"], code, reader)
     assert "Rubra maxima" in output
     assert "Viridis minor" in output
+
+
+@pytest.mark.parametrize(
+    "code",
+    [code for code in blocks("sh", README) if code.startswith(("curl -s http://127.0.0.1:8000", ".venv/bin/birds"))],
+    ids=lambda code: code.split()[0],
+)
+def test_what_the_readme_sends_to_the_frontend_works(
+    code: str, reader: tuple[Path, dict[str, str], dict[str, str]]
+) -> None:
+    assert "Rubra maxima" in run(["bash", "-euo", "pipefail", "-c"], code, reader)
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_the_readmes_python_names_each_photo_by_either_protocol(
+    protocol: str, reader: tuple[Path, dict[str, str], dict[str, str]]
+) -> None:
+    (code,) = blocks("python", README)
+    if protocol == "grpc":
+        code = code.replace("tritonclient.http", "tritonclient.grpc").replace(":8010", ":8011")
+    first, second = run([sys.executable, "-c"], code, reader).splitlines()
+    assert "Rubra maxima" in first.partition(", ")[0]
+    assert "Viridis minor" in second.partition(", ")[0]
+
+
+def test_the_readmes_plain_post_to_triton_lists_the_best_labels(
+    tiny_repository: Path, reader: tuple[Path, dict[str, str], dict[str, str]]
+) -> None:
+    (code,) = [code for code in blocks("sh", README) if "Inference-Header-Content-Length" in code]
+    labels = tiny_repository / "classifier" / "1" / "labels.txt"
+    code = code.replace("965", str(len(labels.read_text().splitlines())))
+    code = code.replace("model_repository/classifier/1/labels.txt", str(labels))
+    best = run(["bash", "-euo", "pipefail", "-c"], code, reader).splitlines()[0]
+    assert best.endswith("Rubra maxima (Great Red)")
 
 
 def test_the_guide_has_commands() -> None:

@@ -64,6 +64,18 @@ def models(context: typer.Context) -> None:
     raise typer.Exit(models.main(context.args))
 
 
+@app.command(context_settings=_PASSED_ON)
+def bench(context: typer.Context) -> None:
+    """Measure the service beside what it replaced. `birds bench --help` lists the options."""
+    try:
+        from tools.bench.__main__ import main
+    except ImportError as error:
+        _fail(f"{error}: the benchmark needs the development tools, make check installs them", Code.USAGE)
+        raise typer.Exit(Code.USAGE) from None
+
+    raise typer.Exit(main(context.args))
+
+
 @app.command()
 def classify(
     sources: Annotated[

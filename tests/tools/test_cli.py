@@ -191,10 +191,13 @@ def test_asks_the_version_that_is_named_and_says_which_answered(birds: Any, phot
         assert (done.returncode, done.stderr) == (2, "birds: There is no model version 99\n")
 
 
-def test_is_a_front_door_to_the_model_versions(birds: Any) -> None:
-    done = birds("models", "--help")
+@pytest.mark.parametrize(
+    ("command", "option"), [("models", "rollback"), ("bench", "--forms"), ("serve", "--triton-http-port")]
+)
+def test_is_a_front_door_to_the_other_tools(birds: Any, command: str, option: str) -> None:
+    done = birds(command, "--help")
     assert done.returncode == 0
-    assert "rollback" in done.stdout
+    assert option in done.stdout
 
 
 @pytest.mark.parametrize("target", [("--url", "http://{}"), ("--triton", "{}")], ids=["frontend", "Triton"])
