@@ -13,6 +13,7 @@ from placement import Device, visible_gpus
 
 log = logging.getLogger(__name__)
 
+ENGINES = ("tensorflow", "openvino", "auto")
 PRECISIONS = ("f32", "bf16")
 
 
@@ -51,7 +52,7 @@ def load_engine(name: str, savedmodel: Path, device: Device, precision: str = "f
     if name == "openvino":
         return OpenVINOEngine(savedmodel, device, precision)
     if name != "auto":
-        raise EngineError(f"engine '{name}' is none of tensorflow, openvino, auto")
+        raise EngineError(f"engine '{name}' is none of {', '.join(ENGINES)}")
     try:
         return OpenVINOEngine(savedmodel, device, precision)
     except EngineError as error:  # not installed, or an operation that it does not have

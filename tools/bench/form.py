@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from google.protobuf import text_format
 
-from tools.model_repository import MODEL_REPOSITORY, read_config
+from tools.model_repository import MODEL_REPOSITORY, ROOT, read_config
+
+sys.path.append(str(ROOT / "backends" / "tensorflow"))
+
+from savedmodel_engines import ENGINES, PRECISIONS
 
 
 class UnknownForm(Exception):
@@ -39,6 +44,8 @@ def parse_form(text: str) -> Form:
         return Form(text)
     engine, _, precision = text.partition("/")
     form = Form(text, engine, precision or None)
+    if engine not in ENGINES or (precision or PRECISIONS[0]) not in PRECISIONS:
+        raise UnknownForm(f"{text}: engines are {', '.join(ENGINES)}; precisions {', '.join(PRECISIONS)}")
     missing = set(form.parameters) - set(read_config("classifier").parameters)
     if missing:
         raise UnknownForm(f"{text}: the classifier's config.pbtxt has no parameter {', '.join(sorted(missing))}")
