@@ -38,8 +38,11 @@ def mean_colours(pixels: Any) -> Any:
     return tf.reduce_mean(tf.cast(pixels, tf.float32), axis=[1, 2])
 
 
-def save_hub_module(directory: Path, size: int = 32) -> Path:
-    """What TF1 hub modules are: no tags, the signatures `default` and `image_classification`, several outputs."""
+def save_hub_module(directory: Path, classifier: str = "image_classification", size: int = 32) -> Path:
+    """What TF1 hub modules are: no tags, several outputs, and signatures: `default` and the one that classifies.
+
+    Where `default` is not the one that classifies, it answers with features, as many as there are labels.
+    """
     v1 = tf.compat.v1
     with tf.Graph().as_default(), v1.Session() as session:
         images = v1.placeholder(tf.float32, [None, size, size, 3], name="images")
@@ -57,7 +60,7 @@ def save_hub_module(directory: Path, size: int = 32) -> Path:
         builder = v1.saved_model.Builder(str(directory))
         signatures = {
             "default": signature(default=features),
-            "image_classification": signature(logits=logits, default=logits, features=features * 2),
+            classifier: signature(logits=logits, default=logits, features=features * 2),
         }
         builder.add_meta_graph_and_variables(session, ["train"], signature_def_map=signatures)
         builder.add_meta_graph([], signature_def_map=signatures)
