@@ -86,10 +86,14 @@ def only_version_1(service: Service) -> Iterator[None]:
 def strange(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The options that publish a model of another width, size and labels: its answer to anything is `Strange 4`."""
     folder = tmp_path_factory.mktemp("strange")
-    one_hot = np.eye(7, dtype=np.float32)[4] * 8
-    save_module(folder / "model", lambda x: mean_colours(x)[:, :1] * 0 + one_hot, size=(96, 64))
+    save_strange(folder / "model")
     (folder / "labels.txt").write_text("".join(f"{label}\n" for label in STRANGE_LABELS))
     return ["--savedmodel", str(folder / "model"), "--labels", str(folder / "labels.txt")]
+
+
+def save_strange(directory: Path) -> None:
+    one_hot = np.eye(7, dtype=np.float32)[4] * 8
+    save_module(directory, lambda x: mean_colours(x)[:, :1] * 0 + one_hot, size=(96, 64))
 
 
 def entry_of(answer: bytes) -> tuple[float, int, str]:
@@ -122,7 +126,7 @@ class Load:
             try:
                 self.answers[f"{name} {ask()}"] += 1
             except Exception as error:
-                self.failures.append(f"{name}: {error!r}")
+                self.failures.append(f"{name}: {type(error).__name__}: {error}")
             time.sleep(0.01)
 
 
