@@ -149,8 +149,8 @@ def _tiff_size(data: bytes) -> tuple[int, int] | None:
     (count,) = struct.unpack_from(order + "H", data, directory)
     sides = {}
     for entry in range(directory + 2, directory + 2 + 12 * min(count, _MAX_SEGMENTS), 12):
-        tag, kind, _, value = struct.unpack_from(order + "HHII", data, entry)
-        if tag in (256, 257):
+        tag, kind, values, value = struct.unpack_from(order + "HHII", data, entry)
+        if tag in (256, 257) and kind in (3, 4) and values == 1:  # others are skipped by the decoder, too
             sides[tag] = value if kind == 4 else struct.unpack_from(order + "H", data, entry + 8)[0]
     return (sides[256], sides[257]) if len(sides) == 2 else None
 

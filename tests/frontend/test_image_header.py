@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import bird_pixels
 import pytest
@@ -118,3 +119,10 @@ def test_never_refuses_what_preprocess_accepts(file: str, changes: list[tuple[in
 def test_what_only_preprocess_can_see_is_left_to_it() -> None:
     check_image(gif_with_a_huge_frame(), 50_000_000)
     assert "GIF frame of 65,535²" in BOMBS
+
+
+def test_a_size_that_claims_to_be_many_numbers_is_skipped_as_the_decoder_skips_it() -> None:
+    """Found by fuzzing: the width once more, as 40 million numbers that are not there."""
+    tags = [(256, 4, 1, 40), (257, 4, 1, 24), (256, 4, 40_000_000, 1 << 24)]
+    whole = b"II*\x00" + struct.pack("<IH", 8, len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    check_image(whole + bytes(4), max_pixels=40 * 24)
