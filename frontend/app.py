@@ -13,7 +13,6 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from frontend.addresses import AddressPolicy
 from frontend.body_limit import BodyLimit
 from frontend.classify import ImageClassifier
 from frontend.download import Downloader
@@ -58,17 +57,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
-    policy = AddressPolicy(settings.download_ports, settings.download_allow_networks)
     async with AsyncExitStack() as stack:
-        downloader = await stack.enter_async_context(
-            Downloader(
-                policy,
-                settings.download_timeout,
-                settings.download_max_bytes,
-                settings.download_max_bytes_in_flight,
-                settings.download_proxy,
-            )
-        )
+        downloader = await stack.enter_async_context(Downloader.from_settings(settings))
         inference = await stack.enter_async_context(Inference(settings.triton_url))
         app.state.downloader = downloader
         versions = ModelVersions(inference.catalogue, settings.canary_version, settings.canary_percent)

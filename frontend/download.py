@@ -13,6 +13,7 @@ from frontend.addresses import AddressPolicy
 from frontend.byte_budget import ByteBudget, Share
 from frontend.fetch import Fetcher
 from frontend.guarded_connector import guarded_connector, proxy_connector
+from frontend.settings import Settings
 from frontend.urls import parse_url
 
 USER_AGENT = "birds/0.1 (bird-species inference service; fetches images its users name)"
@@ -57,6 +58,17 @@ class Downloader:
         self._resolver = resolver
         self._under_way: dict[str, _Download] = {}
         self.budget = ByteBudget(max_bytes_in_flight)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Downloader:
+        """The downloader that the settings describe."""
+        return cls(
+            AddressPolicy(settings.download_ports, settings.download_allow_networks),
+            settings.download_timeout,
+            settings.download_max_bytes,
+            settings.download_max_bytes_in_flight,
+            settings.download_proxy,
+        )
 
     async def __aenter__(self) -> Downloader:
         connector = proxy_connector() if self._proxy else guarded_connector(self._policy, self._resolver)

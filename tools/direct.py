@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-from frontend.addresses import AddressPolicy
 from frontend.classify import Image as ClassifierImage
 from frontend.classify import ImageClassifier
 from frontend.client import UNREADABLE, Image, Photo, Result
@@ -41,17 +40,8 @@ class DirectClient:
 
     async def __aenter__(self) -> DirectClient:
         settings = self._settings
-        policy = AddressPolicy(settings.download_ports, settings.download_allow_networks)
         async with AsyncExitStack() as stack:
-            self._downloader = await stack.enter_async_context(
-                Downloader(
-                    policy,
-                    settings.download_timeout,
-                    settings.download_max_bytes,
-                    settings.download_max_bytes_in_flight,
-                    settings.download_proxy,
-                )
-            )
+            self._downloader = await stack.enter_async_context(Downloader.from_settings(settings))
             inference = await stack.enter_async_context(Inference(settings.triton_url))
             self._versions = ModelVersions(inference.catalogue)
             self._classifier = ImageClassifier(inference, self._versions, Metrics(), settings.max_pixels)
