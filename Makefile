@@ -5,16 +5,19 @@ BIN := $(VENV)/bin
 LOCKS := requirements/serve.txt requirements/tritonserver.txt pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test bench fuzz check format lock clean
+.PHONY: help serve test test-slow bench fuzz check format lock clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST) | awk -F': ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST) | awk -F': ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 serve: $(VENV)/.serve ## install, build the classifier, run Triton and the frontend until Ctrl-C (ARGS="--help")
 	@exec $(BIN)/python -m tools.serve $(ARGS)
 
 test: $(VENV)/.dev ## install and run the whole suite against a real Triton
 	@$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.dev ## the long tests that make test leaves out: faults at full length, under load
+	@$(BIN)/python -m pytest -m slow
 
 bench: $(VENV)/.dev ## measure the service, the design it replaced and the machine's limit (ARGS="--help")
 	@[ -d model_repository/classifier/1 ] || $(BIN)/python -m tools.build_model
