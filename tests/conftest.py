@@ -20,6 +20,7 @@ from tests.image_server import ImageServer
 from tests.ports import free_triton_ports
 from tests.tiny_model import LABELS, save_tiny_model
 from tools.model_repository import MODEL_REPOSITORY, ROOT, labels_path, savedmodel_path
+from tools.perf.binary import PerfAnalyzer, PerfAnalyzerMissing, find_perf_analyzer
 from tools.triton_server import TritonServer
 
 # What Triton's stubs find beside their model.py files.
@@ -117,3 +118,14 @@ def photos() -> dict[str, bytes]:
         pytest.skip("BIRDS_TEST_PHOTOS is not set: there are no real photos here")
     paths = [path for folder in folders.split(os.pathsep) for path in Path(folder).iterdir()]
     return {path.name: path.read_bytes() for path in sorted(paths) if path.suffix in {".jpg", ".bmp"}}
+
+
+@pytest.fixture(scope="session")
+def perf_analyzer() -> PerfAnalyzer:
+    """The load generator's program; tests that need it are skipped where it can be neither found nor fetched."""
+    try:
+        return find_perf_analyzer()
+    except PerfAnalyzerMissing as error:
+        if "pip cannot fetch" not in str(error):
+            raise
+        pytest.skip(f"{error}")

@@ -12,18 +12,12 @@ import pytest
 
 from tools.bench.results import BASELINE, Results
 from tools.model_repository import ROOT
-from tools.perf.binary import PerfAnalyzerMissing, find_perf_analyzer
+from tools.perf.binary import PerfAnalyzer
 
 
 @pytest.fixture(scope="module")
-def project(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(perf_analyzer: PerfAnalyzer, tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project whose classifier is the tiny one."""
-    try:
-        find_perf_analyzer()
-    except PerfAnalyzerMissing as error:
-        if "pip cannot fetch" not in str(error):
-            raise
-        pytest.skip(f"{error}")
     project = tmp_path_factory.mktemp("project")
     for folder in ("backends", "frontend", "tools"):
         shutil.copytree(ROOT / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__"))

@@ -9,21 +9,13 @@ from pathlib import Path
 import pytest
 
 from tools.perf.__main__ import main
-from tools.perf.binary import PerfAnalyzerMissing, find_perf_analyzer
 from tools.perf.sweep import COLUMNS
 from tools.triton_server import TritonServer
 
 SHARED_MEMORY = Path("/dev/shm")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def fetched() -> None:
-    try:
-        find_perf_analyzer()
-    except PerfAnalyzerMissing as error:
-        if "pip cannot fetch" not in str(error):
-            raise
-        pytest.skip(f"{error}")
+pytestmark = pytest.mark.usefixtures("perf_analyzer")
 
 
 def sweep(triton: TritonServer, output: Path, *arguments: str) -> list[dict[str, str]]:
