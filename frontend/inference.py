@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import logging
 import re
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from frontend.errors import (
     UnsupportedFormat,
 )
 from frontend.model_versions import CLASSIFIER, Catalogue, read_catalogue
+from frontend.probe_image import PROBE_IMAGE
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +43,6 @@ _CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_reconnect_backoff_ms", 1000),  # the default of two minutes would outlast a restart of Triton
 ]
-# One grey pixel as a PNG: the smallest question that only a whole, working pipeline can answer.
-PROBE_IMAGE = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
-)
 
 
 @dataclass(frozen=True)

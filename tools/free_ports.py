@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from tools.triton_server import Ports
+from tools.triton_arguments import Ports
 
 
 def free_port() -> int:

@@ -10,10 +10,11 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from tools.triton_arguments import LIVE
+
 ROOT = Path(__file__).resolve().parent.parent
 MODEL_REPOSITORY = ROOT / "model_repository"
 ENSEMBLE, CLASSIFIER, PREPROCESS = "birds", "classifier", "preprocess"
-LIVE = "live"  # the configuration that Triton is started with: <model>/configs/live.pbtxt, else config.pbtxt
 _VERSION_FOLDER = re.compile(r"[1-9][0-9]*")
 _ABOUT = Path("assets.extra", "birds.json")  # inside the SavedModel, so that a copy of it takes them along
 

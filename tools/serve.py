@@ -23,7 +23,8 @@ from frontend.settings import Settings
 from tools.build_version import FALLBACK
 from tools.child_process import ChildProcess
 from tools.model_repository import ROOT, read_default, read_versions
-from tools.triton_server import Ports, TritonError, TritonServer
+from tools.triton_arguments import Ports
+from tools.triton_server import TritonError, TritonServer
 
 LOGS = ROOT / ".cache" / "log"
 _FRONTEND_START_SECONDS = 60

@@ -9,7 +9,7 @@ import urllib.request
 from contextlib import suppress
 from typing import Any
 
-from frontend.inference import PROBE_IMAGE
+from frontend.probe_image import PROBE_IMAGE
 
 _LOAD_SECONDS = 600  # a large model on a slow disk
 _ASK_SECONDS = 10

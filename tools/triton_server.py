@@ -12,13 +12,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from tools import libpython
 from tools.child_process import ChildProcess
-from tools.model_repository import LIVE, MODEL_REPOSITORY, ROOT
+from tools.model_repository import MODEL_REPOSITORY, ROOT
 from tools.publishing import PublishingError, prepare
+from tools.triton_arguments import EXIT_TIMEOUT_SECONDS, Ports, models_in, triton_arguments
 from tools.triton_settings import TritonSettings
 
 BACKENDS = ROOT / "backends"
@@ -27,7 +27,6 @@ _SHARED_MEMORY = Path("/dev/shm")
 _SHM_PREFIX = "triton_birds_"
 _SCRATCH_PARENT = Path("/tmp")  # not TMPDIR: Triton's command lines bear no spaces or commas
 _SCRATCH_PREFIX = "birds-triton-"
-EXIT_TIMEOUT_SECONDS = 8  # for requests under way when the server is asked to stop
 _KILL_AFTER_SECONDS = EXIT_TIMEOUT_SECONDS + 10
 
 # What the telling lines of Triton's log have in common, the most telling first.
@@ -43,15 +42,6 @@ _FAILURE_SIGNS = (
 
 class TritonError(Exception):
     """Triton cannot be started, or ended; the text says what to do about it."""
-
-
-@dataclass(frozen=True)
-class Ports:
-    """Triton's three listeners, all on the loopback interface."""
-
-    http: int = 8010
-    grpc: int = 8011
-    metrics: int = 8012
 
 
 class TritonServer:
@@ -159,21 +149,10 @@ class TritonServer:
     def _command(self, wheel: Path, scratch: Path) -> list[str]:
         return [
             str(wheel / "tritonserver" / "bin" / "tritonserver"),
-            f"--model-repository={scratch / 'models'}",
+            *triton_arguments(scratch / "models", models_in(self._repository), self.ports, "127.0.0.1"),
             f"--backend-directory={scratch / 'backends'}",
             f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}",
             f"--backend-config=tensorflow,shm-region-prefix-name={self._shm_prefix}",
-            # Models come and go by the control API, which is reachable from this machine alone (see the addresses).
-            "--model-control-mode=explicit",
-            *(f"--load-model={path.parent.name}" for path in sorted(self._repository.glob("*/config.pbtxt"))),
-            f"--model-config-name={LIVE}",
-            f"--exit-timeout-secs={EXIT_TIMEOUT_SECONDS}",
-            "--http-address=127.0.0.1",
-            f"--http-port={self.ports.http}",
-            "--grpc-address=127.0.0.1",
-            f"--grpc-port={self.ports.grpc}",
-            "--metrics-address=127.0.0.1",
-            f"--metrics-port={self.ports.metrics}",
             *self._extra_arguments,
         ]
 

@@ -42,7 +42,8 @@ def test_triton_ends_with_a_parent_that_was_killed_outright(tiny_repository: Pat
     ports = free_triton_ports()
     program = f"""
 from pathlib import Path
-from tools.triton_server import Ports, TritonServer
+from tools.triton_arguments import Ports
+from tools.triton_server import TritonServer
 import time
 server = TritonServer({ports!r}, Path({str(tmp_path / "log")!r}), Path({str(tiny_repository)!r}))
 server.start(); server.wait_until_ready(); print(server.pid, flush=True); time.sleep(60)

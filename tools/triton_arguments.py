@@ -1,0 +1,42 @@
+"""What tritonserver is told on its command line, wherever it runs. Needs the standard library alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+LIVE = "live"  # the configuration that Triton is started with: <model>/configs/live.pbtxt, else config.pbtxt
+EXIT_TIMEOUT_SECONDS = 8  # for requests under way when the server is asked to stop
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Triton's three listeners."""
+
+    http: int = 8010
+    grpc: int = 8011
+    metrics: int = 8012
+
+
+def triton_arguments(repository: Path, models: Iterable[str], ports: Ports, address: str) -> list[str]:
+    """Serve `models` of `repository`, listening on `address` alone."""
+    return [
+        f"--model-repository={repository}",
+        # Models come and go by the control API.
+        "--model-control-mode=explicit",
+        *(f"--load-model={model}" for model in models),
+        f"--model-config-name={LIVE}",
+        f"--exit-timeout-secs={EXIT_TIMEOUT_SECONDS}",
+        f"--http-address={address}",
+        f"--http-port={ports.http}",
+        f"--grpc-address={address}",
+        f"--grpc-port={ports.grpc}",
+        f"--metrics-address={address}",
+        f"--metrics-port={ports.metrics}",
+    ]
+
+
+def models_in(repository: Path) -> list[str]:
+    """The models that are to be loaded, in a fixed order."""
+    return [path.parent.name for path in sorted(repository.glob("*/config.pbtxt"))]
