@@ -23,7 +23,7 @@ from frontend.errors import (
     UnsupportedFormat,
 )
 from frontend.model_versions import CLASSIFIER, Catalogue, read_catalogue
-from frontend.probe_image import PROBE_IMAGE
+from frontend.probe_image import PROBE_IMAGE, PROBE_PRIORITY
 
 log = logging.getLogger(__name__)
 
@@ -68,13 +68,19 @@ class Inference:
         await self._client.close()
 
     async def classify(
-        self, image: bytes, k: int, timeout_seconds: float | None = None, version: str | None = None
+        self,
+        image: bytes,
+        k: int,
+        timeout_seconds: float | None = None,
+        version: str | None = None,
+        priority: int = 0,
     ) -> list[Prediction]:
         """Return the `k` most probable labels of an encoded image, best first, by `version` of the classifier.
 
         One image a call: Triton makes the batches, and one bad image fails alone. Raises ImageError for what is
         wrong with this image, UnknownModelVersion for a version that is not served, TritonUnavailable when there is
-        no server to ask.
+        no server to ask. After `timeout_seconds` Triton drops the image if it still waits in a queue. `priority` is a
+        level of the models' queues; 0 is their default.
         """
         model = f"{MODEL}_v{version}" if version else MODEL
         tensor = InferInput(_INPUT, [1, 1], "BYTES")
@@ -82,7 +88,14 @@ class Inference:
         # A class count of 0 would ask for all probabilities instead; the image is judged in any case.
         output = InferRequestedOutput(_OUTPUT, class_count=max(k, 1))
         try:
-            result = await self._client.infer(model, [tensor], outputs=[output], client_timeout=timeout_seconds)
+            result = await self._client.infer(
+                model,
+                [tensor],
+                outputs=[output],
+                priority=priority,
+                timeout=None if timeout_seconds is None else max(round(1e6 * timeout_seconds), 1),
+                client_timeout=timeout_seconds,
+            )
         except InferenceServerException as error:
             if version and "NOT_FOUND" in str(error.status()):
                 raise UnknownModelVersion(version=version) from error
@@ -104,7 +117,7 @@ class Inference:
     async def probe(self, timeout_seconds: float) -> bool:
         """Whether a real inference succeeds. Triton's own readiness stays good with every Python process dead."""
         try:
-            await self.classify(PROBE_IMAGE, 1, timeout_seconds)
+            await self.classify(PROBE_IMAGE, 1, timeout_seconds, priority=PROBE_PRIORITY)
         except (ImageError, TritonUnavailable):
             return False
         return True

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
+import struct
 import urllib.error
 import urllib.request
 from contextlib import suppress
 from typing import Any
 
-from frontend.probe_image import PROBE_IMAGE
+from frontend.probe_image import PROBE_IMAGE, PROBE_PRIORITY
 
 _LOAD_SECONDS = 600  # a large model on a slow disk
 _ASK_SECONDS = 10
@@ -53,8 +54,12 @@ class TritonControl:
         return {int(entry["version"]) for entry in index if entry["name"] == model and entry.get("state") == "READY"}
 
     def probe(self, ensemble: str) -> None:
-        """Have one image classified. Raises ControlError if there is no answer."""
-        self._post(f"/v2/models/{ensemble}/infer", PROBE_IMAGE, _ASK_SECONDS, {"Inference-Header-Content-Length": "0"})
+        """Have one image classified, ahead of the users' images. Raises ControlError if there is no answer."""
+        tensor = struct.pack("<I", len(PROBE_IMAGE)) + PROBE_IMAGE
+        image = {"name": "IMAGE", "shape": [1, 1], "datatype": "BYTES", "parameters": {"binary_data_size": len(tensor)}}
+        head = json.dumps({"inputs": [image], "parameters": {"priority": PROBE_PRIORITY}}).encode()
+        length = {"Inference-Header-Content-Length": str(len(head))}
+        self._post(f"/v2/models/{ensemble}/infer", head + tensor, _ASK_SECONDS, length)
 
     def _post(self, path: str, body: bytes, timeout_seconds: float, headers: dict[str, str] | None = None) -> bytes:
         request = urllib.request.Request(f"{self.url}{path}", body, headers or {}, method="POST")

@@ -1,0 +1,1 @@
+"""Load that checks every answer, for the tests of faults and for soaking."""
