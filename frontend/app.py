@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from frontend.admission import Admission
 from frontend.body_limit import BodyLimit
 from frontend.classify import ImageClassifier
 from frontend.download import Downloader
@@ -26,10 +27,10 @@ from frontend.readiness import Readiness
 from frontend.routes import router
 from frontend.schemas import ClassifyResponse
 from frontend.settings import Settings
+from frontend.visit import Visits
 
 log = logging.getLogger(__name__)
 
-_RETRY_AFTER_SECONDS = 1
 _CLIENT_CLOSED_REQUEST = 499
 
 
@@ -43,7 +44,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.settings = settings
+    # The last one added sees a request first.
     app.add_middleware(BodyLimit, max_bytes=settings.max_request_bytes, except_path="/files")
+    app.add_middleware(Visits, timeout_seconds=settings.request_timeout)
     app.include_router(router)
     add_page(app)
     app.add_exception_handler(RequestValidationError, _invalid_body)
@@ -65,7 +68,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.model_versions = versions
         app.state.metrics = metrics = Metrics()
         app.state.url_classifier = ImageClassifier(inference, versions, metrics, settings.max_pixels)
-        # One of its own, so that slow uploads cannot take the places of URLs.
+        app.state.url_admission = Admission(settings.max_backlog)
+        # Places and an admission of their own: a file waits for its place with its bytes in memory, and were that
+        # place one of a download that waits for memory, neither would go on.
+        app.state.upload_admission = Admission(settings.max_backlog)
         app.state.upload_classifier = ImageClassifier(inference, versions, metrics, settings.max_pixels)
         app.state.readiness = Readiness(inference)
         yield
@@ -82,7 +88,7 @@ async def _invalid_body(request: Request, error: Exception) -> JSONResponse:
 async def _service_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ServiceError)
     language = _language(request)
-    return _failed(error.status, [service_error_message(error, language)], language)
+    return _failed(error.status, [service_error_message(error, language)], language, error.headers)
 
 
 async def _client_gone(request: Request, _: Exception) -> Response:
@@ -109,8 +115,6 @@ def _language(request: Request) -> str:
     return preferred_language(request.headers.get("accept-language"))
 
 
-def _failed(status: int, errors: list[str], language: str) -> JSONResponse:
-    headers = {"Content-Language": language, "Vary": "Accept-Language"}
-    if status == 503:
-        headers["Retry-After"] = str(_RETRY_AFTER_SECONDS)
+def _failed(status: int, errors: list[str], language: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    headers = {"Content-Language": language, "Vary": "Accept-Language", **(headers or {})}
     return JSONResponse(ClassifyResponse(errors=errors).model_dump(), status, headers)

@@ -18,14 +18,15 @@ from frontend.image_header import check_image
 from frontend.inference import Inference, Prediction
 from frontend.metrics import Metrics
 from frontend.model_versions import Choice, ModelVersions
+from frontend.places import Party, Places
 from frontend.workers import as_produced
 
 log = logging.getLogger(__name__)
 
 # How many images are between source and answer at any time: enough to fill Triton's batches while others download.
 _MAX_IN_FLIGHT = 64
-# A request takes at most this many of those places, so that a long list does not shut out a short one.
-_MAX_IN_FLIGHT_PER_REQUEST = 32
+# One request alone gets half of these places, see Places.
+_MAX_IN_FLIGHT_PER_REQUEST = _MAX_IN_FLIGHT // 2
 
 
 @dataclass(frozen=True)
@@ -63,25 +64,39 @@ class ImageClassifier:
         self._versions = versions
         self._metrics = metrics
         self._max_pixels = max_pixels
-        self._places = asyncio.Semaphore(_MAX_IN_FLIGHT)
+        self.places = Places(_MAX_IN_FLIGHT)
 
     async def outcomes(
-        self, images: AsyncGenerator[Image, None], k: int, deadline: float, backlog: int, choice: Choice
+        self,
+        images: AsyncGenerator[Image, None],
+        k: int,
+        deadline: float,
+        backlog: int,
+        choice: Choice,
+        count_done: Callable[[], None] = lambda: None,
     ) -> AsyncGenerator[Outcome, None]:
         """Every image's outcome as soon as there is one; closing the generator cancels the rest.
 
-        The next image is taken from `images` only when there is a place for it. At most `backlog` outcomes wait for
+        One image at most is taken from `images` and waits for its place. At most `backlog` outcomes wait for
         the caller: one that takes its time holds back the work. `deadline` is on the event loop's clock, or infinite;
-        images whose turn comes later fail with DeadlineExceeded. Raises ServiceError when no more can be served,
-        after the outcomes that were ready; whatever is wrong with one image is its own outcome.
+        images whose turn comes later fail with DeadlineExceeded. `count_done` is called for each that needs nothing
+        more. Raises ServiceError when no more can be served, after the outcomes that were ready; whatever is wrong
+        with one image is its own outcome.
         """
-        queue = _Queue(images, self._places, deadline)
-        produced = as_produced(partial(self._work, queue, k, choice), _MAX_IN_FLIGHT_PER_REQUEST, backlog)
+        queue = _Queue(images, self.places, deadline)
+        produced = as_produced(partial(self._work, queue, k, choice, count_done), _MAX_IN_FLIGHT_PER_REQUEST, backlog)
         async with aclosing(images), aclosing(produced):
             async for outcome in produced:
                 yield outcome
 
-    async def _work(self, queue: _Queue, k: int, choice: Choice, outcomes: MemoryObjectSendStream[Outcome]) -> None:
+    async def _work(
+        self,
+        queue: _Queue,
+        k: int,
+        choice: Choice,
+        count_done: Callable[[], None],
+        outcomes: MemoryObjectSendStream[Outcome],
+    ) -> None:
         while True:
             async with AsyncExitStack() as place:
                 taken = await queue.take(place)
@@ -89,6 +104,7 @@ class ImageClassifier:
                     return
                 position, image = taken
                 outcome = await self._outcome(position, image, k, queue.remaining_seconds, choice)
+            count_done()
             await outcomes.send(outcome)
 
     async def _outcome(self, position: int, image: Image, k: int, remaining_seconds: float, choice: Choice) -> Outcome:
@@ -131,28 +147,32 @@ class ImageClassifier:
 class _Queue:
     """Hands a request's images to its workers, one at a time, each once there is a place for it."""
 
-    def __init__(self, images: AsyncGenerator[Image, None], places: asyncio.Semaphore, deadline: float) -> None:
+    def __init__(self, images: AsyncGenerator[Image, None], places: Places, deadline: float) -> None:
         self._images = images
         self._places = places
+        self._party = Party()
         self._turn = asyncio.Lock()
         self._position = 0
         self._deadline = deadline
 
     async def take(self, place: AsyncExitStack) -> tuple[int, Image] | None:
-        """The next image, or None after the last. `place` is to be closed when it has been dealt with."""
+        """The next image, or None after the last. `place` is to be closed when it has been dealt with.
+
+        The image comes first: whoever is slow to send one holds no place meanwhile.
+        """
         async with self._turn:
-            await self._reserve(place)
             image = await anext(self._images, None)
             if image is None:
                 return None
+            await self._reserve(place)
             self._position += 1
             return self._position - 1, image
 
     async def _reserve(self, place: AsyncExitStack) -> None:
         """Wait for a place, but not past the deadline: what comes after it is refused without one."""
         with move_on_after(self.remaining_seconds):
-            await self._places.acquire()
-            place.callback(self._places.release)
+            await self._places.take(self._party)
+            place.callback(self._places.give_back, self._party)
 
     @property
     def remaining_seconds(self) -> float:

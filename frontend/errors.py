@@ -6,7 +6,7 @@ BirdsError
 │   ├── NotAnImage          UnsupportedFormat   TooManyPixels
 │   └── DeadlineExceeded    Overloaded          InferenceFailed     InternalError
 └── ServiceError          the whole request: becomes the response, with its HTTP status
-    ├── TritonUnavailable   503
+    ├── TritonUnavailable   ServiceOverloaded   503
     ├── RequestTooLarge     413
     ├── RequestTimeout      408
     ├── InvalidUpload       422
@@ -92,9 +92,26 @@ class ServiceError(BirdsError):
 
     status: ClassVar[int]
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the response says beside its body."""
+        seconds = self.parameters.get("seconds")
+        return {} if seconds is None else {"Retry-After": str(seconds)}
+
 
 class TritonUnavailable(ServiceError):
     code = "triton_unavailable"
+    status = 503
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "1"}
+
+
+class ServiceOverloaded(ServiceError):
+    """More is asked for than can be done in time; `seconds` is when to come back."""
+
+    code = "overloaded"
     status = 503
 
 
@@ -108,6 +125,10 @@ class RequestTimeout(ServiceError):
 
     code = "request_timeout"
     status = 408
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Connection": "close"}
 
 
 class InvalidUpload(ServiceError):

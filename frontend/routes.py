@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from anyio import current_time
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from frontend import ndjson
+from frontend.admission import Admission
 from frontend.answers import Answer
 from frontend.classify import ImageClassifier, images_at
 from frontend.download import Downloader
@@ -31,9 +31,12 @@ from frontend.schemas import (
 )
 from frontend.settings import Settings
 from frontend.uploads import Upload
+from frontend.visit import visit_of
 
 # How many outcomes wait for a slow reader of a streamed answer before it holds back the work.
 _BACKLOG = 16
+
+_TYPICAL_PHOTO_BYTES = 200_000
 
 _LINES = {
     "schema": {
@@ -55,9 +58,14 @@ _LINES = {
 }
 _SAME_SHAPE: dict[int | str, dict[str, Any]] = {
     200: {"content": {NDJSON: _LINES}},
+    408: {"model": ClassifyResponse, "description": "The body took too long to arrive"},
     413: {"model": ClassifyResponse, "description": "The body is too large"},
     422: {"model": ClassifyResponse, "description": "The body is not what is documented here"},
-    503: {"model": ClassifyResponse, "description": "The inference server is not available"},
+    503: {
+        "model": ClassifyResponse,
+        "description": "The service is too busy, or the inference server is not available: Retry-After says when to "
+        "try again",
+    },
 }
 _MULTIPART = {
     "requestBody": {
@@ -101,10 +109,13 @@ async def classify(body: ClassifyRequest, request: Request) -> Response:
         return answer.of_mistakes(errors)
     downloader: Downloader = request.app.state.downloader
     classifier: ImageClassifier = request.app.state.url_classifier
-    deadline = current_time() + settings.request_timeout
+    admission: Admission = request.app.state.url_admission
+    visit = visit_of(request.scope)
+    claim = visit.ending.enter_context(admission.admit(len(set(body.images)), visit.deadline))
     images = images_at(body.images, downloader.download)
     return await answer.of_outcomes(
-        classifier.outcomes(images, k, deadline, _BACKLOG, choice), lambda: ndjson.client_gone(request)
+        classifier.outcomes(images, k, visit.deadline, _BACKLOG, choice, claim.done),
+        lambda: ndjson.client_gone(request),
     )
 
 
@@ -112,7 +123,7 @@ async def classify(body: ClassifyRequest, request: Request) -> Response:
     "/files",
     summary="Classify uploaded images",
     response_model=ClassifyResponse,
-    responses={**_SAME_SHAPE, 408: {"model": ClassifyResponse, "description": "The body took too long to arrive"}},
+    responses=_SAME_SHAPE,
     openapi_extra=_MULTIPART,
 )
 async def classify_files(
@@ -133,11 +144,13 @@ async def classify_files(
     if choice is None:
         return answer.of_mistakes(errors)
     classifier: ImageClassifier = request.app.state.upload_classifier
-    deadline = current_time() + settings.request_timeout
+    admission: Admission = request.app.state.upload_admission
+    visit = visit_of(request.scope)
+    claim = visit.ending.enter_context(admission.admit(_expected_files(request, settings.max_images), visit.deadline))
     budget = request.app.state.downloader.budget
-    upload = Upload(request, settings.max_images, settings.download_max_bytes, deadline, budget)
+    upload = Upload(request, settings.max_images, settings.download_max_bytes, visit.deadline, budget)
     # Many clients read nothing before they have sent everything: the outcomes of all files must find room.
-    outcomes = classifier.outcomes(upload.images(), k, deadline, settings.max_images, choice)
+    outcomes = classifier.outcomes(upload.images(), k, visit.deadline, settings.max_images, choice, claim.done)
     return await answer.of_outcomes(outcomes, upload.client_gone)
 
 
@@ -179,6 +192,12 @@ async def ready(request: Request, response: Response) -> dict[str, str]:
         return {"status": "ready"}
     response.status_code = 503
     return {"status": "not ready"}
+
+
+def _expected_files(request: Request, most: int) -> int:
+    """About how many photos the body holds: nobody says, but it announces its size, and work goes by that."""
+    announced = int(request.headers.get("content-length", 0))
+    return max(1, min(announced // _TYPICAL_PHOTO_BYTES, most))
 
 
 def _default_k(settings: Settings) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
+from fastapi import FastAPI
 
 from frontend.app import create_app
 from frontend.settings import Settings
@@ -17,8 +18,15 @@ from tests.ports import free_port
 @contextmanager
 def running_frontend(settings: Settings) -> Iterator[str]:
     """Yield the base URL of a frontend with these settings (its port is chosen here)."""
+    with running_app(create_app(settings)) as url:
+        yield url
+
+
+@contextmanager
+def running_app(app: FastAPI) -> Iterator[str]:
+    """The same for an application that a test looks into."""
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), port=port, log_level="warning", ws="none"))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", ws="none"))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
