@@ -24,6 +24,7 @@ from frontend.errors import (
 )
 from frontend.model_versions import CLASSIFIER, Catalogue, read_catalogue
 from frontend.probe_image import PROBE_IMAGE, PROBE_PRIORITY
+from frontend.triton_channel import channel_options, channel_target
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +39,6 @@ _REJECTIONS: dict[str, type[ImageError]] = {
 _QUEUE_FULL = "Exceeds maximum queue size"
 _STUB_DEAD = "is not healthy"  # a Python process of Triton's; no later request will fare better
 _QUEUE_TIMEOUT = "Request timeout expired"
-_CHANNEL_OPTIONS = [
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_reconnect_backoff_ms", 1000),  # the default of two minutes would outlast a restart of Triton
-]
 
 
 @dataclass(frozen=True)
@@ -55,13 +51,13 @@ class Prediction:
 
 
 class Inference:
-    """Calls the ensemble over one gRPC channel; use as an async context manager."""
+    """Calls the ensemble over one gRPC channel, to one Triton or several; use as an async context manager."""
 
     def __init__(self, triton_url: str) -> None:
         self._triton_url = triton_url
 
     async def __aenter__(self) -> Inference:
-        self._client = InferenceServerClient(self._triton_url, channel_args=_CHANNEL_OPTIONS)
+        self._client = InferenceServerClient(channel_target(self._triton_url), channel_args=channel_options())
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -79,8 +75,8 @@ class Inference:
 
         One image a call: Triton makes the batches, and one bad image fails alone. Raises ImageError for what is
         wrong with this image, UnknownModelVersion for a version that is not served, TritonUnavailable when there is
-        no server to ask. After `timeout_seconds` Triton drops the image if it still waits in a queue. `priority` is a
-        level of the models' queues; 0 is their default.
+        no server to ask, or none that is well. After `timeout_seconds` Triton drops the image if it still waits in a
+        queue. `priority` is a level of the models' queues; 0 is their default.
         """
         model = f"{MODEL}_v{version}" if version else MODEL
         tensor = InferInput(_INPUT, [1, 1], "BYTES")
@@ -115,9 +111,14 @@ class Inference:
         return read_catalogue(ensemble["config"], classifier["config"])
 
     async def probe(self, timeout_seconds: float) -> bool:
-        """Whether a real inference succeeds. Triton's own readiness stays good with every Python process dead."""
+        """Whether a real inference succeeds. Triton's own readiness stays good with every Python process dead.
+
+        A full queue is a sign of life: to call it unready would take the load's last servers out of service.
+        """
         try:
             await self.classify(PROBE_IMAGE, 1, timeout_seconds, priority=PROBE_PRIORITY)
+        except Overloaded:
+            return True
         except (ImageError, TritonUnavailable):
             return False
         return True

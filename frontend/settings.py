@@ -5,12 +5,19 @@ from __future__ import annotations
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from frontend.triton_channel import channel_target
 
 
 def _split_commas(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _require_channel_target(url: str) -> str:
+    channel_target(url)
+    return url
 
 
 CommaSeparated = BeforeValidator(_split_commas)
@@ -25,7 +32,10 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address that the frontend listens on")
     port: Port = Field(8000, description="port that the frontend listens on")
-    triton_url: str = Field("127.0.0.1:8011", description="Triton's gRPC address, host:port")
+    triton_url: Annotated[str, AfterValidator(_require_channel_target)] = Field(
+        "127.0.0.1:8011",
+        description="Triton's gRPC address, host:port; several as ip:port,ip:port or, by name, dns:///name:port",
+    )
     model_mirror: str | None = Field(
         None, description="folder or base URL that is asked for the classifier's files before the Internet"
     )
