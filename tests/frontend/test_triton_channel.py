@@ -234,9 +234,9 @@ async def test_what_was_under_way_on_a_server_that_dies_is_done_by_another(serve
 
     addresses = [await servers.add(never), await servers.add(answers)]
     async with asking(",".join(addresses)) as ask:
-        requests = [asyncio.create_task(ask()) for _ in range(100)]
+        requests = [asyncio.ensure_future(ask()) for _ in range(100)]
         while not servers.asked[0]:
-            requests.append(asyncio.create_task(ask()))
+            requests.append(asyncio.ensure_future(ask()))
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.1)
         await servers.running[0].stop(0)
