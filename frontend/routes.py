@@ -49,7 +49,7 @@ _LINES = {
     "examples": {
         "two images": {
             "value": '{"url":"https://example.org/a.jpg","predictions":[{"bird_name":"Ara macao","common_name":'
-            '"Scarlet Macaw","score":0.7264}]}\n'
+            '"Scarlet Macaw","score":0.7345}]}\n'
             '{"url":"https://example.org/b.jpg","failure":{"code":"not_an_image","message":'
             '"The file is no image, or it is damaged"}}\n'
             '{"succeeded":1,"failed":1,"time_taken":0.42,"status":200,"errors":[]}\n'

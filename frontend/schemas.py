@@ -75,7 +75,7 @@ class ClassifyResponse(BaseModel):
             "examples": [
                 {
                     "successful_results": {
-                        _EXAMPLE_URL: [{"bird_name": "Ara macao", "common_name": "Scarlet Macaw", "score": 0.7264}]
+                        _EXAMPLE_URL: [{"bird_name": "Ara macao", "common_name": "Scarlet Macaw", "score": 0.7345}]
                     },
                     "failed_results": ["http://127.0.0.1/"],
                     "failures": [

@@ -6,17 +6,24 @@ What a stranger's SavedModel does to the memory, or to TensorFlow, then ends thi
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tools.model_repository import ROOT, About, write_about
+
+sys.path.append(str(ROOT / "backends" / "tensorflow"))
+
+from placement import Device
+from quantization import FILE as QUANTIZATION
+from savedmodel_engines import EngineError, load_engine
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,7 +108,18 @@ def write_version(classifier: Classifier, directory: Path) -> None:
     engine = _best_engine(classifier, savedmodel, by_tensorflow)
     published = datetime.now(timezone.utc).isoformat(timespec="seconds")
     write_about(savedmodel, About(classifier.source, *classifier.size, engine, published))
+    if classifier.quantization and engine == "openvino":
+        _write_quantization(classifier.quantization, savedmodel)
     (directory / "labels.txt").write_text("".join(f"{label}\n" for label in classifier.labels), encoding="utf-8")
+
+
+def _write_quantization(ranges: Mapping[str, Any], savedmodel: Path) -> None:
+    """Raises ValueError if they do not fit the graph, which would be a mistake in the rebuilding of it."""
+    (savedmodel / QUANTIZATION).write_text(json.dumps(ranges) + "\n", encoding="utf-8")
+    try:
+        load_engine("openvino", savedmodel, Device(threads=1), "int8")
+    except EngineError as error:
+        raise ValueError(str(error)) from error
 
 
 def _verified_rows(classifier: Classifier, savedmodel: Path) -> np.ndarray:
@@ -123,10 +141,6 @@ def _best_engine(classifier: Classifier, savedmodel: Path, by_tensorflow: np.nda
     import numpy as np
 
     from tools.weights.classifier import INPUT, OUTPUT, sample_batch
-
-    sys.path.append(str(ROOT / "backends" / "tensorflow"))
-    from placement import Device
-    from savedmodel_engines import EngineError, load_engine
 
     try:
         engine = load_engine("openvino", savedmodel, Device(threads=1))

@@ -139,8 +139,9 @@ def _classifier(repository: Path, settings: TritonSettings) -> ModelConfig:
     if settings.device:
         for group in config.instance_group:
             group.kind = _KINDS[settings.device]
-    if settings.engine:
-        config.parameters["engine"].string_value = settings.engine
+    for name, value in (("engine", settings.engine), ("precision", settings.precision)):
+        if value:
+            config.parameters[name].string_value = value
     return config
 
 

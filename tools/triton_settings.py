@@ -20,3 +20,4 @@ class TritonSettings(BaseSettings):
     preprocess_instances: int | None = Field(None, ge=1, le=64, description="processes that decode images")
     device: Literal["auto", "cpu", "gpu"] | None = Field(None, description="where the classifier runs")
     engine: Literal["auto", "tensorflow", "openvino"] | None = Field(None, description="what runs the classifier")
+    precision: Literal["auto", "f32", "bf16", "int8"] | None = Field(None, description="what OpenVINO computes in")

@@ -44,7 +44,7 @@ class TritonPythonModel:
         except EngineError as error:
             raise pb_utils.TritonModelException(f"{config['name']} version {version.name}: {error}") from error
         pb_utils.Logger.log_info(
-            f"{args['model_instance_name']}: {savedmodel} runs on {self.engine.name}, "
+            f"{args['model_instance_name']}: {savedmodel} runs on {self.engine.name} in {self.engine.precision}, "
             f"{args['model_instance_kind']} {args['model_instance_device_id']}"
         )
 
@@ -144,7 +144,7 @@ def _load(savedmodel: Path, args: dict[str, str], config: Config) -> Engine:
     kind, device_id = args["model_instance_kind"], args["model_instance_device_id"]
     device = device_of(kind, device_id, instances, len(os.sched_getaffinity(0)))
     engine = engine_for(_parameter(config, "engine", "auto"), device, _proven_engine(savedmodel))
-    return load_engine(engine, savedmodel, device, _parameter(config, "precision", "f32"))
+    return load_engine(engine, savedmodel, device, _parameter(config, "precision", "auto"))
 
 
 def _parameter(config: Config, name: str, default: str) -> str:

@@ -10,11 +10,12 @@ from typing import Any, Protocol
 
 import numpy as np
 from placement import Device, visible_gpus
+from quantization import QuantizationMisfit, is_worthwhile, quantize
 
 log = logging.getLogger(__name__)
 
 ENGINES = ("tensorflow", "openvino", "auto")
-PRECISIONS = ("f32", "bf16")
+PRECISIONS = ("f32", "bf16", "int8", "auto")
 
 
 class EngineError(Exception):
@@ -33,6 +34,7 @@ class Engine(Protocol):
     """A loaded signature: its tensors by name, and one call that runs a whole batch."""
 
     name: str
+    precision: str
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
 
@@ -42,7 +44,9 @@ class Engine(Protocol):
 def load_engine(name: str, savedmodel: Path, device: Device, precision: str = "f32") -> Engine:
     """Load `savedmodel` with the engine `tensorflow`, `openvino` or, on the CPU, the better one of them (`auto`).
 
-    `precision` is f32, or bf16: OpenVINO then computes in bfloat16 on CPUs that have it. TensorFlow is always exact.
+    `precision` is OpenVINO's; TensorFlow always computes in float. bf16 is bfloat16 on CPUs that have it, else f32;
+    int8 is 8 bits, for a SavedModel that comes with the ranges of its values; auto is int8 where that can be done and
+    the CPU is good at it, else f32.
     Raises EngineError for an unknown engine or precision, or a SavedModel that it cannot load.
     """
     if precision not in PRECISIONS:
@@ -64,6 +68,7 @@ class TensorFlowEngine:
     """The reference: TensorFlow itself, on a GPU or the CPU. Loads in about 3 s, most of it the import."""
 
     name = "tensorflow"
+    precision = "f32"
 
     def __init__(self, savedmodel: Path, device: Device) -> None:
         # All are read once, when TensorFlow is imported. This process sees its own GPU or none.
@@ -125,14 +130,16 @@ class OpenVINOEngine:
             "PERFORMANCE_HINT": "LATENCY",  # one request at a time: Triton has made the batch already
             "INFERENCE_NUM_THREADS": device.threads,
             "ENABLE_CPU_PINNING": False,  # pinned processes on the same cores halve each other
-            # Without native bfloat16 it would be emulated.
-            "INFERENCE_PRECISION_HINT": precision if precision in _native_precisions(core) else "f32",
         }
         try:
-            model = core.read_model(savedmodel)
+            model, self.precision = _read_model(core, savedmodel, precision)
+            # For what is not quantized. Without native bfloat16 it would be emulated.
+            options["INFERENCE_PRECISION_HINT"] = "bf16" if self.precision == "bf16" else "f32"
             self._request = core.compile_model(model, "CPU", options).create_infer_request()
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot load it: {_lines(error)[-1]}") from error
+        except QuantizationMisfit as error:
+            raise EngineError(f"OpenVINO cannot run it in int8: {error}") from error
         self.inputs = {port.get_any_name(): _port_spec(port) for port in model.inputs}
         # One tensor may be an output under several names.
         self.outputs = {name: _port_spec(port) for port in model.outputs for name in port.get_names()}
@@ -142,8 +149,23 @@ class OpenVINOEngine:
         return {name: outputs[name] for name in self.outputs}
 
 
-def _native_precisions(core: Any) -> list[str]:
-    return [name.lower() for name in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")]
+def _read_model(core: Any, savedmodel: Path, precision: str) -> tuple[Any, str]:
+    """The model, and its precision now that `auto` is decided. Raises QuantizationMisfit where int8 was asked for."""
+    model = core.read_model(savedmodel)
+    if precision == "int8" or (precision == "auto" and is_worthwhile(savedmodel)):
+        try:
+            quantize(model, savedmodel)
+            return model, "int8"
+        except QuantizationMisfit as misfit:
+            if precision == "int8":
+                raise
+            log.warning("%s; computing in float", misfit)
+            model = core.read_model(savedmodel)
+    return model, "bf16" if precision == "bf16" and _has_bf16(core) else "f32"
+
+
+def _has_bf16(core: Any) -> bool:
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _port_spec(port: Any) -> TensorSpec:

@@ -48,7 +48,7 @@ def _engine(form: Form, savedmodel: Path) -> Any:
     from placement import Device
     from savedmodel_engines import load_engine
 
-    engine, precision = form.effective("engine", "auto"), form.effective("precision", "f32")
+    engine, precision = form.effective("engine", "auto"), form.effective("precision", "auto")
     return load_engine(engine, savedmodel, Device(threads=1), precision)
 
 

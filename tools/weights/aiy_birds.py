@@ -25,4 +25,5 @@ def load(mirror: str | None = None) -> Classifier:
     labels = fetch(LABELS, mirror).read_text(encoding="utf-8")
     graph = TfliteGraph(fetch(MODEL, mirror))
     # Two hybrids' names hold the four characters \xd7 where the multiplication sign is meant.
-    return Classifier(NAME, labels.replace(r"\xd7", "×").splitlines(), graph.input_size, graph)
+    names = labels.replace(r"\xd7", "×").splitlines()
+    return Classifier(NAME, names, graph.input_size, graph, quantization=graph.quantization)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -27,6 +28,7 @@ class Classifier:
     size: tuple[int, int]
     predict: Callable[[tf.Tensor], tf.Tensor]
     tracked: object = None  # a loaded SavedModel whose variables `predict` reads
+    quantization: Mapping[str, Any] | None = None  # the ranges of its values, as backends/tensorflow reads them
 
 
 def save(classifier: Classifier, directory: Path) -> None:

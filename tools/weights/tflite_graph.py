@@ -13,6 +13,7 @@ import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 
 _OPERATOR_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _PADDING = {schema.Padding.SAME: "SAME", schema.Padding.VALID: "VALID"}
 _STORAGE = {schema.TensorType.UINT8: np.uint8, schema.TensorType.INT32: np.int32}
 _ACTIVATIONS = {
@@ -50,6 +51,28 @@ class TfliteGraph:
             values[operator.outputs[0]] = self._apply(operator, inputs)
         return values[self._graph.outputs[0]]
 
+    @property
+    def quantization(self) -> dict[str, Any]:
+        """The range of the input's values, and of those of each operator, in the order of execution.
+
+        An operator with weights also tells the step between two of them.
+        """
+        steps = []
+        for operator in self._graph.operators:
+            if (name := self._name(operator)) != "SOFTMAX":
+                low, high = self._range(operator.outputs[0])
+                weights = self._quantization(operator.inputs[1])[0] if name in _WEIGHTED else None
+                steps.append({"operation": name, "low": low, "high": high, "weight_scale": weights})
+        return {"input": self._range(self._graph.inputs[0]), "steps": steps}
+
+    def _range(self, index: int) -> tuple[float, float]:
+        scale, zero_point = self._quantization(index)
+        return -zero_point * scale, (255 - zero_point) * scale
+
+    def _name(self, operator: Any) -> str:
+        code = self._model.operatorCodes[operator.opcodeIndex]
+        return _OPERATOR_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
+
     def _quantization(self, index: int) -> tuple[float, float]:
         quantization = self._graph.tensors[index].quantization
         if len(quantization.scale) != 1:
@@ -65,8 +88,7 @@ class TfliteGraph:
         return ((stored.astype(np.float64) - zero_point) * scale).astype(np.float32).reshape(tensor.shape)
 
     def _apply(self, operator: Any, inputs: list[Any]) -> tf.Tensor:
-        code = self._model.operatorCodes[operator.opcodeIndex]
-        name = _OPERATOR_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        name = self._name(operator)
         options = operator.builtinOptions
         if name == "CONV_2D":
             kernel = np.transpose(inputs[1], (1, 2, 3, 0))  # OHWI, as TFLite stores it, to HWIO

@@ -176,6 +176,8 @@ def _orientation(image: Image.Image) -> int:
 def _reduced_rgb(image: Image.Image, box: tuple[int, int]) -> Image.Image:
     """Decode, and average boxes of pixels, as RGB."""
     image.load()
+    if image.mode == "RGB" and box == (1, 1) and not image.has_transparency_data:
+        return image  # as most photos are: nothing to convert or to average
     width, height = image.size
     across, down = box
     rows = down * max(1, _BAND_ROWS // down)
