@@ -40,7 +40,9 @@ def tiny_repository(tiny_savedmodel: Path, tmp_path_factory: pytest.TempPathFact
     repository = tmp_path_factory.mktemp("repository") / "models"
     copy_templates(repository)
     install_classifier(repository, tiny_savedmodel, LABELS)
-    _add_twin(repository, "classifier", "classifier_on_tensorflow", {'"auto"': '"tensorflow"'})
+    engine = 'key: "engine"\n    value: {{ string_value: "{}" }}'
+    changes = {engine.format("auto"): engine.format("tensorflow")}
+    _add_twin(repository, "classifier", "classifier_on_tensorflow", changes)
     memory = {'"1000000000"': '"1000000000000"', '"1500000000"': '"64000000"', '"20000000"': '"1000000000"'}
     _add_twin(repository, "preprocess", "decoder_short_of_memory", memory)
     return repository

@@ -59,7 +59,7 @@ def refusal(tmp_path: Path, edit: tuple[str, str] = ("", ""), **names: str) -> s
             "config.pbtxt has the input 'pixels' uint8 [-1, -1, -1, 4], the SavedModel's signature has 'pixels' uint8",
             id="another shape",
         ),
-        pytest.param({}, ('"auto"', '"torch"'), "engine 'torch' is none of", id="an unknown engine"),
+        pytest.param({}, ('{ string_value: "auto" }', '{ string_value: "torch" }'), "'torch' is none of", id="unknown"),
     ],
 )
 def test_a_signature_that_does_not_fit(
