@@ -42,7 +42,6 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     first, deep, second, dense = weights(3, 3, 3, 8), weights(3, 3, 8, 1), weights(1, 1, 8, 8), weights(8, 4)
     module = tf.Module()
 
-    @tf.function(input_signature=[tf.TensorSpec([None, 16, 16, 3], tf.uint8, name="pixels")])
     def predict(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         scaled = tf.cast(pixels, tf.float32) / 128 - 1
         left = tf.nn.relu6(tf.nn.conv2d(scaled, first, 2, "SAME") + 0.1)
@@ -51,9 +50,10 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pooled = tf.reshape(tf.nn.avg_pool2d(added, 8, 8, "VALID"), [-1, 8])
         return {"probabilities": tf.nn.softmax(tf.matmul(pooled, dense) + 0.1)}
 
-    module.serving_default = predict
+    pixels = tf.TensorSpec([None, 16, 16, 3], tf.uint8, name="pixels")
+    module.serving_default = tf.function(predict, input_signature=[pixels])
     folder = tmp_path_factory.mktemp("network") / "model.savedmodel"
-    tf.saved_model.save(module, str(folder), signatures={"serving_default": predict})
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serving_default})
     return folder
 
 

@@ -71,7 +71,7 @@ class TfliteGraph:
 
     def _name(self, operator: Any) -> str:
         code = self._model.operatorCodes[operator.opcodeIndex]
-        return _OPERATOR_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        return str(_OPERATOR_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)])
 
     def _quantization(self, index: int) -> tuple[float, float]:
         quantization = self._graph.tensors[index].quantization
