@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCKS := requirements/serve.txt requirements/tritonserver.txt pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-slow bench fuzz check format lock clean
+.PHONY: help serve test test-slow test-chart bench fuzz check format lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST) | awk -F': ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -18,6 +18,9 @@ test: $(VENV)/.dev ## install and run the whole suite against a real Triton
 
 test-slow: $(VENV)/.dev ## the long tests that make test leaves out: faults at full length, under load
 	@$(BIN)/python -m pytest -m slow
+
+test-chart: $(VENV)/.dev ## the Helm chart: rendered, validated for every Kubernetes, its objects held against each other
+	@$(BIN)/python -m pytest tests/chart -m chart
 
 bench: $(VENV)/.dev ## measure the service, the design it replaced and the machine's limit (ARGS="--help")
 	@[ -d model_repository/classifier/1 ] || $(BIN)/python -m tools.build_model

@@ -1,0 +1,49 @@
+"""Every test of this folder needs Helm and is left to make test-chart."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.chart.helm import render
+from tests.chart.objects import Object
+
+VALUE_SETS = sorted(Path(__file__).with_name("values").glob("*.yaml"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.chart)
+
+
+@cache
+def _rendered(values: Path) -> list[Object]:
+    return render(values)
+
+
+@pytest.fixture(params=VALUE_SETS, ids=lambda path: path.stem)
+def values(request: pytest.FixtureRequest) -> Path:
+    """One set of values after the other."""
+    path: Path = request.param
+    return path
+
+
+@pytest.fixture
+def objects(values: Path) -> list[Object]:
+    """What is rendered of each set; not to be changed."""
+    return _rendered(values)
+
+
+@pytest.fixture
+def everything() -> list[Object]:
+    """The objects of the set that turns everything on; not to be changed."""
+    return _rendered(Path(__file__).with_name("values") / "everything.yaml")
+
+
+@pytest.fixture
+def minimal() -> list[Object]:
+    """The objects that the chart renders by itself; not to be changed."""
+    return _rendered(Path(__file__).with_name("values") / "minimal.yaml")

@@ -1,0 +1,102 @@
+"""Who may talk to whom: each flow that the application needs, and none else."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from itertools import product
+
+import pytest
+
+from frontend.addresses import _FORBIDDEN_V4, _FORBIDDEN_V6, _PUBLIC_V6, is_public
+from tests.chart.helm import NAMESPACE, render
+from tests.chart.network import Endpoint, allowed, internet_blocks
+from tests.chart.objects import Object, pods, ports_of
+
+PROMETHEUS = Endpoint({"app.kubernetes.io/name": "prometheus"}, "monitoring")
+DNS = Endpoint({"k8s-app": "kube-dns"}, "kube-system")
+STRANGER = Endpoint({"app": "stranger"}, "elsewhere")
+NEIGHBOUR = Endpoint({"app": "neighbour"}, NAMESPACE)
+WEB = Endpoint(address="93.184.215.14")
+WEB6 = Endpoint(address="2606:2800:21f:cb07:6820:80da:af6b:8b2c")
+METADATA = Endpoint(address="169.254.169.254")
+NODE = Endpoint(address="10.0.0.7")
+
+
+def endpoints(objects: list[Object]) -> dict[str, Endpoint]:
+    ours = {pod.labels["app.kubernetes.io/component"]: Endpoint(pod.labels, NAMESPACE) for pod in pods(objects)}
+    theirs = {"prometheus": PROMETHEUS, "dns": DNS, "stranger": STRANGER, "neighbour": NEIGHBOUR}
+    return {**ours, **theirs, "web": WEB, "web6": WEB6, "metadata": METADATA, "node": NODE}
+
+
+def flows(objects: list[Object]) -> set[tuple[str, str, int]]:
+    """Every (from, to, port) that the policies let through and that begins or ends at one of our pods."""
+    who = endpoints(objects)
+    ours = {"frontend", "triton", "test"}
+    ports = {53, 80, 443, 22, 6443, 8443, 9090, 10250}
+    ports |= {number for pod in pods(objects) for number in ports_of(pod.spec["containers"]).values()}
+    return {
+        (source, target, port)
+        for source, target, port in product(who, who, ports)
+        if source != target and ours & {source, target} and allowed(objects, who[source], who[target], port)
+    }
+
+
+CLIENTS = {"prometheus", "dns", "stranger", "neighbour", "web", "web6", "metadata", "node"}
+NEEDED = {
+    *((client, "frontend", 8000) for client in CLIENTS),
+    ("test", "frontend", 8000),
+    ("frontend", "triton", 8011),
+    ("prometheus", "triton", 8012),
+    *((pod, "dns", 53) for pod in ("frontend", "triton", "test")),
+    *(("frontend", web, port) for web in ("web", "web6") for port in (80, 443)),
+    *(("triton", web, 443) for web in ("web", "web6")),  # the init container, for the weights
+}
+
+
+def test_what_the_application_needs_and_nothing_else(minimal: list[Object]) -> None:
+    assert flows(minimal) == NEEDED
+
+
+def test_with_a_volume_triton_goes_nowhere() -> None:
+    objects = render(None, "model.source=volume", "model.volume.emptyDir.medium=")
+    assert flows(objects) == {flow for flow in NEEDED if flow[0] != "triton"}
+
+
+def test_names_are_looked_up_by_both_protocols(minimal: list[Object]) -> None:
+    who = endpoints(minimal)
+    assert all(allowed(minimal, who[pod], DNS, 53, "UDP") for pod in ("frontend", "triton", "test"))
+    assert not allowed(minimal, who["frontend"], WEB, 53, "UDP")
+    assert not allowed(minimal, who["frontend"], WEB, 443, "UDP")
+
+
+def test_clients_and_networks_by_values(everything: list[Object]) -> None:
+    who = endpoints(everything)
+    edge, analytics = Endpoint({}, "edge"), Endpoint({}, "analytics")
+    collector = Endpoint({}, "tracing")
+    assert allowed(everything, edge, who["frontend"], 8000)
+    assert not allowed(everything, STRANGER, who["frontend"], 8000)
+    assert allowed(everything, PROMETHEUS, who["frontend"], 8000)
+    assert allowed(everything, who["test"], who["frontend"], 8000)
+    assert allowed(everything, analytics, who["triton"], 8010)
+    assert not allowed(everything, edge, who["triton"], 8010)
+    assert allowed(everything, who["frontend"], collector, 4318)
+    assert allowed(everything, who["frontend"], Endpoint(address="10.20.3.4"), 5000)
+    assert not allowed(everything, who["frontend"], Endpoint(address="10.21.3.4"), 80)
+    assert not allowed(everything, who["frontend"], Endpoint(address="34.118.225.1"), 443)
+    assert allowed(everything, who["frontend"], Endpoint(address="34.118.240.1"), 8443)
+    assert not allowed(everything, who["frontend"], Endpoint(address="2600:1900::1"), 443)
+
+
+def test_behind_a_proxy_the_frontend_has_no_way_of_its_own() -> None:
+    objects = render(None, "frontend.settings.download_proxy=http://proxy:3128")
+    assert {target for source, target, _ in flows(objects) if source == "frontend"} == {"triton", "dns"}
+
+
+@pytest.mark.parametrize("policy", ["birds-frontend", "birds-triton"])
+def test_the_internet_is_what_the_frontend_takes_for_public(minimal: list[Object], policy: str) -> None:
+    everywhere = (str(_PUBLIC_V6), [str(block) for block in _FORBIDDEN_V6])
+    assert list(internet_blocks(minimal, policy)) == [("0.0.0.0/0", [str(b) for b in _FORBIDDEN_V4]), everywhere]
+    for network, exceptions in internet_blocks(minimal, policy):
+        assert is_public(ip_network(network)[0x0808080808080808 if ":" in network else 0x08080808])
+        for block in exceptions:
+            assert not is_public(ip_network(block)[0])

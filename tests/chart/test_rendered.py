@@ -1,0 +1,117 @@
+"""Every set of values renders to objects that Kubernetes takes and that fit each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from frontend.settings import Settings
+from tests.chart import custom_resources
+from tests.chart.conftest import VALUE_SETS
+from tests.chart.helm import CHART, NAMESPACE, RELEASE, HelmRefused, helm, render
+from tests.chart.objects import Object, of_kind, pods
+from tests.chart.rules import RULES, Rule
+
+OLDEST, NEWEST = 27, int(kubernetes_validate.latest_version().split(".")[1])
+VERSIONS = [f"1.{minor}" for minor in range(OLDEST, NEWEST + 1)]
+
+
+def test_the_newest_schemas_are_new_enough() -> None:
+    assert NEWEST >= 37
+
+
+@pytest.mark.parametrize("values", VALUE_SETS, ids=lambda path: path.stem)
+def test_helm_finds_nothing_to_complain_about(values: Path) -> None:
+    assert "1 chart(s) linted, 0 chart(s) failed" in helm("lint", "--strict", str(CHART), f"--values={values}")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_kubernetes_takes_every_object(objects: list[Object], version: str) -> None:
+    for entry in objects:
+        if entry["kind"] not in custom_resources.KINDS:
+            kubernetes_validate.validate(entry, version, strict=True)
+
+
+def test_what_kubernetes_does_not_know_is_as_its_projects_want_it(objects: list[Object]) -> None:
+    for entry in objects:
+        if entry["kind"] in custom_resources.KINDS:
+            assert custom_resources.problems(entry) == []
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_objects_fit_each_other(objects: list[Object], rule: Rule) -> None:
+    assert list(rule(objects)) == []
+
+
+@pytest.mark.parametrize("version", [VERSIONS[0], VERSIONS[-1]])
+def test_what_is_rendered_does_not_depend_on_the_version(values: Path, objects: list[Object], version: str) -> None:
+    assert render(values, kube_version=f"{version}.0") == objects
+
+
+def test_older_kubernetes_is_refused() -> None:
+    with pytest.raises(HelmRefused, match="incompatible with Kubernetes"):
+        render(kube_version="1.26.0")
+
+
+def test_every_object_says_whose_it_is(objects: list[Object]) -> None:
+    for entry in objects:
+        labels = entry["metadata"]["labels"]
+        assert labels["app.kubernetes.io/instance"] == RELEASE
+        assert labels["app.kubernetes.io/managed-by"] == "Helm"
+        assert all(len(value) <= 63 for value in labels.values())
+
+
+def test_the_value_sets_turn_on_every_kind_of_object() -> None:
+    kinds = {entry["kind"] for values in VALUE_SETS for entry in render(values)}
+    templates = "\n".join(path.read_text() for path in (CHART / "templates").rglob("*.yaml"))
+    assert kinds == {line.removeprefix("kind: ") for line in templates.splitlines() if line.startswith("kind: ")}
+
+
+def test_long_names_stay_valid() -> None:
+    long = "a-release-with-a-name-of-53-characters-that-helm-take"
+    text = helm("template", long, str(CHART), f"--namespace={NAMESPACE}", "--set=triton.autoscaling.by=adapter")
+    for entry in yaml.safe_load_all(text):
+        if entry:
+            assert len(entry["metadata"]["name"]) <= 63
+            assert all(len(value) <= 63 for value in entry["metadata"]["labels"].values())
+
+
+def test_other_keys_bring_other_pods() -> None:
+    def checksum(*settings: str) -> str:
+        (frontend,) = [pod for pod in pods(render(None, *settings)) if pod.name == "Deployment birds-frontend"]
+        found: str = frontend.owner["spec"]["template"]["metadata"]["annotations"]["checksum/api-keys"]
+        return found
+
+    assert checksum("apiKeys.file=one") == checksum("apiKeys.file=one")
+    checksums = [checksum(), checksum("apiKeys.file=one"), checksum("apiKeys.file=two")]
+    checksums += [checksum("apiKeys.existingSecret=a"), checksum("apiKeys.existingSecret=a", "apiKeys.revision=b")]
+    assert len(set(checksums)) == len(checksums)
+
+
+def test_large_numbers_and_lists_reach_the_settings_as_they_read_them(everything: list[Object]) -> None:
+    (frontend,) = [pod for pod in pods(everything) if pod.name == "Deployment vogels-frontend"]
+    environment = {entry["name"]: entry["value"] for entry in frontend.containers[0]["env"]}
+    assert environment["BIRDS_DOWNLOAD_MAX_BYTES_IN_FLIGHT"] == "512000000"
+    assert environment["BIRDS_DOWNLOAD_PORTS"] == "80,443,8443"
+    assert environment["BIRDS_DOWNLOAD_ALLOW_NETWORKS"] == "10.20.0.0/16,fd00:20::/48"
+    assert environment["BIRDS_CANARY_PERCENT"] == "2.5"
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        settings = Settings()
+    assert settings.download_ports == (80, 443, 8443)
+    assert settings.triton_url == "dns:///vogels-triton-headless.prod.svc.cluster.local.:8011"
+
+
+def test_a_gpu_is_asked_for_where_it_is_wanted() -> None:
+    objects = render(Path(__file__).with_name("values") / "gpu.yaml")
+    (triton,) = [pod for pod in pods(objects) if pod.name == "Deployment birds-triton"]
+    assert triton.spec["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in triton.spec["tolerations"]
+    assert triton.spec["runtimeClassName"] == "nvidia"
+    prepared = {entry["name"]: entry["value"] for entry in triton.spec["initContainers"][0]["env"]}
+    assert prepared["BIRDS_DEVICE"] == "gpu"
+    assert of_kind(objects, "Deployment")
