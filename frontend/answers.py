@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
-from frontend import ndjson
+from frontend import ndjson, observation
 from frontend.classify import Outcome
 from frontend.errors import ImageError, ServiceError
 from frontend.inference import Prediction
@@ -72,6 +72,7 @@ class Answer:
             except ServiceError as error:
                 if totals.succeeded + totals.failed == 0:
                     raise  # nothing has been sent: there is still time for the right status
+                observation.failed(error.code)
                 totals.status, totals.errors = error.status, [service_error_message(error, self.language)]
         totals.time_taken = self._seconds()
         yield totals.model_dump_json().encode() + b"\n"

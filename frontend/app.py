@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from frontend import VERSION, observation
 from frontend.admission import Admission
 from frontend.body_limit import BodyLimit
 from frontend.classify import ImageClassifier
@@ -22,11 +23,14 @@ from frontend.inference import Inference
 from frontend.messages import error_message, preferred_language, service_error_message
 from frontend.metrics import Metrics
 from frontend.model_versions import ModelVersions
+from frontend.observer import Observer
 from frontend.page import add_page
 from frontend.readiness import Readiness
+from frontend.request_id import HEADER
 from frontend.routes import router
 from frontend.schemas import ClassifyResponse
 from frontend.settings import Settings
+from frontend.tracing import Tracing
 from frontend.visit import Visits
 
 log = logging.getLogger(__name__)
@@ -40,13 +44,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = FastAPI(
         title="Birds",
         summary="Bird species from image URLs",
-        version="0.1.0",
+        version=VERSION,
         lifespan=_lifespan,
     )
     app.state.settings = settings
+    app.state.metrics = Metrics()
     # The last one added sees a request first.
     app.add_middleware(BodyLimit, max_bytes=settings.max_request_bytes, except_path="/files")
     app.add_middleware(Visits, timeout_seconds=settings.request_timeout)
+    app.add_middleware(Observer)
     app.include_router(router)
     add_page(app)
     app.add_exception_handler(RequestValidationError, _invalid_body)
@@ -66,14 +72,16 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.downloader = downloader
         versions = ModelVersions(inference.catalogue, settings.canary_version, settings.canary_percent)
         app.state.model_versions = versions
-        app.state.metrics = metrics = Metrics()
-        app.state.url_classifier = ImageClassifier(inference, versions, metrics, settings.max_pixels)
+        app.state.url_classifier = ImageClassifier(inference, versions, settings.max_pixels)
         app.state.url_admission = Admission(settings.max_backlog)
         # Places and an admission of their own: a file waits for its place with its bytes in memory, and were that
         # place one of a download that waits for memory, neither would go on.
         app.state.upload_admission = Admission(settings.max_backlog)
-        app.state.upload_classifier = ImageClassifier(inference, versions, metrics, settings.max_pixels)
+        app.state.upload_classifier = ImageClassifier(inference, versions, settings.max_pixels)
         app.state.readiness = Readiness(inference)
+        app.state.tracing = tracing = Tracing.from_environment()
+        if tracing:
+            stack.callback(tracing.close)
         yield
 
 
@@ -87,6 +95,7 @@ async def _invalid_body(request: Request, error: Exception) -> JSONResponse:
 
 async def _service_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ServiceError)
+    observation.failed(error.code)
     language = _language(request)
     return _failed(error.status, [service_error_message(error, language)], language, error.headers)
 
@@ -108,7 +117,10 @@ async def _http_error(request: Request, error: Exception) -> Response:
 async def _bug(request: Request, error: Exception) -> JSONResponse:
     log.error("unexpected failure of %s %s", request.method, request.url.path, exc_info=error)
     language = _language(request)
-    return _failed(500, [error_message("internal_error", language)], language)
+    response = _failed(500, [error_message("internal_error", language)], language)
+    if observed := observation.current():  # this answer does not pass the observer
+        response.headers[HEADER] = observed.request_id
+    return response
 
 
 def _language(request: Request) -> str:

@@ -13,10 +13,10 @@ from math import isinf
 from anyio import current_time, fail_after, move_on_after
 from anyio.streams.memory import MemoryObjectSendStream
 
+from frontend import observation
 from frontend.errors import DeadlineExceeded, ImageError, InternalError, ServiceError, UnknownModelVersion
 from frontend.image_header import check_image
 from frontend.inference import Inference, Prediction
-from frontend.metrics import Metrics
 from frontend.model_versions import Choice, ModelVersions
 from frontend.places import Party, Places
 from frontend.workers import as_produced
@@ -52,17 +52,19 @@ async def images_at(
     urls: Iterable[str], download: Callable[[str], AbstractAsyncContextManager[bytes]]
 ) -> AsyncGenerator[Image, None]:
     """One image for each distinct URL, in the order of first appearance."""
-    for url in dict.fromkeys(urls):
-        yield Image(url, partial(download, url))
+    distinct = dict.fromkeys(urls)
+    with observation.QueuedImages(len(distinct)) as queued:
+        for url in distinct:
+            queued.take()
+            yield Image(url, partial(download, url))
 
 
 class ImageClassifier:
     """Classifies images; shared by many requests, whose total it bounds."""
 
-    def __init__(self, inference: Inference, versions: ModelVersions, metrics: Metrics, max_pixels: int) -> None:
+    def __init__(self, inference: Inference, versions: ModelVersions, max_pixels: int) -> None:
         self._inference = inference
         self._versions = versions
-        self._metrics = metrics
         self._max_pixels = max_pixels
         self.places = Places(_MAX_IN_FLIGHT)
 
@@ -103,7 +105,8 @@ class ImageClassifier:
                 if taken is None:
                     return
                 position, image = taken
-                outcome = await self._outcome(position, image, k, queue.remaining_seconds, choice)
+                with observation.image(position):
+                    outcome = await self._outcome(position, image, k, queue.remaining_seconds, choice)
             count_done()
             await outcomes.send(outcome)
 
@@ -118,7 +121,7 @@ class ImageClassifier:
             version = (await self._versions.choose(None, fresh=True)).version
             result = await self._result(image, k, remaining_seconds - (current_time() - started), version)
         code = result.code if isinstance(result, ImageError) else "ok"
-        self._metrics.count_image(version, code, current_time() - started)
+        observation.image_done(version, code, current_time() - started)
         return Outcome(position, image.name, result, version)
 
     async def _result(
@@ -130,7 +133,8 @@ class ImageClassifier:
                     check_image(content, self._max_pixels)
                     remaining = time_left.deadline - current_time()
                     seconds = None if isinf(remaining) else remaining
-                    return await self._inference.classify(content, k, seconds, version)
+                    with observation.stage("inference", {"birds.model_version": version or "default"}):
+                        return await self._inference.classify(content, k, seconds, version)
         except TimeoutError:
             return DeadlineExceeded()
         except ImageError as failure:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 from aiohttp.abc import AbstractResolver
 
+from frontend import observation
 from frontend.addresses import AddressPolicy
 from frontend.byte_budget import ByteBudget, Share
 from frontend.fetch import Fetcher
@@ -98,7 +99,11 @@ class Downloader:
             self._under_way[key] = download
         download.users += 1
         try:
-            yield await asyncio.shield(download.task)
+            with observation.stage(
+                "download", {"server.address": target.raw_host or "", "server.port": target.port or 0}
+            ):
+                content = await asyncio.shield(download.task)
+            yield content
         finally:
             download.users -= 1
             if not download.users:

@@ -10,6 +10,7 @@ from http import HTTPStatus
 import aiohttp
 from yarl import URL
 
+from frontend import observation
 from frontend.addresses import AddressPolicy
 from frontend.byte_budget import Share
 from frontend.errors import DownloadFailed, DownloadTimeout, Overloaded, TooLarge
@@ -120,6 +121,7 @@ class Fetcher:
                 body += chunk
             return bytes(body)
         finally:
+            observation.downloaded(len(body))
             body.clear()  # a failure's traceback keeps this frame for as long as the failure itself is kept
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from tritonclient.grpc.aio import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
+from frontend import observation
 from frontend.errors import (
     DeadlineExceeded,
     ImageError,
@@ -91,6 +92,8 @@ class Inference:
                 priority=priority,
                 timeout=None if timeout_seconds is None else max(round(1e6 * timeout_seconds), 1),
                 client_timeout=timeout_seconds,
+                request_id=observation.triton_request_id(),
+                headers=observation.trace_headers() or None,
             )
         except InferenceServerException as error:
             if version and "NOT_FOUND" in str(error.status()):

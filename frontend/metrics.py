@@ -1,37 +1,173 @@
-"""What this process counts, for Prometheus. Triton has its own metrics, by model and version too."""
+"""What the frontend counts, for Prometheus. Triton has its own metrics, by model and version too.
+
+With several workers (PROMETHEUS_MULTIPROC_DIR is set) each writes to files of its own, and any of them answers for all.
+"""
 
 from __future__ import annotations
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.process_collector import ProcessCollector
+
+from frontend import VERSION
+from frontend.errors import ServiceError
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)  # to the default deadline of a request
+_STAGE_SECONDS = (0.005, *_SECONDS)
 
 
 class Metrics:
-    """The counters of one application; `model_version` is what the image was, or would have been, classified by."""
+    """The counters of one application. No label's values are a client's to choose."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
+        registry = self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "birds_http_requests",
+            "Requests answered, by route, method and status.",
+            ["route", "method", "status"],
+            registry=registry,
+        )
+        self._request_seconds = Histogram(
+            "birds_http_request_duration_seconds",
+            "Seconds from a request's head to the last byte of its answer, by route and method.",
+            ["route", "method"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._requests_in_flight = Gauge(
+            "birds_http_requests_in_flight",
+            "Requests that are being answered.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._service_errors = Counter(
+            "birds_service_errors",
+            "Requests that failed as a whole, by code, streamed answers that ended early included.",
+            ["code"],
+            registry=registry,
+        )
+        for kind in ServiceError.__subclasses__():
+            self._service_errors.labels(kind.code)  # from 0, so that the first one is an increase
         self._images = Counter(
             "birds_images",
             "Images answered, by model version and outcome: ok, or the code of the failure.",
             ["model_version", "outcome"],
-            registry=self._registry,
+            registry=registry,
         )
-        self._seconds = Histogram(
-            "birds_image_seconds",
+        self._image_seconds = Histogram(
+            "birds_image_duration_seconds",
             "Seconds from an image's turn to its outcome, the download included, by model version.",
             ["model_version"],
             buckets=_SECONDS,
-            registry=self._registry,
+            registry=registry,
         )
+        self._stage_seconds = {
+            stage: Histogram(
+                f"birds_{stage}_duration_seconds", text, ["outcome"], buckets=_STAGE_SECONDS, registry=registry
+            )
+            for stage, text in {
+                "download": "Seconds that an image waited for its download, by outcome: ok or failed.",
+                "inference": "Seconds that an image was with Triton, by outcome: ok or failed.",
+            }.items()
+        }
+        self._downloaded_bytes = Counter(
+            "birds_downloaded_bytes",
+            "Bytes read from image servers, those of failed downloads included.",
+            registry=registry,
+        )
+        self._images_in_flight = Gauge(
+            "birds_images_in_flight",
+            "Images that are being downloaded or are with Triton.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._images_queued = Gauge(
+            "birds_images_queued",
+            "Images of accepted requests whose turn has not come.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._default_version = Gauge(
+            "birds_default_model_version_info",
+            "1 for the model version that answers requests that name none, 0 for one that did before.",
+            ["model_version"],
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
+        self._default: str | None = None
+        build = Gauge(
+            "birds_build_info",
+            "1; the labels say what is running.",
+            ["version", "python_version"],
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        build.labels(VERSION, platform.python_version()).set(1)
+        Gauge("birds_workers", "Processes that answer requests.", registry=registry, multiprocess_mode="livesum").set(1)
+        ProcessCollector(registry=registry)
+
+    @contextmanager
+    def request_in_flight(self) -> Iterator[None]:
+        with self._requests_in_flight.track_inprogress():
+            yield
+
+    def count_request(self, route: str, method: str, status: int, seconds: float) -> None:
+        self._requests.labels(route, method, str(status)).inc()
+        self._request_seconds.labels(route, method).observe(seconds)
+
+    def count_service_error(self, code: str) -> None:
+        self._service_errors.labels(code).inc()
+
+    def queue_images(self, count: int) -> None:
+        """`count` more images wait for their turn; fewer, if it is negative."""
+        self._images_queued.inc(count)
+
+    @contextmanager
+    def image_in_flight(self) -> Iterator[None]:
+        with self._images_in_flight.track_inprogress():
+            yield
 
     def count_image(self, model_version: str | None, outcome: str, seconds: float) -> None:
+        """`model_version` is what the image was, or would have been, classified by."""
         version = model_version or "unknown"
         self._images.labels(version, outcome).inc()
-        self._seconds.labels(version).observe(seconds)
+        self._image_seconds.labels(version).observe(seconds)
+
+    def observe_stage(self, stage: str, outcome: str, seconds: float) -> None:
+        """`stage` is download or inference."""
+        self._stage_seconds[stage].labels(outcome).observe(seconds)
+
+    def count_downloaded(self, size_bytes: int) -> None:
+        self._downloaded_bytes.inc(size_bytes)
+
+    def set_default_version(self, version: str | None) -> None:
+        if self._default is not None and self._default != version:
+            self._default_version.labels(self._default).set(0)
+        if version is not None:
+            self._default_version.labels(version).set(1)
+        self._default = version
 
     def text(self) -> bytes:
-        """Everything, in the format that Prometheus scrapes."""
-        return generate_latest(self._registry)
+        """Everything, of all workers, in the format that Prometheus scrapes."""
+        folder = os.environ.get(MULTIPROCESS_VARIABLE)
+        if not folder:
+            return generate_latest(self._registry)
+        _forget_the_dead(Path(folder))
+        every_worker = CollectorRegistry()
+        MultiProcessCollector(every_worker, folder)  # type: ignore[no-untyped-call]
+        return generate_latest(every_worker)
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """Drop the gauges of workers that were killed: what they had in flight ended with them. Counters stay."""
+    for pid in {path.stem.rpartition("_")[2] for path in folder.glob("gauge_live*.db")}:
+        if not Path(f"/proc/{pid}").exists():
+            mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]

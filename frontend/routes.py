@@ -214,6 +214,8 @@ async def _choose_version(named: str | None, request: Request, answer: Answer, e
     except UnknownModelVersion as error:
         errors.append(service_error_message(error, answer.language))
         return None
+    metrics: Metrics = request.app.state.metrics
+    metrics.set_default_version((await versions.catalogue()).default)
     answer.model_version = choice.version
     return None if errors else choice
 

@@ -16,7 +16,6 @@ from frontend.download import Downloader
 from frontend.errors import ImageError
 from frontend.inference import Inference
 from frontend.messages import failure_message
-from frontend.metrics import Metrics
 from frontend.model_versions import ModelVersions
 from frontend.schemas import DEFAULT_K, PredictionBody, ReasonBody
 from frontend.settings import Settings
@@ -44,7 +43,7 @@ class DirectClient:
             self._downloader = await stack.enter_async_context(Downloader.from_settings(settings))
             inference = await stack.enter_async_context(Inference(settings.triton_url))
             self._versions = ModelVersions(inference.catalogue)
-            self._classifier = ImageClassifier(inference, self._versions, Metrics(), settings.max_pixels)
+            self._classifier = ImageClassifier(inference, self._versions, settings.max_pixels)
             self._opened = stack.pop_all()
         return self
 

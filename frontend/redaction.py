@@ -1,0 +1,31 @@
+"""What a log or a trace may show of a text that others wrote."""
+
+from __future__ import annotations
+
+import re
+
+REDACTED = "[redacted]"
+
+# Each URL up to the next space, so that a long text is read once; closing quotes and brackets go with it.
+_URL = re.compile(r"(\b[a-z][a-z0-9+.-]{0,15}://)(\S+)", re.IGNORECASE)
+_TAIL = re.compile(r"([?#])")
+_QUERY = re.compile(r"(\?[^\s?=]{1,64}=)\S+")  # of a path without a host
+# Line breaks and whatever else moves a terminal's cursor or turns the text around.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def redact(text: str) -> str:
+    """`text` without what carries secrets in URLs: credentials, and everything after ? or #."""
+    return _QUERY.sub(rf"\1{REDACTED}", _URL.sub(_redact_url, text))
+
+
+def _redact_url(url: re.Match[str]) -> str:
+    scheme, rest = url.groups()
+    place, mark, _ = _TAIL.split(rest, maxsplit=1) if _TAIL.search(rest) else (rest, "", "")
+    _, credentials, place = place.rpartition("@")
+    return f"{scheme}{REDACTED if credentials else ''}{credentials}{place}{mark}{REDACTED if mark else ''}"
+
+
+def on_one_line(text: str) -> str:
+    """`text` with its control characters spelt out, so that it cannot pass for a line of its own."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

@@ -1,0 +1,128 @@
+"""OpenTelemetry traces, on when OpenTelemetry's own environment variables ask for them; else nothing is imported.
+
+Follows W3C trace context: a request may belong to its sender's trace, and Triton's spans to ours. Image servers are
+told nothing of it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+from frontend import VERSION
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.export import SpanExporter
+    from opentelemetry.trace import Span
+
+Attributes = dict[str, str | int | float | bool]
+
+_SERVICE_NAME = "birds-frontend"
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+_FLUSH_MILLISECONDS = 2000
+
+
+class TracingError(Exception):
+    """The environment asks for traces that cannot be had; the text says which variable."""
+
+
+def exporter_name(environment: Mapping[str, str]) -> str | None:
+    """What the OTEL_* variables ask for: otlp, console, or None for no traces. Raises TracingError."""
+    if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return None
+    name = environment.get("OTEL_TRACES_EXPORTER", "").strip().lower()
+    if not name:
+        name = "otlp" if any(environment.get(variable) for variable in _ENDPOINTS) else "none"
+    if name not in ("otlp", "console", "none"):
+        raise TracingError(f"OTEL_TRACES_EXPORTER: {name!r} is none of otlp, console, none")
+    protocol = environment.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or environment.get("OTEL_EXPORTER_OTLP_PROTOCOL")
+    if name == "otlp" and protocol and protocol != "http/protobuf":
+        raise TracingError(f"OTEL_EXPORTER_OTLP_PROTOCOL: {protocol!r} is not http/protobuf, the only one known here")
+    return None if name == "none" else name
+
+
+class Tracing:
+    """Makes and exports spans. `close` waits a moment for the last of them."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        resource = {"service.version": VERSION}
+        if not os.environ.get("OTEL_SERVICE_NAME") and "service.name=" not in os.environ.get(
+            "OTEL_RESOURCE_ATTRIBUTES", ""
+        ):
+            resource["service.name"] = _SERVICE_NAME
+        self._provider = TracerProvider(resource=Resource.create(resource), shutdown_on_exit=False)
+        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._tracer = self._provider.get_tracer("birds", VERSION)
+        self._propagator = TraceContextTextMapPropagator()
+
+    @classmethod
+    def from_environment(cls) -> Tracing | None:
+        """None where no traces are asked for. Raises TracingError."""
+        name = exporter_name(os.environ)
+        if name is None:
+            return None
+        if name == "console":
+            from opentelemetry.sdk.trace.export import ConsoleSpanExporter
+
+            return cls(ConsoleSpanExporter())
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+        return cls(OTLPSpanExporter())
+
+    def close(self) -> None:
+        self._provider.force_flush(_FLUSH_MILLISECONDS)
+        self._provider.shutdown()
+
+    @contextmanager
+    def span(
+        self, name: str, kind: Literal["server", "client"], parent: Mapping[str, str] | None = None
+    ) -> Iterator[SpanNotes]:
+        """A span below the current one, or below the one that the headers in `parent` tell of."""
+        from opentelemetry.trace import SpanKind
+
+        context = self._propagator.extract(parent) if parent is not None else None
+        # What an exception says may hold a URL's secrets: a failure is told by its code.
+        with self._tracer.start_as_current_span(
+            name,
+            context,
+            SpanKind.SERVER if kind == "server" else SpanKind.CLIENT,
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            yield SpanNotes(span)
+
+    def headers(self) -> dict[str, str]:
+        """What tells another service of the current span."""
+        carrier: dict[str, str] = {}
+        self._propagator.inject(carrier)
+        return carrier
+
+
+class SpanNotes:
+    """What is written on one span."""
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+
+    @property
+    def trace_id(self) -> str:
+        return format(self._span.get_span_context().trace_id, "032x")
+
+    def rename(self, name: str) -> None:
+        self._span.update_name(name)
+
+    def set(self, attributes: Mapping[str, Any]) -> None:
+        self._span.set_attributes({key: value for key, value in attributes.items() if value is not None})
+
+    def fail(self, code: str) -> None:
+        from opentelemetry.trace import Status, StatusCode
+
+        self._span.set_attribute("error.type", code)
+        self._span.set_status(Status(StatusCode.ERROR, code))
