@@ -46,6 +46,7 @@ def main() -> int:
             timeout_graceful_shutdown=_GRACEFUL_SHUTDOWN_SECONDS,
             server_header=False,
             log_config=log_config(settings.log_format, settings.log_level),
+            proxy_headers=False,  # BIRDS_TRUSTED_PROXIES says whom to believe
             access_log=False,  # each request has a line of its own
         )
     return 0

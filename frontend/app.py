@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from ipaddress import ip_address
 
 from fastapi import FastAPI, Request
 from fastapi.exception_handlers import http_exception_handler
@@ -12,19 +13,23 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from frontend import VERSION, observation
 from frontend.admission import Admission
+from frontend.api_keys import ApiKeys
 from frontend.body_limit import BodyLimit
 from frontend.classify import ImageClassifier
 from frontend.download import Downloader
 from frontend.errors import ServiceError
+from frontend.gate import Gate
 from frontend.inference import Inference
 from frontend.messages import error_message, preferred_language, service_error_message
 from frontend.metrics import Metrics
 from frontend.model_versions import ModelVersions
 from frontend.observer import Observer
 from frontend.page import add_page
+from frontend.rate_limit import RateLimit
 from frontend.readiness import Readiness
 from frontend.request_id import HEADER
 from frontend.routes import router
@@ -51,6 +56,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.metrics = Metrics()
     # The last one added sees a request first.
     app.add_middleware(BodyLimit, max_bytes=settings.max_request_bytes, except_path="/files")
+    rate_limit = RateLimit(settings.rate_limit) if settings.rate_limit else None
+    app.add_middleware(Gate, keys=ApiKeys(settings.all_api_keys), rate_limit=rate_limit, refusal=_service_error)
+    if settings.trusted_proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=[str(proxy) for proxy in settings.trusted_proxies])
     app.add_middleware(Visits, timeout_seconds=settings.request_timeout)
     app.add_middleware(Observer)
     app.include_router(router)
@@ -66,6 +75,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
+    if not settings.all_api_keys and not _is_loopback(settings.host):
+        log.warning("everybody who reaches %s may ask: BIRDS_API_KEYS is not set", settings.host)
     async with AsyncExitStack() as stack:
         downloader = await stack.enter_async_context(Downloader.from_settings(settings))
         inference = await stack.enter_async_context(Inference(settings.triton_url))
@@ -83,6 +94,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         if tracing:
             stack.callback(tracing.close)
         yield
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 async def _invalid_body(request: Request, error: Exception) -> JSONResponse:

@@ -7,6 +7,8 @@ BirdsError
 │   └── DeadlineExceeded    Overloaded          InferenceFailed     InternalError
 └── ServiceError          the whole request: becomes the response, with its HTTP status
     ├── TritonUnavailable   ServiceOverloaded   503
+    ├── Unauthorized        401
+    ├── RateLimited         429
     ├── RequestTooLarge     413
     ├── RequestTimeout      408
     ├── InvalidUpload       422
@@ -113,6 +115,24 @@ class ServiceOverloaded(ServiceError):
 
     code = "overloaded"
     status = 503
+
+
+class Unauthorized(ServiceError):
+    """No API key, or none that is accepted."""
+
+    code = "unauthorized"
+    status = 401
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": "Bearer"}
+
+
+class RateLimited(ServiceError):
+    """The caller has asked for too many images; `seconds` is when some more may be."""
+
+    code = "rate_limited"
+    status = 429
 
 
 class RequestTooLarge(ServiceError):

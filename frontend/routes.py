@@ -58,9 +58,11 @@ _LINES = {
 }
 _SAME_SHAPE: dict[int | str, dict[str, Any]] = {
     200: {"content": {NDJSON: _LINES}},
+    401: {"model": ClassifyResponse, "description": "No API key, or none that is accepted, where keys are asked for"},
     408: {"model": ClassifyResponse, "description": "The body took too long to arrive"},
     413: {"model": ClassifyResponse, "description": "The body is too large"},
     422: {"model": ClassifyResponse, "description": "The body is not what is documented here"},
+    429: {"model": ClassifyResponse, "description": "Too many images in a short time: Retry-After says when to go on"},
     503: {
         "model": ClassifyResponse,
         "description": "The service is too busy, or the inference server is not available: Retry-After says when to "
@@ -111,7 +113,9 @@ async def classify(body: ClassifyRequest, request: Request) -> Response:
     classifier: ImageClassifier = request.app.state.url_classifier
     admission: Admission = request.app.state.url_admission
     visit = visit_of(request.scope)
-    claim = visit.ending.enter_context(admission.admit(len(set(body.images)), visit.deadline))
+    distinct = len(set(body.images))
+    claim = visit.ending.enter_context(admission.admit(distinct, visit.deadline))
+    visit.spend(distinct)
     images = images_at(body.images, downloader.download)
     return await answer.of_outcomes(
         classifier.outcomes(images, k, visit.deadline, _BACKLOG, choice, claim.done),
@@ -148,13 +152,17 @@ async def classify_files(
     visit = visit_of(request.scope)
     claim = visit.ending.enter_context(admission.admit(_expected_files(request, settings.max_images), visit.deadline))
     budget = request.app.state.downloader.budget
-    upload = Upload(request, settings.max_images, settings.download_max_bytes, visit.deadline, budget)
+    upload = Upload(request, settings.max_images, settings.download_max_bytes, visit, budget)
     # Many clients read nothing before they have sent everything: the outcomes of all files must find room.
     outcomes = classifier.outcomes(upload.images(), k, visit.deadline, settings.max_images, choice, claim.done)
     return await answer.of_outcomes(outcomes, upload.client_gone)
 
 
-@router.get("/models", summary="Which versions of the classifier are there?")
+@router.get(
+    "/models",
+    summary="Which versions of the classifier are there?",
+    responses={status: _SAME_SHAPE[status] for status in (401, 429, 503)},
+)
 async def models(request: Request) -> ModelsResponse:
     """The versions that a request may name in `model_version`, and the one that answers those that name none."""
     versions: ModelVersions = request.app.state.model_versions

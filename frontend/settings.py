@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from frontend import logs
+from frontend.api_keys import checked_key, keys_in
+from frontend.rate_limit import checked_limit
 from frontend.triton_channel import channel_target
 
 
@@ -21,7 +24,18 @@ def _require_channel_target(url: str) -> str:
     return url
 
 
+def _with_keys(path: Path) -> Path:
+    keys_in(path)
+    return path
+
+
+def _with_limit(limit: str) -> str:
+    checked_limit(limit)
+    return limit
+
+
 CommaSeparated = BeforeValidator(_split_commas)
+ApiKey = Annotated[SecretStr, AfterValidator(checked_key)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Network = IPv4Network | IPv6Network
 
@@ -29,7 +43,8 @@ Network = IPv4Network | IPv6Network
 class Settings(BaseSettings):
     """Read from environment variables; tests construct it with arguments instead."""
 
-    model_config = SettingsConfigDict(env_prefix="BIRDS_", frozen=True)
+    # An error quotes no value: it might be a key.
+    model_config = SettingsConfigDict(env_prefix="BIRDS_", frozen=True, hide_input_in_errors=True)
 
     host: str = Field("127.0.0.1", description="address that the frontend listens on")
     port: Port = Field(8000, description="port that the frontend listens on")
@@ -75,3 +90,20 @@ class Settings(BaseSettings):
         description="networks, as CIDRs separated by commas, that may be downloaded from although they are not public; "
         "any port is allowed there",
     )
+    api_keys: Annotated[tuple[ApiKey, ...], NoDecode, CommaSeparated] = Field(
+        (), description="keys, separated by commas, one of which every request must bear; without any, all may ask"
+    )
+    api_keys_file: Annotated[Path, AfterValidator(_with_keys)] | None = Field(
+        None, description="file with more of them, one a line; lines that begin with # do not count"
+    )
+    rate_limit: Annotated[str, AfterValidator(_with_limit)] | None = Field(
+        None, description="images that a key, or without keys an address, may ask for, such as 600/minute"
+    )
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, CommaSeparated] = Field(
+        (), description="proxies in front, as CIDRs separated by commas, whose X-Forwarded-For is believed"
+    )
+
+    @property
+    def all_api_keys(self) -> list[SecretStr]:
+        """The keys of the variable and of the file, as it is now. Raises ValueError if that has become unreadable."""
+        return [*self.api_keys, *(keys_in(self.api_keys_file) if self.api_keys_file else [])]

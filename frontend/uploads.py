@@ -15,16 +15,18 @@ from frontend.classify import Image
 from frontend.errors import InvalidUpload, NoImages, RequestTimeout, TooLarge, TooManyImages
 from frontend.ndjson import client_gone
 from frontend.schemas import FILES_FIELD
+from frontend.visit import Visit
 
 
 class Upload:
     """The files of one request, in the order they arrive."""
 
-    def __init__(self, request: Request, max_images: int, max_bytes: int, deadline: float, budget: ByteBudget) -> None:
+    def __init__(self, request: Request, max_images: int, max_bytes: int, visit: Visit, budget: ByteBudget) -> None:
         self._request = request
         self._max_images = max_images
         self._max_bytes = max_bytes
-        self._deadline = deadline
+        self._deadline = visit.deadline
+        self._spend = visit.spend
         self._budget = budget
         self._shares: list[Share] = []
         self._names: set[str] = set()
@@ -38,8 +40,8 @@ class Upload:
     async def images(self) -> AsyncGenerator[Image, None]:
         """Yield one image a file. Of a file over the limit the rest is dropped as it arrives.
 
-        Raises InvalidUpload, NoImages, TooManyImages, RequestTimeout, and ClientDisconnect. To be closed, which gives
-        back the memory of those that nobody opened.
+        Raises InvalidUpload, NoImages, TooManyImages, RateLimited, RequestTimeout, and ClientDisconnect. To be
+        closed, which gives back the memory of those that nobody opened.
         """
         try:
             async for name, content, share in self._files():
@@ -99,6 +101,7 @@ class Upload:
             unique = f"{name} ({copies})"
         if len(self._names) == self._max_images:
             raise TooManyImages(max=self._max_images)
+        self._spend(1)
         self._names.add(unique)
 
         @asynccontextmanager

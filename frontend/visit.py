@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -13,10 +14,12 @@ _KEY = "visit"
 
 @dataclass
 class Visit:
-    """`deadline` is on the event loop's clock. `ending` is closed when the request has ended, in whatever way."""
+    """`deadline` is on the event loop's clock. `ending` is closed when the request has ended, in whatever way.
+    `spend` counts images that are asked for; it raises RateLimited when they are too many."""
 
     deadline: float
     ending: ExitStack = field(default_factory=ExitStack)
+    spend: Callable[[int], None] = lambda images: None
 
 
 class Visits:

@@ -26,7 +26,8 @@ def running_frontend(settings: Settings) -> Iterator[str]:
 def running_app(app: FastAPI) -> Iterator[str]:
     """The same for an application that a test looks into."""
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", ws="none"))
+    config = uvicorn.Config(app, port=port, log_level="warning", ws="none", proxy_headers=False)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
