@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from frontend.probe_image import PROBE_PRIORITY
 from tools.model_repository import (
     CLASSIFIER,
     ENSEMBLE,
@@ -36,6 +37,8 @@ from tools.triton_settings import TritonSettings
 
 ModelConfig: TypeAlias = Any  # model_config_pb2.ModelConfig, which carries no types
 _HEADER = "# Derived from config.pbtxt by tools/live_config.py; what is written here by hand is lost.\n"
+# Far longer than any caller waits: a request's own timeout counts only if it is shorter than a default other than 0.
+_LONGEST_WAIT_MICROSECONDS = 300_000_000
 _KINDS = {
     "auto": model_config_pb2.ModelInstanceGroup.KIND_AUTO,
     "cpu": model_config_pb2.ModelInstanceGroup.KIND_CPU,
@@ -57,6 +60,7 @@ def write_all(repository: Path, settings: TritonSettings) -> None:
         base = read_config(PREPROCESS, repository)
         _set_instances(base, settings.preprocess_instances)
         _set_batch_size(base, settings.max_batch_size)
+        _bound_queue(base, settings.max_queue_size)
         write_preprocess(repository, versions, base)
     if (repository / ENSEMBLE / "config.pbtxt").exists():
         default = read_default(repository)
@@ -136,6 +140,7 @@ def _classifier(repository: Path, settings: TritonSettings) -> ModelConfig:
     config = read_config(CLASSIFIER, repository)
     _set_instances(config, settings.classifier_instances)
     _set_batch_size(config, settings.max_batch_size)
+    _bound_queue(config, settings.max_queue_size)
     if settings.device:
         for group in config.instance_group:
             group.kind = _KINDS[settings.device]
@@ -161,6 +166,19 @@ def _set_batch_size(config: ModelConfig, size: int | None) -> None:
         largest.batch_size, largest.name = size, f"batch of {size}"
         del config.model_warmup[:]
         config.model_warmup.extend([*samples, largest])
+
+
+def _bound_queue(config: ModelConfig, size: int | None) -> None:
+    """Let `size` images wait, each as long as its request says, and probes go first, in a queue of their own."""
+    if size is None:
+        return
+    batching = config.dynamic_batching
+    batching.priority_levels = batching.default_priority_level = PROBE_PRIORITY + 1
+    policy = batching.default_queue_policy
+    policy.timeout_action = model_config_pb2.ModelQueuePolicy.REJECT
+    policy.max_queue_size = size
+    policy.allow_timeout_override = True
+    policy.default_timeout_microseconds = _LONGEST_WAIT_MICROSECONDS
 
 
 def _copy(message: Any) -> Any:

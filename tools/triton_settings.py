@@ -21,3 +21,6 @@ class TritonSettings(BaseSettings):
     device: Literal["auto", "cpu", "gpu"] | None = Field(None, description="where the classifier runs")
     engine: Literal["auto", "tensorflow", "openvino"] | None = Field(None, description="what runs the classifier")
     precision: Literal["auto", "f32", "bf16", "int8"] | None = Field(None, description="what OpenVINO computes in")
+    max_queue_size: int | None = Field(
+        None, ge=1, description="images that may wait before each step; more are refused. Costs up to 0.5 s at low load"
+    )

@@ -1,4 +1,4 @@
-"""Triton's queues: bounded, dropped when nobody waits any more, and with a way past them for probes."""
+"""Triton's queues where BIRDS_MAX_QUEUE_SIZE bounds them: what nobody waits for is dropped, and probes pass."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.conftest import copy_templates, install_classifier
 from tests.images import RED, flat
 from tests.ports import free_triton_ports
 from tests.tiny_model import LABELS
-from tools.model_repository import read_config, read_live_config
+from tools.model_repository import read_config
 from tools.triton_server import TritonServer
 from tools.triton_settings import TritonSettings
 from tools.triton_statistics import between, read_statistics
@@ -32,13 +32,9 @@ def short_queues(tiny_savedmodel: Path, tmp_path_factory: pytest.TempPathFactory
     repository = tmp_path_factory.mktemp("short") / "models"
     copy_templates(repository)
     install_classifier(repository, tiny_savedmodel, LABELS)
-    for model in STEPS:
-        path = repository / model / "config.pbtxt"
-        config = path.read_text()
-        assert "max_queue_size: 256" in config
-        path.write_text(config.replace("max_queue_size: 256", f"max_queue_size: {QUEUE}"))
     log = repository.parent / "triton.log"
-    with TritonServer(free_triton_ports(), log, repository, settings=TritonSettings(max_batch_size=1)) as server:
+    settings = TritonSettings(max_batch_size=1, max_queue_size=QUEUE)
+    with TritonServer(free_triton_ports(), log, repository, settings=settings) as server:
         server.wait_until_ready()
         yield server
 
@@ -97,9 +93,8 @@ async def test_a_probe_is_answered_past_a_full_queue(inference: Inference) -> No
 
 
 @pytest.mark.parametrize("model", STEPS)
-def test_the_live_configuration_keeps_the_queue_policy(short_queues: TritonServer, model: str) -> None:
-    repository = short_queues.log.parent / "models"
-    policy = read_live_config(model, repository).dynamic_batching
-    assert policy == read_config(model, repository).dynamic_batching
-    assert policy.default_queue_policy.allow_timeout_override
-    assert policy.default_queue_policy.default_timeout_microseconds > 0, "0 would disable the requests' own timeouts"
+def test_without_the_setting_there_is_no_policy_at_all(model: str) -> None:
+    """Any would have Triton leave requests in an idle server's queue for half a second."""
+    batching = read_config(model).dynamic_batching
+    assert not batching.HasField("default_queue_policy")
+    assert not batching.priority_levels
