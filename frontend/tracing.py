@@ -1,4 +1,4 @@
-"""OpenTelemetry traces, on when OpenTelemetry's own environment variables ask for them; else nothing is imported.
+"""OpenTelemetry traces, on when OpenTelemetry's own environment variables ask for them; else its SDK is not loaded.
 
 Follows W3C trace context: a request may belong to its sender's trace, and Triton's spans to ours. Image servers are
 told nothing of it.
@@ -7,6 +7,7 @@ told nothing of it.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,7 +22,7 @@ Attributes = dict[str, str | int | float | bool]
 
 _SERVICE_NAME = "birds-frontend"
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-_FLUSH_MILLISECONDS = 2000
+_PATIENCE_SECONDS = 3.0  # for a collector that does not answer, at the end
 
 
 class TracingError(Exception):
@@ -77,8 +78,10 @@ class Tracing:
         return cls(OTLPSpanExporter())
 
     def close(self) -> None:
-        self._provider.force_flush(_FLUSH_MILLISECONDS)
-        self._provider.shutdown()
+        # The SDK's own patience is 30 s and more where the collector does not answer.
+        closing = threading.Thread(target=self._provider.shutdown, daemon=True)
+        closing.start()
+        closing.join(_PATIENCE_SECONDS)
 
     @contextmanager
     def span(
@@ -99,9 +102,12 @@ class Tracing:
             yield SpanNotes(span)
 
     def headers(self) -> dict[str, str]:
-        """What tells another service of the current span."""
+        """What tells Triton of the current span; nothing of one that is not sampled, for Triton would not heed that."""
+        from opentelemetry.trace import get_current_span
+
         carrier: dict[str, str] = {}
-        self._propagator.inject(carrier)
+        if get_current_span().get_span_context().trace_flags.sampled:
+            self._propagator.inject(carrier)
         return carrier
 
 

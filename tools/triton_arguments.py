@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +35,26 @@ def triton_arguments(repository: Path, models: Iterable[str], ports: Ports, addr
         f"--grpc-port={ports.grpc}",
         f"--metrics-address={address}",
         f"--metrics-port={ports.metrics}",
+        *trace_arguments(os.environ),
     ]
+
+
+def trace_arguments(environment: Mapping[str, str]) -> list[str]:
+    """Export spans to where OpenTelemetry's variables say, for the requests that bring the context of a trace."""
+    endpoint = environment.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    url = environment.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or (endpoint and f"{endpoint.rstrip('/')}/v1/traces")
+    disabled = environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    if not url or disabled or environment.get("OTEL_TRACES_EXPORTER", "otlp") != "otlp":
+        return []
+    settings = [
+        "mode=opentelemetry",
+        f"opentelemetry,url={url}",
+        "opentelemetry,resource=service.name=birds-triton",
+        # Requests with a traceparent are traced whatever the rate; of the others, practically none.
+        "rate=1000000000",
+        "level=TIMESTAMPS",
+    ]
+    return [f"--trace-config={setting}" for setting in settings]
 
 
 def models_in(repository: Path) -> list[str]:
