@@ -28,13 +28,35 @@ class Ratio(BaseModel):
         return self.value >= self.goal if self.bound == "least" else self.value <= self.goal
 
 
+class Speed(BaseModel):
+    """What one form did at 16 callers, and the CPU milliseconds an image took, by process: medians of the repeats."""
+
+    form: str
+    images_per_second: float
+    cpu_ms: dict[str, float]
+
+
 class Recorded(BaseModel):
-    """What docs/performance.json keeps of a run."""
+    """What docs/performance.json keeps of a run; tools.capacity plans with it."""
 
     started: str
     cpu: str
     cores: int
     ratios: list[Ratio]
+    speeds: list[Speed] = []
+
+
+def speeds(results: Results) -> list[Speed]:
+    """The throughput and CPU times of every form."""
+    found = []
+    for form in results.forms:
+        points = [point for point in results.loads if (point.target, point.concurrency) == (form, CALLERS)]
+        if points:
+            roles = points[0].cpu_ms
+            cpu_ms = {role: statistics.median(point.cpu_ms.get(role, 0) for point in points) for role in roles}
+            speed = statistics.median(point.images_per_second for point in points)
+            found.append(Speed(form=form, images_per_second=speed, cpu_ms=cpu_ms))
+    return found
 
 
 def ratios(results: Results) -> list[Ratio]:

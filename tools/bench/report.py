@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tools.bench.ratios import Recorded, ratios
+from tools.bench.ratios import Recorded, ratios, speeds
 from tools.bench.results import Results
 from tools.bench.tables import render
 from tools.model_repository import ROOT
@@ -37,7 +37,11 @@ def write_report(results: Results, docs: Path = DOCS) -> list[Path]:
     images = "\n".join(f"![{plot.stem}](performance/{plot.name})" for plot in plots)
     page.write_text(f"{before}{begin}\n\n{render(results)}\n{images}\n\n{end}{after}", encoding="utf-8")
     recorded = Recorded(
-        started=results.started, cpu=results.machine.cpu, cores=results.machine.cores, ratios=ratios(results)
+        started=results.started,
+        cpu=results.machine.cpu,
+        cores=results.machine.cores,
+        ratios=ratios(results),
+        speeds=speeds(results),
     )
     (docs / "performance.json").write_text(recorded.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return [page, docs / "performance.json", *plots]
