@@ -16,7 +16,7 @@ from tools.triton_settings import TritonSettings
 
 SCHEMA = ROOT / "deploy" / "chart" / "values.schema.json"
 # What the templates set themselves, from values of their own.
-SET_BY_THE_CHART = {"host", "port", "triton_url", "model_mirror", "api_keys_file"}
+SET_BY_THE_CHART = {"host", "port", "triton_url", "model_mirror", "api_keys", "api_keys_file"}
 _FIRST_LINE = '    "frontendSettings": {\n'
 
 

@@ -42,7 +42,8 @@ REFUSED = {
     "more at least than at most": ("triton.autoscaling.minReplicas=30", r"minReplicas \(30\) is more than maxReplicas"),
     "too little time to stop": ("triton.terminationGracePeriodSeconds=14", r"\(14\) is too short: .* make 15"),
     "too little time for a frontend": ("frontend.preStopSeconds=25", r"frontend\.terminationGracePeriod.* make 35"),
-    "more shared memory than memory": ("triton.sharedMemory=2Gi", "counts as memory of the container"),
+    "more shared memory than memory": ("triton.sharedMemory=3Gi", "counts as memory of the container"),
+    "keys where everybody can read them": ("frontend.settings.api_keys=x", r"'api_keys' not allowed"),
     "a rollout that cannot begin": ("triton.rollingUpdate.maxSurge=0", "no pod could ever be replaced"),
 }
 
