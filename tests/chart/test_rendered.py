@@ -91,18 +91,23 @@ def test_other_keys_bring_other_pods() -> None:
     assert len(set(checksums)) == len(checksums)
 
 
-def test_large_numbers_and_lists_reach_the_settings_as_they_read_them(everything: list[Object]) -> None:
+def test_values_and_keys_reach_the_settings_as_they_read_them(everything: list[Object], tmp_path: Path) -> None:
     (frontend,) = [pod for pod in pods(everything) if pod.name == "Deployment vogels-frontend"]
     environment = {entry["name"]: entry["value"] for entry in frontend.containers[0]["env"]}
     assert environment["BIRDS_DOWNLOAD_MAX_BYTES_IN_FLIGHT"] == "512000000"
     assert environment["BIRDS_DOWNLOAD_PORTS"] == "80,443,8443"
     assert environment["BIRDS_DOWNLOAD_ALLOW_NETWORKS"] == "10.20.0.0/16,fd00:20::/48"
     assert environment["BIRDS_CANARY_PERCENT"] == "2.5"
+    (secret,) = of_kind(everything, "Secret")
+    (tmp_path / "keys").write_text(secret["stringData"]["keys"])
+    assert environment["BIRDS_API_KEYS_FILE"].endswith("/keys")
+    environment["BIRDS_API_KEYS_FILE"] = str(tmp_path / "keys")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
         settings = Settings()
     assert settings.download_ports == (80, 443, 8443)
+    assert [key.get_secret_value() for key in settings.all_api_keys] == ["key-of-a-caller"]
     assert settings.triton_url == "dns:///vogels-triton-headless.prod.svc.cluster.local.:8011"
 
 
