@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCKS := requirements/serve.txt requirements/tritonserver.txt pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-slow test-chart bench fuzz check format lock clean
+.PHONY: help serve test test-slow test-chart test-compose bench fuzz check format lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST) | awk -F': ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -21,6 +21,9 @@ test-slow: $(VENV)/.dev ## the long tests that make test leaves out: faults at f
 
 test-chart: $(VENV)/.dev ## the Helm chart: rendered, validated for every Kubernetes, its objects held against each other
 	@$(BIN)/python -m pytest tests/chart -m chart
+
+test-compose: $(VENV)/.dev ## build the images, bring docker-compose.yml up, break it; starts a Docker engine if there is none
+	@$(BIN)/python -m pytest tests/compose -m compose
 
 bench: $(VENV)/.dev ## measure the service, the design it replaced and the machine's limit (ARGS="--help")
 	@[ -d model_repository/classifier/1 ] || $(BIN)/python -m tools.build_model
@@ -44,9 +47,11 @@ UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --g
 	--no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
 lock: $(VENV)/.dev ## bring the lock files up to date with pyproject.toml
-	$(UV_COMPILE) pyproject.toml --extra triton --group dev -o requirements/dev.txt
-	$(UV_COMPILE) pyproject.toml --extra triton -c requirements/dev.txt -o requirements/serve.txt
+	$(UV_COMPILE) pyproject.toml --group triton --group dev -o requirements/dev.txt
+	$(UV_COMPILE) pyproject.toml --group triton -c requirements/dev.txt -o requirements/serve.txt
 	$(UV_COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/frontend.txt
+	$(UV_COMPILE) --group serving -c requirements/dev.txt -o requirements/serving-cpu.txt
+	$(UV_COMPILE) --group serving-gpu -c requirements/dev.txt -o requirements/serving-gpu.txt
 
 clean: ## remove everything that was installed, downloaded or built
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info tests/browser/node_modules

@@ -44,7 +44,9 @@ class Settings(BaseSettings):
     """Read from environment variables; tests construct it with arguments instead."""
 
     # An error quotes no value: it might be a key.
-    model_config = SettingsConfigDict(env_prefix="BIRDS_", frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="BIRDS_", env_ignore_empty=True, frozen=True, hide_input_in_errors=True
+    )
 
     host: str = Field("127.0.0.1", description="address that the frontend listens on")
     port: Port = Field(8000, description="port that the frontend listens on")

@@ -16,7 +16,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class ImageServer:
     """Serves files by path and behaviours by handler; counts requests by path and remembers their headers."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self.host = host
         self.files: dict[str, bytes] = {}
         self.handlers: dict[str, Handler] = {}
         self.requests: Counter[str] = Counter()
@@ -24,7 +25,7 @@ class ImageServer:
         self.port = 0
 
     def url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.port}{path}"
+        return f"http://{self.host}:{self.port}{path}"
 
     def add(self, path: str, content: bytes | Handler) -> str:
         """Serve `content` at `path`; returns the URL."""
@@ -49,7 +50,7 @@ class ImageServer:
         # A handler whose client goes away is cancelled, so that tests see what is no longer wanted.
         runner = web.AppRunner(self._application(), shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, self.host, 0)
         await site.start()
         self.port = runner.addresses[0][1]
         ready.set()

@@ -1,0 +1,32 @@
+"""Starts Triton as a container's one process, over a model repository that tools.prepare_repository has filled.
+
+python -m tools.triton_container [--tritonserver-option …]
+
+This process becomes tritonserver: a signal to the container is a signal to Triton, and its end is the container's.
+Needs the standard library alone.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tools.triton_arguments import Ports, models_in, triton_arguments
+
+_REPOSITORY = Path("/models")
+
+
+def main(arguments: Sequence[str]) -> int:
+    models = models_in(_REPOSITORY)
+    if not models:
+        print(f"triton_container: {_REPOSITORY} holds no models: run tools.prepare_repository first", file=sys.stderr)
+        return 1
+    # Beyond loopback, because a container's loopback is its own: who may connect is the network's business.
+    command = ["tritonserver", *triton_arguments(_REPOSITORY, models, Ports(), "0.0.0.0"), *arguments]  # noqa: S104
+    return os.execvp(command[0], command)  # noqa: S606
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
