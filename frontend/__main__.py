@@ -16,6 +16,7 @@ from frontend.logs import log_config
 from frontend.settings import Settings
 from frontend.tracing import TracingError, exporter_name
 
+PROTOCOL = "frontend.patience:PatientProtocol"  # by name, too
 _GRACEFUL_SHUTDOWN_SECONDS = 8  # for requests under way
 _FROZEN_AFTER_SECONDS = 15  # a worker that does not move for so long is replaced
 
@@ -44,6 +45,7 @@ def main() -> int:
             workers=settings.workers,
             timeout_worker_healthcheck=_FROZEN_AFTER_SECONDS,
             timeout_graceful_shutdown=_GRACEFUL_SHUTDOWN_SECONDS,
+            http=PROTOCOL,
             server_header=False,
             log_config=log_config(settings.log_format, settings.log_level),
             proxy_headers=False,  # BIRDS_TRUSTED_PROXIES says whom to believe

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
+from frontend.__main__ import PROTOCOL
 from frontend.app import create_app
 from frontend.settings import Settings
 from tests.ports import free_port
@@ -26,7 +27,7 @@ def running_frontend(settings: Settings) -> Iterator[str]:
 def running_app(app: FastAPI) -> Iterator[str]:
     """The same for an application that a test looks into."""
     port = free_port()
-    config = uvicorn.Config(app, port=port, log_level="warning", ws="none", proxy_headers=False)
+    config = uvicorn.Config(app, port=port, log_level="warning", http=PROTOCOL, ws="none", proxy_headers=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

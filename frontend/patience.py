@@ -1,0 +1,56 @@
+"""Connections that keep a process waiting are closed: headers that trickle in, and what is left of a refused body."""
+
+from __future__ import annotations
+
+import asyncio
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+PATIENCE_SECONDS = 10.0
+
+
+class PatientProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol, which by itself waits for ever wherever a client owes it bytes before a request begins.
+
+    The clock runs from the connection, or from the first byte of a later request, until its headers are complete; and
+    from an answer until the body that it did not wait for has arrived. Between requests uvicorn's keep-alive limit
+    holds; while a body is read, the application's deadline.
+    """
+
+    patience_seconds = PATIENCE_SECONDS
+    _clock: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._start_clock()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_clock()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._clock is None:
+            self._start_clock()
+
+    def on_headers_complete(self) -> None:
+        self._stop_clock()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._stop_clock()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        if self.cycle.response_complete and self.cycle.more_body:
+            self._start_clock()
+        super().on_response_complete()
+
+    def _start_clock(self) -> None:
+        self._stop_clock()
+        self._clock = self.loop.call_later(self.patience_seconds, self.transport.close)
+
+    def _stop_clock(self) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
