@@ -3,7 +3,7 @@
     preprocess/configs/live.pbtxt    one output for each image size that a version wants
     classifier/configs/live.pbtxt    instances, batch size, warm-up
     birds/configs/live.pbtxt         pinned to the default version; tells of all versions in its parameters
-    birds_v<N>/config.pbtxt          the same ensemble pinned to version N
+    birds_v<N>/config.pbtxt          the same ensemble pinned to version N; its answers are cached
 
 All are derived and none is in git. Replacing the one of `birds` is what makes a version the default.
 """
@@ -32,6 +32,7 @@ from tools.model_repository import (
     read_default,
     read_live_config,
     read_versions,
+    savedmodel_path,
 )
 from tools.triton_settings import TritonSettings
 
@@ -94,7 +95,11 @@ def write_ensembles_of(repository: Path, versions: Mapping[int, Version], base: 
     for number, version in versions.items():
         config = _pinned(repository, version, base)
         config.name = ensemble_of(number)
-        (repository / config.name / "1").mkdir(parents=True, exist_ok=True)
+        config.response_cache.enable = True
+        folder = repository / config.name / str(_built_at(repository, number))
+        if not folder.exists():
+            shutil.rmtree(folder.parent, ignore_errors=True)
+            folder.mkdir(parents=True)
         _write(repository / config.name / "config.pbtxt", config)
 
 
@@ -127,6 +132,16 @@ def _pinned(repository: Path, version: Version, base: ModelConfig | None) -> Mod
             step.output_map.clear()
             step.output_map[_pixels_output(repository, version)] = pixels
     return config
+
+
+def _built_at(repository: Path, number: int) -> int:
+    """When the version's SavedModel was written, in seconds: the version of its ensemble.
+
+    Triton's cache knows an answer by model, version and image, and outlives a reload. A number that is given anew after
+    its version was retired must not find the answers of that one.
+    """
+    graph = savedmodel_path(repository, number) / "saved_model.pb"
+    return int(graph.stat().st_mtime) if graph.exists() else 1
 
 
 def _pixels_output(repository: Path, version: Version) -> str:

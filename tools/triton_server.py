@@ -151,6 +151,7 @@ class TritonServer:
             str(wheel / "tritonserver" / "bin" / "tritonserver"),
             *triton_arguments(scratch / "models", models_in(self._repository), self.ports, "127.0.0.1"),
             f"--backend-directory={scratch / 'backends'}",
+            f"--cache-directory={wheel / 'tritonserver' / 'caches'}",
             f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}",
             f"--backend-config=tensorflow,shm-region-prefix-name={self._shm_prefix}",
             *self._extra_arguments,
