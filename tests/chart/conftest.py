@@ -20,7 +20,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @cache
-def _rendered(values: Path) -> list[Object]:
+def rendered(values: Path) -> list[Object]:
     return render(values)
 
 
@@ -34,16 +34,16 @@ def values(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture
 def objects(values: Path) -> list[Object]:
     """What is rendered of each set; not to be changed."""
-    return _rendered(values)
+    return rendered(values)
 
 
 @pytest.fixture
 def everything() -> list[Object]:
     """The objects of the set that turns everything on; not to be changed."""
-    return _rendered(Path(__file__).with_name("values") / "everything.yaml")
+    return rendered(Path(__file__).with_name("values") / "everything.yaml")
 
 
 @pytest.fixture
 def minimal() -> list[Object]:
     """The objects that the chart renders by itself; not to be changed."""
-    return _rendered(Path(__file__).with_name("values") / "minimal.yaml")
+    return rendered(Path(__file__).with_name("values") / "minimal.yaml")
