@@ -64,15 +64,15 @@ _ROUND_ROBIN: dict[str, Any] = {"round_robin": {}}
 # another server can be had, it gets none for a while. A server that is merely full still answers some.
 _WITHOUT_THE_SICK: dict[str, Any] = {
     "outlier_detection_experimental": {
-        "interval": "0.5s",
-        "baseEjectionTime": "2s",
+        "interval": "1s",
+        "baseEjectionTime": "3s",
         "maxEjectionTime": "10s",
         "maxEjectionPercent": 50,
         "failurePercentageEjection": {
             "threshold": 95,
             "enforcementPercentage": 100,
             "minimumHosts": 2,
-            "requestVolume": 5,
+            "requestVolume": 1,
         },
         "childPolicy": [_ROUND_ROBIN],
     }

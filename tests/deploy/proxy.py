@@ -34,9 +34,15 @@ class Proxy:
 
     def servers_up(self) -> int:
         """How many frontends get requests."""
-        text = httpx.get(self.metrics_url).text
-        rows = (line for line in text.splitlines() if line.startswith("haproxy_server_status{"))
-        return sum('state="UP"' in row and row.endswith(" 1") for row in rows)
+        return sum('state="UP"' in row and row.endswith(" 1") for row in self._rows("haproxy_server_status"))
+
+    def all_have_equal_shares(self) -> bool:
+        """Whether none is new: that is when it gets less."""
+        weights = [row.rpartition(" ")[2] for row in self._rows("haproxy_server_weight")]
+        return len({weight for weight in weights if weight != "0"}) == 1
+
+    def _rows(self, metric: str) -> list[str]:
+        return [line for line in httpx.get(self.metrics_url).text.splitlines() if line.startswith(f"{metric}{{")]
 
     def wait_for_servers(self, count: int, seconds: float = 20) -> None:
         assert eventually(lambda: self.servers_up() == count, seconds), self.log.read_text()
