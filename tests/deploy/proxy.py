@@ -33,8 +33,16 @@ class Proxy:
     log: Path
 
     def servers_up(self) -> int:
-        """How many frontends get requests."""
-        return sum('state="UP"' in row and row.endswith(" 1") for row in self._rows("haproxy_server_status"))
+        """How many frontends get requests, and have passed a check: before the first one they count as up."""
+        up, passed = (
+            {
+                row.partition("state=")[0].partition("server=")[2]
+                for row in self._rows(metric)
+                if row.endswith(f'"{state}"}} 1')
+            }
+            for metric, state in (("haproxy_server_status", "UP"), ("haproxy_server_check_status", "L7OK"))
+        )
+        return len(up & passed)
 
     def all_have_equal_shares(self) -> bool:
         """Whether none is new: that is when it gets less."""
