@@ -44,11 +44,6 @@ class Proxy:
         )
         return len(up & passed)
 
-    def all_have_equal_shares(self) -> bool:
-        """Whether none is new: that is when it gets less."""
-        weights = [row.rpartition(" ")[2] for row in self._rows("haproxy_server_weight")]
-        return len({weight for weight in weights if weight != "0"}) == 1
-
     def _rows(self, metric: str) -> list[str]:
         return [line for line in httpx.get(self.metrics_url).text.splitlines() if line.startswith(f"{metric}{{")]
 
