@@ -21,7 +21,7 @@ from tools.soak.checked_load import Case, CheckedLoad
 from tools.triton_server import TritonServer
 
 SECONDS = 15
-CLIENTS = 16  # enough to keep everything busy
+CLIENTS = 12  # enough to keep everything busy, few enough to be taken on
 CROWD = 64  # each asks again 0.1 s after a refusal: some 350 requests a second, where some 30 can be served
 
 
