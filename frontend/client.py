@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from anyio.streams.memory import MemoryObjectSendStream
 
 from frontend.errors import Overloaded
+from frontend.request_id import HEADER
 from frontend.schemas import (
     DEFAULT_K,
     FILES_FIELD,
@@ -76,11 +77,17 @@ Report = Callable[[Result], Awaitable[None]]
 
 
 class ClientError(Exception):
-    """The service did not do its work."""
+    """The service did not do its work. `request_id`, where it answered, is what its log knows the request by."""
+
+    request_id: str | None = None
 
 
 class Unreachable(ClientError):
     """The text is the last try's error."""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text} (request {self.request_id})" if self.request_id else text
 
 
 class Unauthorized(ClientError):
@@ -96,6 +103,8 @@ class Refused(ClientError):
 
 class _TryAgain(Exception):
     """This try ended early, for a reason that may pass."""
+
+    request_id: str | None = None
 
     def __init__(self, reason: str, pause_seconds: float = 0) -> None:
         super().__init__(reason)
@@ -125,10 +134,11 @@ class AsyncBirdsClient:
         """The model versions that `classify` may be asked for. Raises ClientError."""
         try:
             response = await self._http.get("/models", headers={"Accept": "application/json"})
-            await _check_status(response)
+            with _named(response):
+                await _check_status(response)
             return ModelsResponse.model_validate(response.json())
         except (httpx.TransportError, _TryAgain, ValueError) as error:
-            raise Unreachable(str(error)) from error
+            raise _unreachable(error) from error
 
     def classify(
         self, images: Iterable[Image], k: int = DEFAULT_K, model_version: str | None = None
@@ -157,7 +167,7 @@ class AsyncBirdsClient:
                 await self._try(waiting, options, report, is_last=tries_left == 0)
             except _TryAgain as again:
                 if not tries_left:
-                    raise Unreachable(str(again)) from again
+                    raise _unreachable(again) from again
                 await asyncio.sleep(min(max(pause_seconds, again.pause_seconds), _LONGEST_PAUSE_SECONDS))
                 pause_seconds *= 2
             else:
@@ -175,9 +185,10 @@ class AsyncBirdsClient:
             try:
                 async with self._http.stream("POST", **request) as response:
                     self._met = True
-                    await _check_status(response)
-                    async for line in response.aiter_lines():
-                        await self._take(json.loads(line), waiting, report, is_last)
+                    with _named(response):
+                        await _check_status(response)
+                        async for line in response.aiter_lines():
+                            await self._take(json.loads(line), waiting, report, is_last)
             except httpx.ConnectError as error:
                 if not self._met:  # nobody is there: trying again would only make a person wait
                     raise Unreachable(str(error)) from error
@@ -281,6 +292,23 @@ def _request(
         else:
             files.append((FILES_FIELD, (name, content, "application/octet-stream")))
     return {"url": "/files", "params": options, "files": files}, unreadable
+
+
+@contextmanager
+def _named(response: httpx.Response) -> Iterator[None]:
+    """What is raised inside bears the request's id."""
+    try:
+        yield
+    except (ClientError, _TryAgain) as error:
+        error.request_id = response.headers.get(HEADER)
+        raise
+
+
+def _unreachable(error: Exception) -> Unreachable:
+    unreachable = Unreachable(str(error))
+    if isinstance(error, _TryAgain):
+        unreachable.request_id = error.request_id
+    return unreachable
 
 
 async def _check_status(response: httpx.Response) -> None:

@@ -12,7 +12,17 @@ import pytest
 from aiohttp import web
 
 from frontend import client
-from frontend.client import AsyncBirdsClient, BirdsClient, Image, Photo, Refused, Result, Unauthorized, Unreachable
+from frontend.client import (
+    AsyncBirdsClient,
+    BirdsClient,
+    ClientError,
+    Image,
+    Photo,
+    Refused,
+    Result,
+    Unauthorized,
+    Unreachable,
+)
 from tests.image_server import ImageServer
 from tests.images import BLUE, GREEN, RED, flat
 from tests.ports import free_port
@@ -193,3 +203,16 @@ def test_an_api_key_is_sent_and_asked_for(image_server: ImageServer) -> None:
         list(birds.classify(["a"]))
     with BirdsClient(url, api_key="secret") as birds:
         assert len(list(birds.classify(["a"]))) == 1
+
+
+@pytest.mark.parametrize(("status", "kind", "text"), [(422, Refused, "No"), (503, Unreachable, "No (request r-1)")])
+def test_an_error_names_the_request_as_the_services_log_does(
+    image_server: ImageServer, status: int, kind: type[ClientError], text: str
+) -> None:
+    async def refuse(_: web.Request) -> web.Response:
+        return web.json_response({"errors": ["No"]}, status=status, headers={"X-Request-ID": "r-1"})
+
+    with BirdsClient(image_server.add("/", refuse).rstrip("/")) as birds, pytest.raises(kind) as raised:
+        list(birds.classify(["http://x/"]))
+    assert raised.value.request_id == "r-1"
+    assert str(raised.value) == text
