@@ -6,14 +6,13 @@ import json
 import time
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.compose.service import Service
-from tools.model_repository import ROOT
+from tests.deploy.expressions import PANEL_EXPRESSIONS, RULES, series_of
 from tools.soak.checked_load import Case, CheckedLoad
 
-ALERTS = sorted((ROOT / "deploy" / "prometheus").glob("alerts*.yml"))
-DASHBOARDS = sorted((ROOT / "deploy" / "grafana").rglob("*.json"))
 _SCRAPES_SECONDS = 20  # at five seconds each, enough for rates
 
 
@@ -26,10 +25,15 @@ def query(service: Service, expression: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def seen(service: Service, cases: list[Case]) -> None:
-    """Prometheus has seen some load."""
-    with CheckedLoad("http://127.0.0.1:8000/", cases, clients=2, images_per_request=2):
-        time.sleep(_SCRAPES_SECONDS)
+def seen(cases: list[Case]) -> None:
+    """Prometheus has seen some load, and some of it fail."""
+    url = "http://127.0.0.1:8000/"
+    with CheckedLoad(url, cases, clients=2, images_per_request=2):
+        for _ in range(_SCRAPES_SECONDS):
+            for bad in ("http://10.0.0.1/", f"{cases[0].url}.missing"):
+                httpx.post(url, json={"images": [bad]}, timeout=60).raise_for_status()
+            httpx.post(f"{url}files", files={"files": b"no image"}, timeout=60).raise_for_status()
+            time.sleep(1)
 
 
 @pytest.mark.usefixtures("seen")
@@ -40,3 +44,17 @@ def test_every_replica_is_asked(service: Service, job: str, name: str, port: int
     replicas = {f"{service.address(container, 'inner')}:{port}" for container in service.containers(name)}
     up = query(service, f'up{{job="{job}"}} == 1')
     assert {sample["metric"]["instance"] for sample in up} == replicas
+
+
+@pytest.mark.usefixtures("seen")
+@pytest.mark.parametrize("expression", PANEL_EXPRESSIONS.values(), ids=PANEL_EXPRESSIONS)
+def test_every_panel_of_the_dashboard_shows_something(service: Service, expression: str) -> None:
+    assert query(service, expression)
+
+
+@pytest.mark.usefixtures("seen")
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_every_alert_looks_at_series_that_there_are(service: Service, rule: dict[str, Any]) -> None:
+    query(service, rule["expr"])
+    for series in series_of(rule["expr"]):
+        assert query(service, series), f"{series} has no data"

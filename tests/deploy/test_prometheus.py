@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import shutil
 import subprocess
 import time
@@ -17,6 +15,7 @@ import yaml
 
 from frontend.settings import Settings
 from tests.conftest import LOOPBACK
+from tests.deploy.expressions import CONFIGURATION, DASHBOARD, DASHBOARDS, PANEL_EXPRESSIONS, PANELS, RULES, series_of
 from tests.frontend_server import running_frontend
 from tests.image_server import ImageServer
 from tests.images import BLUE, RED, flat
@@ -25,13 +24,6 @@ from tests.processes import eventually
 from tools.child_process import ChildProcess
 from tools.model_repository import ROOT
 from tools.triton_server import TritonServer
-
-CONFIGURATION = ROOT / "deploy" / "prometheus"
-DASHBOARDS = ROOT / "deploy" / "grafana"
-RULES = yaml.safe_load((CONFIGURATION / "alerts.yml").read_text())["groups"][0]["rules"]
-DASHBOARD = json.loads((DASHBOARDS / "dashboards" / "birds.json").read_text())
-PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-_SERIES = re.compile(r"\b((?:birds|nv|haproxy|process)_\w+|up)\b(\{[^}]*\})?")
 
 
 def program(name: str) -> str:
@@ -142,16 +134,9 @@ def make_traffic(frontend: str, alone: str) -> None:
         assert httpx.post(alone, json={"images": urls}, timeout=30).status_code == 503
 
 
-@pytest.mark.parametrize(
-    "expression",
-    [
-        pytest.param(target["expr"], id=f"{panel['title']} {target['refId']}")
-        for panel in PANELS
-        for target in panel["targets"]
-    ],
-)
+@pytest.mark.parametrize("expression", PANEL_EXPRESSIONS.values(), ids=PANEL_EXPRESSIONS)
 def test_every_panel_shows_something(prometheus: Prometheus, expression: str) -> None:
-    result = prometheus.query(expression.replace("$__rate_interval", "1m"))
+    result = prometheus.query(expression)
     assert result
     assert any(sample["value"][1] != "NaN" for sample in result)
 
@@ -159,11 +144,8 @@ def test_every_panel_shows_something(prometheus: Prometheus, expression: str) ->
 @pytest.mark.parametrize("rule", [pytest.param(rule, id=rule["alert"]) for rule in RULES])
 def test_every_alert_looks_at_series_that_there_are(prometheus: Prometheus, rule: dict[str, Any]) -> None:
     prometheus.query(rule["expr"])
-    series = [(name, labels) for name, labels in _SERIES.findall(rule["expr"]) if name != "up"] or [("up", "")]
-    for name, labels in series:
-        # Which codes and statuses have been seen depends on what went wrong; that there are such series does not.
-        selector = re.sub(r'(status|outcome)(=~|=)"[^"]*"', r'\1!=""', labels)
-        assert prometheus.query(f"{name}{selector}"), f"{name}{selector} has no data"
+    for series in series_of(rule["expr"]):
+        assert prometheus.query(series), f"{series} has no data"
 
 
 def test_prometheus_has_read_every_rule(prometheus: Prometheus) -> None:
