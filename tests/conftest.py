@@ -22,6 +22,7 @@ from tests.tiny_model import LABELS, save_tiny_model
 from tools.model_repository import MODEL_REPOSITORY, ROOT, labels_path, savedmodel_path
 from tools.perf.binary import PerfAnalyzer, PerfAnalyzerMissing, find_perf_analyzer
 from tools.triton_server import TritonServer
+from tools.triton_settings import TritonSettings
 
 # What Triton's stubs find beside their model.py files.
 sys.path += [str(MODEL_REPOSITORY / "preprocess" / "1"), str(ROOT / "backends" / "tensorflow")]
@@ -81,7 +82,8 @@ def install_classifier(repository: Path, savedmodel: Path, labels: list[str]) ->
 def triton(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     """A real Triton over the tiny repository."""
     log = tmp_path_factory.mktemp("triton") / "triton.log"
-    with TritonServer(free_triton_ports(), log, tiny_repository) as server:
+    settings = TritonSettings(triton_open_apis=("shared-memory",))  # for perf_analyzer
+    with TritonServer(free_triton_ports(), log, tiny_repository, settings=settings) as server:
         server.wait_until_ready()
         yield server
 

@@ -36,6 +36,10 @@ class PublishingError(Exception):
     """The change cannot be made, and nothing was changed; the text says why."""
 
 
+class ChangeUnderWay(PublishingError):
+    """Somebody else is changing the repository."""
+
+
 def publish(
     repository: Path,
     build: Callable[[Path], None],
@@ -129,10 +133,16 @@ def retire(repository: Path, number: int, control: TritonControl | None = None) 
         shutil.rmtree(workplace)
 
 
-def prepare(repository: Path, settings: TritonSettings) -> None:
-    """Make `repository` ready for a Triton that is about to start: no leftovers, every live configuration."""
-    with _exclusively(repository, None, patiently=True):
-        live_config.write_all(repository, settings)
+def prepare(repository: Path, settings: TritonSettings, patiently: bool = True) -> None:
+    """Make `repository` ready for a Triton that is about to start: no leftovers, every live configuration.
+
+    While somebody else changes it, `patiently` waits for the end of that; else everything is left to them.
+    """
+    try:
+        with _exclusively(repository, None, patiently):
+            live_config.write_all(repository, settings)
+    except ChangeUnderWay:
+        pass  # only when not patient: Triton then starts with what there is
 
 
 def recover(repository: Path, control: TritonControl | None = None) -> None:
@@ -223,7 +233,7 @@ def _exclusively(repository: Path, control: TritonControl | None, patiently: boo
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if patiently else fcntl.LOCK_NB))
         except BlockingIOError as error:
-            raise PublishingError(f"another change to {repository} is under way: wait until it is done") from error
+            raise ChangeUnderWay(f"another change to {repository} is under way: wait until it is done") from error
         recover(repository, control)
         yield
 

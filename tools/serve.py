@@ -1,6 +1,7 @@
 """Runs the whole service in the foreground: builds the classifier if need be, then Triton and the frontend.
 
-Ctrl-C or SIGTERM stops both; so does the end of either. Settings are the BIRDS_* variables of README.md.
+Ctrl-C or SIGTERM stops both. One that dies, freezes or falls sick is started again (docs/reliability.md); only one that
+does not come up at the first start ends the other. Settings are the BIRDS_* variables of README.md.
 """
 
 from __future__ import annotations
@@ -10,9 +11,8 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -22,7 +22,9 @@ from pydantic import ValidationError
 from frontend.settings import Settings
 from tools.build_version import FALLBACK
 from tools.child_process import ChildProcess
+from tools.frontend_process import FrontendProcess
 from tools.model_repository import ROOT, read_default, read_versions
+from tools.supervisor import Keeper, Member
 from tools.triton_arguments import Ports
 from tools.triton_server import TritonError, TritonServer
 
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def serve(settings: Settings, ports: Ports) -> None:
-    """Start everything, then watch until a signal (Stopped) or the end of a process (ServeError)."""
+    """Start everything and keep it running until a signal (Stopped). Raises ServeError or TritonError at the start."""
     started = time.monotonic()
     _require_free_ports(settings, ports)
     if not any(version.labels for version in read_versions().values()):
@@ -68,32 +70,34 @@ def serve(settings: Settings, ports: Ports) -> None:
     _warn_of_fallback()
     _say("Starting Triton …")
     triton = TritonServer(ports, LOGS / f"triton-{ports.http}.log")
-    frontend: ChildProcess | None = None
+    frontend = FrontendProcess(settings, triton.grpc_url)
     try:
         triton.start()
         triton.wait_until_ready()
         _say("Starting the frontend …")
-        environment = {**os.environ, "BIRDS_TRITON_URL": triton.grpc_url}
-        frontend = ChildProcess([sys.executable, "-m", "frontend"], environment)
-        url = f"http://{settings.host}:{settings.port}"
-        _wait_for_frontend(frontend, url)
-        _say(_banner(url, triton, time.monotonic() - started))
-        _watch(triton, frontend)
+        frontend.start()
+        _wait_for_frontend(frontend)
+        _say(_banner(f"http://{settings.host}:{settings.port}", triton, time.monotonic() - started))
+        _supervise(triton, frontend)
     finally:
         _ignore_signals()
         _say("Stopping …")
-        if frontend is not None:
-            frontend.stop(_FRONTEND_PATIENCE_SECONDS)
+        frontend.halt(_FRONTEND_PATIENCE_SECONDS)
         triton.stop()
 
 
-def _watch(triton: TritonServer, frontend: ChildProcess) -> None:
-    while True:
-        time.sleep(_WATCH_SECONDS)
-        if (code := frontend.poll()) is not None:
-            raise ServeError(f"the frontend ended unexpectedly with exit code {code}")
-        if (code := triton.poll()) is not None:
-            raise ServeError(f"Triton ended unexpectedly with exit code {code}; its log is {triton.log}")
+def _supervise(*members: Member) -> None:
+    """Keep the members running until a signal comes. It is heeded between two steps, so that none is left half done."""
+    asked_to_stop = threading.Event()
+    for number in _STOPPING:
+        signal.signal(number, lambda *_: asked_to_stop.set())
+    keepers = [Keeper(member, _say_with_time) for member in members]
+    while not asked_to_stop.wait(_WATCH_SECONDS):
+        for keeper in keepers:
+            keeper.tick()
+    for keeper in keepers:
+        keeper.end()
+    raise Stopped
 
 
 def _require_free_ports(settings: Settings, ports: Ports) -> None:
@@ -147,16 +151,14 @@ def _warn_of_fallback() -> None:
         )
 
 
-def _wait_for_frontend(frontend: ChildProcess, url: str) -> None:
+def _wait_for_frontend(frontend: FrontendProcess) -> None:
     deadline = time.monotonic() + _FRONTEND_START_SECONDS
     while time.monotonic() < deadline:
         if (code := frontend.poll()) is not None:
             raise ServeError(f"the frontend ended while starting, with exit code {code}")
-        try:
-            with urllib.request.urlopen(f"{url}/health/ready", timeout=10):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.1)
+        if frontend.serves():
+            return
+        time.sleep(0.1)
     raise ServeError(f"the frontend was not ready within {_FRONTEND_START_SECONDS} s")
 
 
@@ -181,6 +183,10 @@ def _say(text: str) -> None:
         print(text, flush=True)
     except BrokenPipeError:  # whoever read our output is gone; the service is still wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _say_with_time(text: str) -> None:
+    _say(f"{time.strftime('%H:%M:%S')} {text}")
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

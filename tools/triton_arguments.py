@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,10 @@ LIVE = "live"  # the configuration that Triton is started with: <model>/configs/
 # Answers to images that were seen before, about 4 kB each: the last 2,000.
 CACHE_BYTES = 8 << 20
 EXIT_TIMEOUT_SECONDS = 8  # for requests under way when the server is asked to stop
+# What changes a running server or lets it read this machine's memory. Inference, health, metadata, statistics and the
+# models' configurations stay open: the frontend, perf_analyzer and Triton's other clients ask for them.
+CONTROL_APIS = ("model-repository", "shared-memory", "trace", "logging")
+CONTROL_HEADER = "birds-control-key"  # over gRPC the metadata is triton-grpc-protocol-birds-control-key
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,13 @@ def trace_arguments(environment: Mapping[str, str]) -> list[str]:
         "level=TIMESTAMPS",
     ]
     return [f"--trace-config={setting}" for setting in settings]
+
+
+def restricting_arguments(key: str, open_apis: Collection[str] = ()) -> list[str]:
+    """Answer the control endpoints, but for `open_apis`, only to who sends `key` in the header CONTROL_HEADER."""
+    closed = ",".join(api for api in CONTROL_APIS if api not in open_apis)
+    rule = f"{closed}:{CONTROL_HEADER}={key}"
+    return [f"--http-restricted-api={rule}", f"--grpc-restricted-protocol={rule}"] if closed else []
 
 
 def models_in(repository: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Triton's control API: loads and unloads models of a running server. It listens on the loopback interface alone."""
+"""Triton's control API: loads and unloads models of a running server, with the key that closes it to others."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from contextlib import suppress
 from typing import Any
 
 from frontend.probe_image import PROBE_IMAGE, PROBE_PRIORITY
+from tools.control_key import read_key
+from tools.triton_arguments import CONTROL_HEADER
 
 _LOAD_SECONDS = 600  # a large model on a slow disk
 _ASK_SECONDS = 10
@@ -30,9 +32,9 @@ class TritonControl:
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
 
-    def is_running(self) -> bool:
+    def is_running(self, timeout_seconds: float = _ASK_SECONDS) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/v2/health/live", timeout=_ASK_SECONDS):
+            with urllib.request.urlopen(f"{self.url}/v2/health/live", timeout=timeout_seconds):
                 return True
         except urllib.error.HTTPError:
             return True
@@ -41,28 +43,42 @@ class TritonControl:
 
     def load(self, model: str) -> None:
         """Load `model` or what changed of it; what is being served stays until that is ready."""
-        self._post(f"/v2/repository/models/{model}/load", b"{}", _LOAD_SECONDS)
+        self._ask(f"/v2/repository/models/{model}/load", b"{}", _LOAD_SECONDS)
 
     def unload(self, model: str) -> None:
         """Take `model` out of service; requests under way are still answered. Nothing happens if it never was in."""
         with suppress(Refused):
-            self._post(f"/v2/repository/models/{model}/unload", b"{}", _ASK_SECONDS)
+            self._ask(f"/v2/repository/models/{model}/unload", b"{}", _ASK_SECONDS)
 
     def ready_versions(self, model: str) -> set[int]:
         """The versions of `model` that are being served."""
-        index: list[dict[str, Any]] = json.loads(self._post("/v2/repository/index", b"{}", _ASK_SECONDS))
-        return {int(entry["version"]) for entry in index if entry["name"] == model and entry.get("state") == "READY"}
+        return {int(version) for name, version in self.ready() if name == model}
 
-    def probe(self, ensemble: str) -> None:
+    def ready(self) -> set[tuple[str, str]]:
+        """Every model that is being served, with its version."""
+        index: list[dict[str, Any]] = json.loads(self._ask("/v2/repository/index", b"{}", _ASK_SECONDS))
+        return {(entry["name"], entry["version"]) for entry in index if entry.get("state") == "READY"}
+
+    def instance_count(self, model: str, version: str) -> int:
+        """How many instances the version should have, over all devices."""
+        config = json.loads(self._ask(f"/v2/models/{model}/versions/{version}/config", None, _ASK_SECONDS))
+        return sum(group["count"] * max(len(group["gpus"]), 1) for group in config["instance_group"])
+
+    def probe(self, ensemble: str, timeout_seconds: float = _ASK_SECONDS) -> None:
         """Have one image classified, ahead of the users' images. Raises ControlError if there is no answer."""
         tensor = struct.pack("<I", len(PROBE_IMAGE)) + PROBE_IMAGE
         image = {"name": "IMAGE", "shape": [1, 1], "datatype": "BYTES", "parameters": {"binary_data_size": len(tensor)}}
         head = json.dumps({"inputs": [image], "parameters": {"priority": PROBE_PRIORITY}}).encode()
         length = {"Inference-Header-Content-Length": str(len(head))}
-        self._post(f"/v2/models/{ensemble}/infer", head + tensor, _ASK_SECONDS, length)
+        self._ask(f"/v2/models/{ensemble}/infer", head + tensor, timeout_seconds, length)
 
-    def _post(self, path: str, body: bytes, timeout_seconds: float, headers: dict[str, str] | None = None) -> bytes:
-        request = urllib.request.Request(f"{self.url}{path}", body, headers or {}, method="POST")
+    def _ask(
+        self, path: str, body: bytes | None, timeout_seconds: float, headers: dict[str, str] | None = None
+    ) -> bytes:
+        """GET, or POST `body`."""
+        key = read_key(self.url)  # each time: a server that was started again may have another
+        keys = {} if key is None else {CONTROL_HEADER: key}
+        request = urllib.request.Request(f"{self.url}{path}", body, {**keys, **(headers or {})})
         try:
             with urllib.request.urlopen(request, timeout=timeout_seconds) as response:
                 answer: bytes = response.read()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -16,9 +18,13 @@ from pathlib import Path
 
 from tools import libpython
 from tools.child_process import ChildProcess
+from tools.control_key import create_key, remove_key
 from tools.model_repository import MODEL_REPOSITORY, ROOT
 from tools.publishing import PublishingError, prepare
-from tools.triton_arguments import EXIT_TIMEOUT_SECONDS, Ports, models_in, triton_arguments
+from tools.supervisor import Check, Member, StartFailed
+from tools.triton_arguments import EXIT_TIMEOUT_SECONDS, Ports, models_in, restricting_arguments, triton_arguments
+from tools.triton_control import TritonControl
+from tools.triton_health import TritonHealth
 from tools.triton_settings import TritonSettings
 
 BACKENDS = ROOT / "backends"
@@ -40,12 +46,17 @@ _FAILURE_SIGNS = (
 )
 
 
-class TritonError(Exception):
+class TritonError(StartFailed):
     """Triton cannot be started, or ended; the text says what to do about it."""
 
 
-class TritonServer:
-    """A running tritonserver; use as a context manager, which also removes every trace of it at the end."""
+class TritonServer(Member):
+    """A running tritonserver; use as a context manager, which also removes every trace of it at the end.
+
+    It can be started again after it has ended or was stopped. The log of the run before is kept beside the present one.
+    """
+
+    name = "Triton"
 
     def __init__(
         self,
@@ -61,6 +72,8 @@ class TritonServer:
         self._extra_arguments = extra_arguments
         self._settings = settings or TritonSettings()
         self._shm_prefix = f"{_SHM_PREFIX}{os.getpid()}_{ports.grpc}_"
+        self._id = f"birds-{os.getpid()}-{ports.grpc}"
+        self._key = ""
         self._scratch: Path | None = None
         self._process: ChildProcess | None = None
 
@@ -91,17 +104,27 @@ class TritonServer:
     def start(self) -> None:
         """Start the process; returns at once. Raises TritonError if it cannot even be started."""
         wheel = _find_wheel()
+        again = self._process is not None
         try:
-            prepare(self._repository, self._settings)
-            _remove_leftovers()
-            self._scratch = Path(tempfile.mkdtemp(prefix=f"{_SCRATCH_PREFIX}{os.getpid()}-", dir=_SCRATCH_PARENT))
-            stub = _lay_out(wheel, self._repository, self._scratch)
-            environment = _environment(wheel, stub)
-            self.log.parent.mkdir(parents=True, exist_ok=True)
+            # A restart does not wait for a change that is under way, and needs no room on a disk that may be full.
+            prepare(self._repository, self._settings, patiently=not again)
+            if again:
+                os.replace(self.log, self.log.with_suffix(".previous.log"))
+            else:
+                self._prepare_folders(wheel)
+            assert self._scratch is not None
             with self.log.open("wb") as log:
-                self._process = ChildProcess(self._command(wheel, self._scratch), environment, log)
+                command = self._command(wheel, self._scratch)
+                self._process = ChildProcess(command, _environment(wheel, self._scratch), log)
         except (PublishingError, OSError) as error:
             raise TritonError(f"Triton cannot be started: {error}") from error
+
+    def _prepare_folders(self, wheel: Path) -> None:
+        _remove_leftovers()
+        self._scratch = Path(tempfile.mkdtemp(prefix=f"{_SCRATCH_PREFIX}{os.getpid()}-", dir=_SCRATCH_PARENT))
+        _lay_out(wheel, self._repository, self._scratch)
+        self._key = create_key(self.ports.http)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
 
     def poll(self) -> int | None:
         """The exit code once the process has ended, else None."""
@@ -113,20 +136,24 @@ class TritonServer:
         while time.monotonic() < deadline:
             if self.poll() is not None:
                 raise TritonError(f"Triton ended while starting: {self.failure()}")
-            if self._is_ready():
+            if self.is_ready():
                 return
             time.sleep(0.1)
         raise TritonError(f"Triton was not ready within {timeout_seconds:.0f} s: {self.failure()}")
 
-    def _is_ready(self) -> bool:
-        # Without its own word for it, another server on the same port might be the one that answers.
-        if f"Started HTTPService at 127.0.0.1:{self.ports.http}" not in self.log.read_text(errors="replace"):
-            return False
+    def is_ready(self) -> bool:
+        """Whether every model has been loaded, by the word of this server and no other on the same port."""
         try:
+            with urllib.request.urlopen(f"{self.http_url}/v2", timeout=2) as metadata:
+                if json.load(metadata)["name"] != self._id:
+                    return False
             with urllib.request.urlopen(f"{self.http_url}/v2/health/ready", timeout=2):
                 return True
-        except (urllib.error.URLError, OSError):
+        except (urllib.error.URLError, OSError, http.client.HTTPException, ValueError):
             return False
+
+    def checks(self) -> list[Check]:
+        return TritonHealth(self.pid, TritonControl(self.http_url)).checks()
 
     def failure(self) -> str:
         """The log's line that tells best why Triton ended."""
@@ -137,14 +164,19 @@ class TritonServer:
                     return f"{line.partition('] ')[2] or line} (full log: {self.log})"
         return f"exit code {self.poll()}, see {self.log}"
 
-    def stop(self) -> None:
-        """End the process and all it started, and remove its shared memory and scratch files."""
+    def halt(self, patience_seconds: float) -> None:
+        """End the process and all it started, and remove its shared memory."""
         if self._process is not None:
-            self._process.stop(_KILL_AFTER_SECONDS)
+            self._process.stop(patience_seconds)
         for region in _SHARED_MEMORY.glob(f"{self._shm_prefix}*"):
             region.unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        """End it for good, with its scratch files and its key."""
+        self.halt(_KILL_AFTER_SECONDS)
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
+            remove_key(self.ports.http)
 
     def _command(self, wheel: Path, scratch: Path) -> list[str]:
         return [
@@ -154,6 +186,8 @@ class TritonServer:
             f"--cache-directory={wheel / 'tritonserver' / 'caches'}",
             f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}",
             f"--backend-config=tensorflow,shm-region-prefix-name={self._shm_prefix}",
+            f"--id={self._id}",
+            *restricting_arguments(self._key, self._settings.triton_open_apis),
             *self._extra_arguments,
         ]
 
@@ -175,8 +209,8 @@ def _remove_leftovers() -> None:
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
 
 
-def _lay_out(wheel: Path, repository: Path, scratch: Path) -> Path:
-    """Put all that Triton is pointed to into `scratch` and return the path of the Python backend's stub.
+def _lay_out(wheel: Path, repository: Path, scratch: Path) -> None:
+    """Put all that Triton is pointed to into `scratch`.
 
     Backends are copied, because Triton refuses links that lead out of its backend directory. The repository is
     linked: a stub's command line is split at spaces, which its own path may have.
@@ -194,10 +228,10 @@ def _lay_out(wheel: Path, repository: Path, scratch: Path) -> Path:
         utils.write("\nimport sys\nsys.dont_write_bytecode = True\n")
     for backend in BACKENDS.iterdir():
         shutil.copytree(backend, scratch / "backends" / backend.name, ignore=shutil.ignore_patterns("__pycache__"))
-    return python / stub.name
 
 
-def _environment(wheel: Path, stub: Path) -> dict[str, str]:
+def _environment(wheel: Path, scratch: Path) -> dict[str, str]:
+    stub = scratch / "backends" / "python" / "triton_python_backend_stub"
     libraries = [str(wheel.parent / "nvidia_pytriton.libs")]
     try:
         libraries.append(str(libpython.find(stub, libraries)))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from frontend.settings import CommaSeparated
+
+ControlApi = Literal["model-repository", "shared-memory", "trace", "logging"]
 
 
 class TritonSettings(BaseSettings):
@@ -23,4 +27,7 @@ class TritonSettings(BaseSettings):
     precision: Literal["auto", "f32", "bf16", "int8"] | None = Field(None, description="what OpenVINO computes in")
     max_queue_size: int | None = Field(
         None, ge=1, description="images that may wait before each step; more are refused. Costs up to 0.5 s at low load"
+    )
+    triton_open_apis: Annotated[tuple[ControlApi, ...], NoDecode, CommaSeparated] = Field(
+        (), description="control endpoints, separated by commas, that Triton answers without the key"
     )

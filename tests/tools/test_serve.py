@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -20,83 +16,14 @@ import pytest
 from tests.image_server import ImageServer
 from tests.images import RED, flat
 from tests.ports import free_port, free_triton_ports
-from tests.processes import alive, command_line, descendants, eventually, regions
+from tests.processes import alive, eventually, regions
+from tests.service import Service, command, ends_with_nothing_left, environment, make_project, nothing_is_left, serving
 from tests.tiny_model import LABELS
-from tools.model_repository import ROOT
-
-
-@dataclass
-class Service:
-    """A running `tools.serve` in a project folder of its own."""
-
-    process: subprocess.Popen[str]
-    port: int
-    triton_ports: tuple[int, int, int]
-    family: list[int]
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def named(self, *names: str) -> int:
-        """The one descendant whose command line has one of these."""
-        return next(pid for pid in self.family if any(name in command_line(pid) for name in names))
 
 
 @pytest.fixture(scope="module")
 def project(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout whose model repository is the tiny one: the commands, far from the real weights."""
-    project = tmp_path_factory.mktemp("project") / "a folder, with a space"
-    for folder in ("backends", "frontend", "tools"):
-        shutil.copytree(ROOT / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(tiny_repository, project / "model_repository")
-    shutil.rmtree(project / "model_repository" / "classifier_on_tensorflow")
-    return project
-
-
-def command(triton_ports: tuple[int, int, int]) -> list[str]:
-    names = ("http", "grpc", "metrics")
-    ports = [f"--triton-{name}-port={port}" for name, port in zip(names, triton_ports, strict=True)]
-    return [sys.executable, "-m", "tools.serve", *ports]
-
-
-def environment(port: int, **settings: str) -> dict[str, str]:
-    return {**os.environ, "BIRDS_PORT": str(port), "BIRDS_DOWNLOAD_ALLOW_NETWORKS": "127.0.0.0/8", **settings}
-
-
-@contextmanager
-def serving(project: Path) -> Iterator[Service]:
-    port, triton = free_port(), free_triton_ports()
-    triton_ports = (triton.http, triton.grpc, triton.metrics)
-    with subprocess.Popen(
-        command(triton_ports),
-        cwd=project,
-        env=environment(port),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout is not None
-            lines: list[str] = []
-            for line in process.stdout:
-                lines.append(line)
-                if line.startswith("Ctrl-C"):
-                    break
-            else:
-                pytest.fail("".join(lines))
-            yield Service(process, port, triton_ports, descendants(process.pid))
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=60)
-
-
-def nothing_is_left(service: Service) -> bool:
-    for port in (service.port, *service.triton_ports):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return False
-    return not any(alive(pid) for pid in service.family) and not regions(service.process.pid)
+    return make_project(tmp_path_factory.mktemp("project") / "a folder, with a space", tiny_repository)
 
 
 def test_serves_until_it_is_asked_to_stop(project: Path, image_server: ImageServer) -> None:
@@ -104,52 +31,41 @@ def test_serves_until_it_is_asked_to_stop(project: Path, image_server: ImageServ
     with serving(project) as service:
         answer = httpx.post(f"{service.url}/", json={"images": [url], "k": 1}, timeout=30).json()
         assert answer["successful_results"][url][0]["bird_name"] == LABELS[0].partition(" (")[0]
-        service.process.send_signal(signal.SIGTERM)
-        assert service.process.wait(60) == 0
-    assert nothing_is_left(service)
-
-
-@pytest.mark.parametrize(
-    ("end", "code"),
-    [
-        pytest.param(lambda service: service.process.send_signal(signal.SIGINT), 0, id="Ctrl-C"),
-        pytest.param(lambda service: os.kill(service.named("tritonserver"), signal.SIGKILL), 1, id="Triton crashes"),
-        pytest.param(lambda service: os.kill(service.named("-m frontend"), signal.SIGKILL), 1, id="frontend crashes"),
-    ],
-)
-def test_everything_ends_together(project: Path, end: Callable[[Service], None], code: int) -> None:
-    with serving(project) as service:
-        end(service)
-        output, _ = service.process.communicate(timeout=60)
-        assert service.process.returncode == code
-        if code:
-            assert re.search(r"^serve: .*(the frontend|Triton) ended unexpectedly", output, re.MULTILINE)
-    assert nothing_is_left(service)
+        assert ends_with_nothing_left(service, signal.SIGINT)
 
 
 def test_everything_ends_when_it_is_killed_outright(project: Path) -> None:
     with serving(project) as service:
+        family = service.family
         service.process.kill()
-        assert eventually(lambda: nothing_is_left(service))
+        assert eventually(lambda: not any(alive(pid) for pid in family) and not regions(service.process.pid))
 
 
 def test_a_second_signal_does_not_cut_the_stopping_short(project: Path) -> None:
     with serving(project) as service:
+        family = service.family
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
             service.process.send_signal(number)
-        assert service.process.wait(60) == 0
-    assert nothing_is_left(service)
+        assert service.wait_until_ended() == 0
+        assert eventually(lambda: nothing_is_left(service, family), 5)
 
 
 def test_whoever_reads_its_output_may_go_away(project: Path) -> None:
+    """With a pause, since a line that nobody reads any more must not end it either."""
     with serving(project) as service:
-        assert service.process.stdout is not None
-        service.process.stdout.close()
-        assert httpx.get(f"{service.url}/health/ready", timeout=30).status_code == 200
-        service.process.send_signal(signal.SIGTERM)
-        assert service.process.wait(60) == 0
-        service.process.stdout = None
-    assert nothing_is_left(service)
+        service.stop_reading()
+        (frontend,) = service.named("-m frontend")
+        os.kill(frontend, signal.SIGKILL)
+        assert eventually(lambda: service.named("-m frontend") not in ([], [frontend]))
+        assert eventually(lambda: is_ready(service))
+        assert ends_with_nothing_left(service)
+
+
+def is_ready(service: Service) -> bool:
+    try:
+        return httpx.get(f"{service.url}/health/ready", timeout=30).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def test_one_port_for_two_listeners_is_refused(project: Path) -> None:

@@ -1,0 +1,85 @@
+"""The whole service under checked load, for faults to be injected into."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.image_server import ImageServer
+from tests.images import BLUE, GREEN, RED, flat
+from tests.service import Service, make_project, serving
+from tests.tiny_model import LABELS
+from tools.soak.checked_load import Case, CheckedLoad
+
+REQUEST_TIMEOUT_SECONDS = 15
+Record = Callable[[str, CheckedLoad, float], None]
+
+
+@pytest.fixture(scope="package")
+def project(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_project(tmp_path_factory.mktemp("faults") / "project", tiny_repository)
+
+
+@pytest.fixture(scope="package")
+def service(project: Path) -> Iterator[Service]:
+    """One service for all faults: each must leave it as good as it was."""
+    with serving(
+        project, BIRDS_REQUEST_TIMEOUT=str(REQUEST_TIMEOUT_SECONDS), BIRDS_PREPROCESS_INSTANCES="2"
+    ) as service:
+        yield service
+
+
+@pytest.fixture
+def cases(image_server: ImageServer) -> list[Case]:
+    """Good and bad images on an image server that is well."""
+    colours = {"red": RED, "green": GREEN, "blue": BLUE}
+    good = [
+        Case(image_server.add(f"/{name}-{index}.jpg", flat(colour, "JPEG", (320, 240 + index))), bird=_bird(label))
+        for index in range(4)
+        for (name, colour), label in zip(colours.items(), LABELS, strict=False)
+    ]
+    return [
+        *good,
+        Case(image_server.add("/page", b"<html>no bird</html>"), code="not_an_image"),
+        Case(image_server.url("/nowhere"), code="download_failed"),
+    ]
+
+
+@contextmanager
+def under_load(service: Service, cases: list[Case]) -> Iterator[CheckedLoad]:
+    """Checked load that is in full service when this is entered, and whose every answer was documented and in time."""
+    load = CheckedLoad(f"{service.url}/", cases, deadline_seconds=REQUEST_TIMEOUT_SECONDS)
+    with load:
+        load.wait_for_complete(20, since=time.monotonic(), timeout_seconds=60)
+        yield load
+    assert load.faults() == []
+
+
+@pytest.fixture
+def record(request: pytest.FixtureRequest) -> Record:
+    """Note how long a fault lasted for users and what they saw: a line of JSON in the file BIRDS_FAULTS_RECORD."""
+
+    def note(fault: str, load: CheckedLoad, injected_at: float) -> None:
+        row = {
+            "fault": fault,
+            "seconds_to_recover": round(max(load.recovered_at() - injected_at, 0), 1),
+            "answers": dict(load.verdicts(injected_at)),
+            "codes": dict(load.codes()),
+            "test": request.node.nodeid,
+        }
+        print(json.dumps(row))
+        if path := os.environ.get("BIRDS_FAULTS_RECORD"):
+            with Path(path).open("a") as file:
+                file.write(json.dumps(row) + "\n")
+
+    return note
+
+
+def _bird(label: str) -> str:
+    return label.partition(" (")[0]
