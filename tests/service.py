@@ -141,8 +141,9 @@ def nothing_is_left(service: Service, family: list[int]) -> bool:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return False
     scratch = list(Path("/tmp").glob(f"birds-triton-{service.process.pid}-*"))
-    keys = list((service.project / ".cache" / "control").glob("*"))
-    return not any(alive(pid) for pid in family) and not regions(service.process.pid) and not scratch + keys
+    key = service.project / ".cache" / "control" / f"triton-{service.triton_ports[0]}.key"
+    left = [*scratch, *regions(service.process.pid), *([key] if key.exists() else [])]
+    return not left and not any(alive(pid) for pid in family)
 
 
 def ends_with_nothing_left(service: Service, number: signal.Signals = signal.SIGTERM) -> bool:

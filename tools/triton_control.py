@@ -7,6 +7,7 @@ import json
 import struct
 import urllib.error
 import urllib.request
+from collections import Counter
 from contextlib import suppress
 from typing import Any
 
@@ -63,6 +64,13 @@ class TritonControl:
         """How many instances the version should have, over all devices."""
         config = json.loads(self._ask(f"/v2/models/{model}/versions/{version}/config", None, _ASK_SECONDS))
         return sum(group["count"] * max(len(group["gpus"]), 1) for group in config["instance_group"])
+
+    def work_done(self) -> dict[str, int]:
+        """How many images each model has finished since it was loaded, all versions together."""
+        done: Counter[str] = Counter()
+        for entry in json.loads(self._ask("/v2/models/stats", None, _ASK_SECONDS))["model_stats"]:
+            done[entry["name"]] += int(entry["inference_count"])
+        return dict(done)
 
     def probe(self, ensemble: str, timeout_seconds: float = _ASK_SECONDS) -> None:
         """Have one image classified, ahead of the users' images. Raises ControlError if there is no answer."""

@@ -6,15 +6,15 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from tools.model_repository import ENSEMBLE
+from tools.model_repository import CLASSIFIER, ENSEMBLE, PREPROCESS
 from tools.supervisor import Check
 from tools.triton_control import ControlError, Refused, TritonControl
 
 # The front door has threads of its own, which answer however busy the models are.
 _FROZEN_AFTER_SECONDS = 10
-# A probe passes all that is queued, so it waits for two batches a step at most. The most expensive images there are
-# take two cores 8 s a batch of 16.
-_STUCK_AFTER_SECONDS = 40
+# For an inference; if nothing else was finished either. The most expensive images there are take two cores 8 s a batch.
+_STUCK_AFTER_SECONDS = 20
+_BACKSTOP_SECONDS = 300
 _BUSY = ("Exceeds maximum queue size", "Request timeout expired")
 _STUB = "triton_python_backend_stub"
 
@@ -37,22 +37,29 @@ class TritonHealth:
 
     def checks(self) -> list[Check]:
         frozen = f"no sign of life for {_FROZEN_AFTER_SECONDS} s"
-        stuck = f"no answer to an inference for {_STUCK_AFTER_SECONDS} s"
+        silence = f"its checks have not ended for {_BACKSTOP_SECONDS} s"
         return [
             Check(self.not_live, _FROZEN_AFTER_SECONDS, frozen),
-            Check(self.failing_inference, _STUCK_AFTER_SECONDS, stuck),
-            Check(self.lost_process, _STUCK_AFTER_SECONDS, stuck, interval_seconds=0.5),
+            Check(self.failing_inference, _BACKSTOP_SECONDS, silence),
+            Check(self.lost_process, _BACKSTOP_SECONDS, silence, interval_seconds=0.5),
         ]
 
     def not_live(self) -> str | None:
         return None if self._control.is_running(2 * _FROZEN_AFTER_SECONDS) else "it accepts no connections"
 
     def failing_inference(self) -> str | None:
-        """What an inference by each version that is served fails with. A queue that is full is no failure."""
+        """What an inference by each version that is served fails with. To be busy is no failure."""
         try:
             served = {model for model, _ in self._control.ready() if model.startswith(f"{ENSEMBLE}_v")}
+            before = self._control.work_done()
             for ensemble in sorted({ENSEMBLE, *served}):
-                self._control.probe(ensemble, 2 * _STUCK_AFTER_SECONDS)
+                try:
+                    self._control.probe(ensemble, _STUCK_AFTER_SECONDS)
+                except Refused:
+                    raise
+                except ControlError:
+                    if not _progress(before, self._control.work_done()):
+                        raise
         except Refused as error:
             return None if any(sign in str(error) for sign in _BUSY) else f"an inference fails: {error}"
         except ControlError as error:
@@ -80,6 +87,12 @@ class TritonHealth:
             return None  # the other checks tell of that
         self._seen = living  # what was lost belonged to models that were unloaded or loaded anew
         return None
+
+
+def _progress(before: dict[str, int], after: dict[str, int]) -> bool:
+    """Whether images get through: `preprocess` finishes some, and the classifier what it is handed."""
+    done = {model: count - before.get(model, 0) for model, count in after.items()}
+    return done.get(PREPROCESS, 0) > 0 and done.get(CLASSIFIER, 0) > 0
 
 
 def instances(pid: int) -> set[Instance]:
