@@ -1,0 +1,82 @@
+"""What the containers are told to run is there, and takes what it is told."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.chart.conftest import VALUE_SETS, rendered
+from tests.chart.objects import Object, of_kind, pods
+from tools import prepare_repository
+from tools.model_repository import ROOT
+
+DOCKERFILE = (ROOT / "Dockerfile.triton").read_text(encoding="utf-8")
+
+
+def triton_pod(objects: list[Object]) -> Object:
+    (pod,) = [pod for pod in pods(objects) if pod.name.endswith("-triton")]
+    return dict(pod.spec)
+
+
+def test_the_init_container_is_understood(objects: list[Object]) -> None:
+    container = triton_pod(objects)["initContainers"][-1]
+    assert container["command"][:3] == ["python", "-m", "tools.prepare_repository"]
+    options = prepare_repository._parse([*container["command"][3:], *(container.get("args") or [])])
+    mounted = {Path(mount["mountPath"]) for mount in container["volumeMounts"]}
+    assert options.directory in mounted
+    assert options.versions is None or options.versions in mounted
+
+
+@pytest.mark.parametrize(
+    ("values", "source", "versions", "default"),
+    [("minimal", None, None, None), ("volume", None, Path("/versions"), 3), ("everything", None, Path("/versions"), 2)],
+)
+def test_models_come_from_where_the_values_say(
+    values: str, source: str | None, versions: Path | None, default: int | None
+) -> None:
+    (path,) = [path for path in VALUE_SETS if path.stem == values]
+    container = triton_pod(rendered(path))["initContainers"][-1]
+    options = prepare_repository._parse([*container["command"][3:], *(container.get("args") or [])])
+    assert (options.source, options.versions, options.default) == (source, versions, default)
+
+
+def test_the_probe_is_the_one_that_is_in_the_image(minimal: list[Object]) -> None:
+    triton = triton_pod(minimal)["containers"][0]
+    for kind in ("readinessProbe", "livenessProbe"):
+        assert triton[kind]["exec"]["command"] == ["python3", "-m", "tools.triton_probe"]
+    assert "tools/triton_probe.py" in DOCKERFILE
+
+
+def test_probes_have_the_time_that_their_attempts_take(minimal: list[Object]) -> None:
+    text = (ROOT / "tools" / "triton_probe.py").read_text(encoding="utf-8")
+    attempts, timeout, pause = (
+        int(re.findall(rf"^_{name} = (\d+)", text, re.MULTILINE)[0])
+        for name in ("ATTEMPTS", "TIMEOUT_SECONDS", "PAUSE_SECONDS")
+    )
+    triton = triton_pod(minimal)["containers"][0]
+    for kind in ("readinessProbe", "livenessProbe"):
+        assert triton[kind]["timeoutSeconds"] > attempts * timeout + (attempts - 1) * pause
+
+
+def test_alerts_and_dashboards_are_the_ones_of_every_deployment(everything: list[Object]) -> None:
+    (rule,) = of_kind(everything, "PrometheusRule")
+    alerts = (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text(encoding="utf-8")
+    assert rule["spec"] == yaml.safe_load(alerts)
+    (dashboards,) = [entry for entry in of_kind(everything, "ConfigMap") if "birds.json" in entry["data"]]
+    dashboard = ROOT / "deploy" / "grafana" / "dashboards" / "birds.json"
+    assert dashboards["data"]["birds.json"].strip() == dashboard.read_text(encoding="utf-8").strip()
+
+
+def test_alerts_know_the_jobs_by_the_names_that_the_monitors_give_them(everything: list[Object]) -> None:
+    alerts = (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text(encoding="utf-8")
+    given = {
+        relabeling["replacement"]
+        for monitor in of_kind(everything, "ServiceMonitor")
+        for endpoint in monitor["spec"]["endpoints"]
+        for relabeling in endpoint["relabelings"]
+    }
+    asked = {name for names in re.findall(r'job=~?"([^"]+)"', alerts) for name in names.split("|")}
+    assert asked - {"haproxy"} == given
