@@ -11,7 +11,6 @@ import httpx
 import pytest
 from aiohttp import web
 
-from frontend import client
 from frontend.client import (
     AsyncBirdsClient,
     BirdsClient,
@@ -22,6 +21,7 @@ from frontend.client import (
     Result,
     Unauthorized,
     Unreachable,
+    asynchronous,
 )
 from tests.image_server import ImageServer
 from tests.images import BLUE, GREEN, RED, flat
@@ -38,7 +38,7 @@ def birds(frontend: httpx.Client) -> Iterator[BirdsClient]:
 
 @pytest.fixture(autouse=True)
 def no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "_FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(asynchronous, "_FIRST_PAUSE_SECONDS", 0.01)
 
 
 def species(results: list[Result]) -> dict[Image, str]:
@@ -86,9 +86,9 @@ def test_bad_images_fail_with_their_codes(birds: BirdsClient, tmp_path: Path) ->
     results = list(birds.classify([page, missing, "ftp://x/", tmp_path]))
     expected = {
         page: "not_an_image",
-        missing: client.UNREADABLE,
+        missing: asynchronous.UNREADABLE,
         "ftp://x/": "invalid_url",
-        tmp_path: client.UNREADABLE,
+        tmp_path: asynchronous.UNREADABLE,
     }
     assert failures(results) == expected
 
@@ -188,7 +188,10 @@ def test_what_does_not_pass_ends_the_run(image_server: ImageServer) -> None:
     def busy(_: list[str]) -> web.StreamResponse:
         return web.json_response({"errors": ["busy"]}, status=503)
 
-    with BirdsClient(service(image_server, *[busy] * client._TRIES)) as birds, pytest.raises(Unreachable, match="busy"):
+    with (
+        BirdsClient(service(image_server, *[busy] * asynchronous._TRIES)) as birds,
+        pytest.raises(Unreachable, match="busy"),
+    ):
         list(birds.classify(["a"]))
 
 
