@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from frontend.request_id import request_id
 from tests.image_server import ImageServer
 from tests.images import GREEN, RED, flat
+from tools.control_key import read_key
+from tools.triton_arguments import CONTROL_HEADER
 from tools.triton_server import TritonServer
 
 MADE = re.compile(r"[0-9a-f]{32}")
@@ -68,4 +70,5 @@ def test_tritons_log_names_each_image_by_it(
 
 
 def set_verbose(triton: TritonServer, level: int) -> None:
-    httpx.post(f"{triton.http_url}/v2/logging", json={"log_verbose_level": level}).raise_for_status()
+    key = {CONTROL_HEADER: read_key(triton.http_url) or ""}
+    httpx.post(f"{triton.http_url}/v2/logging", json={"log_verbose_level": level}, headers=key).raise_for_status()

@@ -107,7 +107,7 @@ def _server(options: argparse.Namespace, stack: ExitStack) -> Server:
 
 def _ready_models(server: Server) -> list[str]:
     with tritonclient.grpc.InferenceServerClient(server.grpc) as client:
-        return [model.name for model in client.get_model_repository_index().models if model.state == "READY"]
+        return [model.name for model in client.get_inference_statistics().model_stats]
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
