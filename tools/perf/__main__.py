@@ -32,6 +32,7 @@ from tools.perf.inputs import UnknownInput, model_input, write_input_data
 from tools.perf.sweep import Sweep, Table
 from tools.photos import load_photos, numbered_photo
 from tools.triton_server import TritonError, TritonServer
+from tools.triton_settings import TritonSettings
 
 _INPUTS = 64  # how many different inputs are sent in turn; enough for any cache to be of little help
 _OUTPUT = ROOT / ".cache" / "perf"
@@ -100,7 +101,8 @@ def _server(options: argparse.Namespace, stack: ExitStack) -> Server:
         raise TritonError("there is no classifier yet: python -m tools.build_model")
     print("Starting Triton …", flush=True)
     log = ROOT / ".cache" / "log" / "triton-perf.log"
-    triton = stack.enter_context(TritonServer(free_triton_ports(), log))
+    settings = TritonSettings(triton_open_apis=("shared-memory",))  # regions are registered by perf_analyzer
+    triton = stack.enter_context(TritonServer(free_triton_ports(), log, settings=settings))
     triton.wait_until_ready()
     return Server(triton.http_url.removeprefix("http://"), triton.grpc_url)
 
