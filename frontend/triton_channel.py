@@ -51,6 +51,7 @@ def channel_options() -> list[tuple[str, Any]]:
         # A server that stands still keeps its connections: only a ping that stays unanswered tells.
         ("grpc.keepalive_time_ms", 5_000),
         ("grpc.keepalive_timeout_ms", 5_000),
+        ("grpc.http2.ping_timeout_ms", 5_000),  # of pings that are under way for other reasons: a minute by default
         # The defaults, two minutes and 20 seconds, would outlast a restart of Triton.
         ("grpc.max_reconnect_backoff_ms", 1_000),
         ("grpc.min_reconnect_backoff_ms", 2_000),
