@@ -103,7 +103,7 @@ class Traffic:
 
     async def _upload(self, session: aiohttp.ClientSession) -> Outcome:
         cases = self._random.sample(self._local, min(_FILES, len(self._local)))
-        form = aiohttp.FormData()
+        form = aiohttp.FormData(quote_fields=False)
         for case in cases:
             form.add_field("files", files()[_path(case)], filename=case.url)
         async with session.post(f"{self._service.url}/files?k=1", data=form) as response:
@@ -128,6 +128,8 @@ class Traffic:
                 if any(sign in str(error) for sign in _TRITON_REFUSES):
                     return "refused", Counter(), str(error)
                 return "wrong", Counter(), str(error)
+            except aiohttp.ClientError as error:  # Triton is starting again: whoever asks it directly sees that
+                return "refused", Counter(), repr(error)
         label = result.as_numpy("PROBABILITIES").flat[0].decode().split(":", 2)[2]
         if label.partition(" (")[0] != case.bird:
             return "wrong", Counter(), f"{case.url}: {label} instead of {case.bird}"
