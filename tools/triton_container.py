@@ -9,11 +9,12 @@ Needs the standard library alone.
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.triton_arguments import Ports, models_in, triton_arguments
+from tools.triton_arguments import Ports, models_in, restricting_arguments, triton_arguments
 
 _REPOSITORY = Path("/models")
 
@@ -23,8 +24,14 @@ def main(arguments: Sequence[str]) -> int:
     if not models:
         print(f"triton_container: {_REPOSITORY} holds no models: run tools.prepare_repository first", file=sys.stderr)
         return 1
-    # Beyond loopback, because a container's loopback is its own: who may connect is the network's business.
-    command = ["tritonserver", *triton_arguments(_REPOSITORY, models, Ports(), "0.0.0.0"), *arguments]  # noqa: S104
+    command = [
+        "tritonserver",
+        # Beyond loopback, because a container's loopback is its own: who may connect is the network's business.
+        *triton_arguments(_REPOSITORY, models, Ports(), "0.0.0.0"),  # noqa: S104
+        # With a key that nobody knows. Versions come with the volume and a new start: several Tritons may share it.
+        *restricting_arguments(secrets.token_urlsafe(32)),
+        *arguments,
+    ]
     return os.execvp(command[0], command)  # noqa: S606
 
 

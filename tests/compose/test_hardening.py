@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import httpx
 import pytest
 
 from tests.compose.service import PROJECT, Service
@@ -54,6 +55,21 @@ def test_nothing_is_published_but_the_stated_ports_on_loopback(service: Service)
         published |= {port: bindings for port, bindings in ports.items() if bindings}
     assert set(published) == PUBLISHED
     assert {binding["HostIp"] for bindings in published.values() for binding in bindings} == {"127.0.0.1"}
+
+
+@pytest.mark.usefixtures("service")
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "repository/models/birds/load"),
+        ("POST", "repository/index"),
+        ("GET", "systemsharedmemory/status"),
+        ("GET", "logging"),
+        ("GET", "trace/setting"),
+    ],
+)
+def test_triton_lets_nobody_control_it(method: str, path: str) -> None:
+    assert httpx.request(method, f"http://127.0.0.1:8010/v2/{path}", timeout=30).status_code == 403
 
 
 def test_triton_has_no_way_out(service: Service) -> None:
