@@ -1,0 +1,31 @@
+"""A version of the classifier is published into the volume and taken back, as docs/deployment.md tells."""
+
+from __future__ import annotations
+
+import httpx
+
+from tests.compose.service import Service
+from tests.processes import eventually
+
+BUILDER = ("run", "--rm", "-T", "model-builder", "python", "-m", "tools.models")
+
+
+def versions() -> dict[str, bool]:
+    """The versions that are served, and which is the default; none while HAProxy has no healthy frontend."""
+    answer = httpx.get("http://127.0.0.1:8000/models", timeout=60)
+    return {v["version"]: v["default"] for v in answer.json()["versions"]} if answer.status_code == 200 else {}
+
+
+def test_a_version_that_was_published_is_served_after_a_restart_and_can_be_retired(service: Service) -> None:
+    before = versions()
+    service.compose(*BUILDER, "publish", "--repository", "/models", "--source", "imagenet-birds", "--not-default")
+    restart(service)
+    assert eventually(lambda: versions() == {**before, "2": False}, 30)
+    service.compose(*BUILDER, "retire", "2", "--repository", "/models")
+    restart(service)
+    assert eventually(lambda: versions() == before, 30)
+
+
+def restart(service: Service) -> None:
+    service.compose("restart", "triton")
+    service.wait_until("healthy", service.container("triton"))
