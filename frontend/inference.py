@@ -24,7 +24,7 @@ from frontend.errors import (
     UnsupportedFormat,
 )
 from frontend.model_versions import CLASSIFIER, Catalogue, read_catalogue
-from frontend.probe_image import PROBE_IMAGE, PROBE_PRIORITY
+from frontend.probe_image import PROBE_PRIORITY, probe_image
 from frontend.triton_channel import channel_options, channel_target
 
 log = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ class Inference:
         A full queue is a sign of life: to call it unready would take the load's last servers out of service.
         """
         try:
-            await self.classify(PROBE_IMAGE, 1, timeout_seconds, priority=PROBE_PRIORITY)
+            await self.classify(probe_image(), 1, timeout_seconds, priority=PROBE_PRIORITY)
         except Overloaded:
             return True
         except (ImageError, TritonUnavailable):

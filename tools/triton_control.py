@@ -11,7 +11,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import Any
 
-from frontend.probe_image import PROBE_IMAGE, PROBE_PRIORITY
+from frontend.probe_image import PROBE_PRIORITY, probe_image
 from tools.control_key import read_key
 from tools.triton_arguments import CONTROL_HEADER
 
@@ -74,7 +74,8 @@ class TritonControl:
 
     def probe(self, ensemble: str, timeout_seconds: float = _ASK_SECONDS) -> None:
         """Have one image classified, ahead of the users' images. Raises ControlError if there is no answer."""
-        tensor = struct.pack("<I", len(PROBE_IMAGE)) + PROBE_IMAGE
+        pixel = probe_image()
+        tensor = struct.pack("<I", len(pixel)) + pixel
         image = {"name": "IMAGE", "shape": [1, 1], "datatype": "BYTES", "parameters": {"binary_data_size": len(tensor)}}
         head = json.dumps({"inputs": [image], "parameters": {"priority": PROBE_PRIORITY}}).encode()
         length = {"Inference-Header-Content-Length": str(len(head))}

@@ -21,7 +21,7 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from frontend.probe_image import PROBE_IMAGE, PROBE_PRIORITY
+from frontend.probe_image import PROBE_PRIORITY, probe_image
 from tools.triton_arguments import Ports
 
 _STUB_DEAD = b"is not healthy"
@@ -69,7 +69,8 @@ def _first_answer(url: str) -> str | None:
 
 def probe_request() -> tuple[bytes, dict[str, str]]:
     """The body and headers that ask for one tiny image over HTTP, ahead of the users' images."""
-    tensor = struct.pack("<I", len(PROBE_IMAGE)) + PROBE_IMAGE
+    pixel = probe_image()
+    tensor = struct.pack("<I", len(pixel)) + pixel
     image = {"name": "IMAGE", "shape": [1, 1], "datatype": "BYTES", "parameters": {"binary_data_size": len(tensor)}}
     head = json.dumps({"inputs": [image], "parameters": {"priority": PROBE_PRIORITY}}).encode()
     return head + tensor, {"Inference-Header-Content-Length": str(len(head))}

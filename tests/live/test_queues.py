@@ -11,7 +11,7 @@ import pytest
 
 from frontend.errors import DeadlineExceeded, ImageError, Overloaded
 from frontend.inference import Inference
-from frontend.probe_image import PROBE_IMAGE
+from frontend.probe_image import probe_image
 from tests.conftest import copy_templates, install_classifier
 from tests.images import RED, flat
 from tests.ports import free_triton_ports
@@ -86,7 +86,7 @@ async def test_a_probe_is_answered_past_a_full_queue(inference: Inference) -> No
     users = [asyncio.create_task(user()) for _ in range(4 * QUEUE)]
     await full.wait()
     with pytest.raises(Overloaded):
-        await inference.classify(PROBE_IMAGE, 1, 10)
+        await inference.classify(probe_image(), 1, 10)
     assert await inference.probe(timeout_seconds=10)
     assert finished.count("ok") < QUEUE / 2, "it did not wait for the queue to empty"
     await asyncio.gather(*users)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from PIL import Image
 
+from frontend.probe_image import probe_image
 from tests.image_server import ImageServer
 from tests.ports import free_port
 from tools import triton_probe
@@ -45,6 +48,11 @@ def probe(url: str) -> int:
 def test_a_triton_that_classifies_is_well(triton: TritonServer, signals: list[tuple[int, int]]) -> None:
     assert probe(triton.http_url) == 0
     assert signals == []
+
+
+def test_no_two_probes_are_the_same_image_so_that_no_cache_answers_them() -> None:
+    pixels = {Image.open(io.BytesIO(probe_image())).convert("RGB").getpixel((0, 0)) for _ in range(20)}
+    assert len(pixels) > 10
 
 
 def test_the_probe_needs_nothing_but_the_standard_library(triton: TritonServer) -> None:
