@@ -79,7 +79,11 @@ def build_apart(directory: Path, options: argparse.Namespace, size: tuple[int, i
             value = Path(value).absolute()  # the child runs in another folder
         if value:
             command.append(f"--{name}={value}")
-    child = subprocess.Popen(command, cwd=ROOT, stdout=sys.__stderr__, stderr=subprocess.PIPE, text=True)
+    # TensorFlow leaves temporary files when it is killed: where they are removed with the unfinished version.
+    environment = {**os.environ, "TMPDIR": str(directory.parent)}
+    child = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=sys.__stderr__, stderr=subprocess.PIPE, text=True
+    )
     try:
         _, errors = child.communicate()
     finally:

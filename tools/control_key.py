@@ -1,4 +1,7 @@
-"""The key to Triton's control endpoints: random for each start, in a file that only its owner may read."""
+"""The key to Triton's control endpoints: random for each start, in a file that only its owner may read.
+
+Beside it stands the id of the process that made it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ def create_key(http_port: int) -> str:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.unlink(missing_ok=True)  # of a server that was killed, or someone else's
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(key)
+        file.write(f"{key}\n{os.getpid()}\n")
     return key
 
 
@@ -30,9 +33,17 @@ def read_key(url: str) -> str | None:
     if address.hostname not in _LOOPBACK or address.port is None:
         return None
     try:
-        return _path(address.port).read_text()
-    except OSError:
+        return _path(address.port).read_text().split()[0]
+    except (OSError, IndexError):
         return None
+
+
+def remove_leftover_keys() -> None:
+    """Remove the keys of servers whose parent was killed outright."""
+    for path in KEYS.glob("triton-*.key"):
+        owner = path.read_text().split()[1:]
+        if not owner or not Path("/proc", owner[0]).exists():
+            path.unlink(missing_ok=True)
 
 
 def remove_key(http_port: int) -> None:

@@ -145,6 +145,12 @@ def prepare(repository: Path, settings: TritonSettings, patiently: bool = True) 
         pass  # only when not patient: Triton then starts with what there is
 
 
+def clear_away(repository: Path) -> None:
+    """Clear away what a killed change left behind, unless somebody else is at work: then it is theirs."""
+    with suppress(PublishingError), _exclusively(repository, None):
+        pass
+
+
 def recover(repository: Path, control: TritonControl | None = None) -> None:
     """Clear away what a killed change left behind."""
     workplace = repository / _WORKPLACE

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 
 from pydantic import ValidationError
@@ -23,7 +24,8 @@ from frontend.settings import Settings
 from tools.build_version import FALLBACK
 from tools.child_process import ChildProcess
 from tools.frontend_process import FrontendProcess
-from tools.model_repository import ROOT, read_default, read_versions
+from tools.model_repository import MODEL_REPOSITORY, ROOT, read_default, read_versions
+from tools.publishing import clear_away
 from tools.supervisor import Keeper, Member
 from tools.triton_arguments import Ports
 from tools.triton_server import TritonError, TritonServer
@@ -130,11 +132,13 @@ def _why_not_bindable(address: str, port: int) -> str | None:
 
 def _build_classifier() -> None:
     _say("There is no classifier yet.")
-    build = ChildProcess([sys.executable, "-m", "tools.build_model"], os.environ)
-    try:
-        code = build.wait()
-    finally:
-        build.stop(_BUILD_PATIENCE_SECONDS)
+    with TemporaryDirectory(prefix="birds-build-") as scratch:  # a build that has to be killed leaves files
+        build = ChildProcess([sys.executable, "-m", "tools.build_model"], {**os.environ, "TMPDIR": scratch})
+        try:
+            code = build.wait()
+        finally:
+            build.stop(_BUILD_PATIENCE_SECONDS)
+            clear_away(MODEL_REPOSITORY)
     if code != 0:
         raise ServeError(
             "the classifier could not be built (see above); then try: .venv/bin/python -m tools.build_model --help"

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import http.client
 import json
-import struct
 import urllib.error
 import urllib.request
 from collections import Counter
 from contextlib import suppress
 from typing import Any
 
-from frontend.probe_image import PROBE_PRIORITY, probe_image
 from tools.control_key import read_key
 from tools.triton_arguments import CONTROL_HEADER
+from tools.triton_probe import probe_request
 
 _LOAD_SECONDS = 600  # a large model on a slow disk
 _ASK_SECONDS = 10
@@ -74,12 +73,8 @@ class TritonControl:
 
     def probe(self, ensemble: str, timeout_seconds: float = _ASK_SECONDS) -> None:
         """Have one image classified, ahead of the users' images. Raises ControlError if there is no answer."""
-        pixel = probe_image()
-        tensor = struct.pack("<I", len(pixel)) + pixel
-        image = {"name": "IMAGE", "shape": [1, 1], "datatype": "BYTES", "parameters": {"binary_data_size": len(tensor)}}
-        head = json.dumps({"inputs": [image], "parameters": {"priority": PROBE_PRIORITY}}).encode()
-        length = {"Inference-Header-Content-Length": str(len(head))}
-        self._ask(f"/v2/models/{ensemble}/infer", head + tensor, timeout_seconds, length)
+        body, headers = probe_request()
+        self._ask(f"/v2/models/{ensemble}/infer", body, timeout_seconds, headers)
 
     def _ask(
         self, path: str, body: bytes | None, timeout_seconds: float, headers: dict[str, str] | None = None

@@ -14,11 +14,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tools import libpython
 from tools.child_process import ChildProcess
-from tools.control_key import create_key, remove_key
+from tools.control_key import create_key, remove_key, remove_leftover_keys
 from tools.model_repository import MODEL_REPOSITORY, ROOT
 from tools.publishing import PublishingError, prepare
 from tools.supervisor import Check, Member, StartFailed
@@ -33,6 +34,7 @@ _SHARED_MEMORY = Path("/dev/shm")
 _SHM_PREFIX = "triton_birds_"
 _SCRATCH_PARENT = Path("/tmp")  # not TMPDIR: Triton's command lines bear no spaces or commas
 _SCRATCH_PREFIX = "birds-triton-"
+_ENVIRONMENT_PREFIX = "python_env_"  # Triton's own: an empty folder, removed at the end unless it is killed
 _KILL_AFTER_SECONDS = EXIT_TIMEOUT_SECONDS + 10
 
 # What the telling lines of Triton's log have in common, the most telling first.
@@ -104,6 +106,7 @@ class TritonServer(Member):
     def start(self) -> None:
         """Start the process; returns at once. Raises TritonError if it cannot even be started."""
         wheel = _find_wheel()
+        _remove_empty_environments()
         again = self._process is not None
         try:
             # A restart does not wait for a change that is under way, and needs no room on a disk that may be full.
@@ -207,6 +210,24 @@ def _remove_leftovers() -> None:
             owner = re.match(r"\d+", leftover.name.removeprefix(prefix))
             if owner and not Path(f"/proc/{owner[0]}").exists():
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+    remove_leftover_keys()
+
+
+def _remove_empty_environments() -> None:
+    """Remove the folders that killed Tritons left; their names tell nothing, so only while no Triton lives."""
+    if _triton_lives():
+        return
+    for folder in _SCRATCH_PARENT.glob(f"{_ENVIRONMENT_PREFIX}*"):
+        with suppress(OSError):  # not empty, or not ours
+            folder.rmdir()
+
+
+def _triton_lives() -> bool:
+    for name in Path("/proc").glob("[0-9]*/comm"):
+        with suppress(OSError):  # it has just ended
+            if name.read_text() == "tritonserver\n":
+                return True
+    return False
 
 
 def _lay_out(wheel: Path, repository: Path, scratch: Path) -> None:

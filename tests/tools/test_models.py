@@ -274,17 +274,21 @@ def test_no_permission_to_write(
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "asked to stop"])
 def test_a_publish_that_is_ended_leaves_no_half_version(
-    repository: Path, good_model: Path, labels_file: Path, number: signal.Signals
+    repository: Path, good_model: Path, labels_file: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     before = contents(repository)
     publish = command(repository, "publish", "--savedmodel", str(good_model), "--labels", str(labels_file))
-    with subprocess.Popen(publish, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+    scratch = tmp_path / "tmp"
+    scratch.mkdir()
+    environment = {**os.environ, "TMPDIR": str(scratch)}
+    with subprocess.Popen(publish, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL) as process:
         while not (repository / ".publishing" / "version").exists():
             time.sleep(0.01)
         time.sleep(0.5)
         os.kill(process.pid, number)
     publishing.prepare(repository, TritonSettings())
     assert contents(repository) == before
+    assert not list(scratch.iterdir())
 
 
 def test_a_publish_killed_between_its_last_steps_is_undone(repository: Path, good_model: Path) -> None:

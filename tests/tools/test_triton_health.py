@@ -14,7 +14,7 @@ from tests.ports import free_triton_ports
 from tests.processes import command_line, descendants, eventually
 from tests.tiny_model import LABELS
 from tools import triton_health
-from tools.triton_control import TritonControl
+from tools.triton_control import ControlError, TritonControl
 from tools.triton_health import TritonHealth, instances
 from tools.triton_server import TritonServer
 from tools.triton_settings import TritonSettings
@@ -61,8 +61,11 @@ def test_a_process_that_hangs_is_told_from_one_that_is_busy(
     control = TritonControl(triton.http_url)
     health = TritonHealth(triton.pid, control)
     classifier = stub(triton, "classifier_0_0")
+    control.probe("birds_v1")
     os.kill(classifier, signal.SIGSTOP)
     try:
+        with pytest.raises(ControlError):
+            control.probe("birds_v1", 1)  # the cache does not answer, which knows the images of before
         assert "does not answer" in str(health.failing_inference())
         done = iter([{"preprocess": 5, "classifier": 5}, {"preprocess": 9, "classifier": 7}])
         monkeypatch.setattr(control, "work_done", lambda: next(done))

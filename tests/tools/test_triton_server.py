@@ -12,7 +12,8 @@ import pytest
 
 from tests.ports import free_triton_ports
 from tests.processes import SHARED_MEMORY, alive, command_line, descendants, eventually, regions
-from tools import libpython
+from tools import libpython, triton_server
+from tools.control_key import KEYS
 from tools.triton_server import TritonError, TritonServer
 
 
@@ -63,11 +64,35 @@ def test_what_a_server_left_whose_parent_was_killed_is_removed_by_the_next(
 ) -> None:
     with subprocess.Popen(["true"]) as gone:
         pass
-    left = [SHARED_MEMORY / f"triton_birds_{gone.pid}_1_region", Path("/tmp") / f"birds-triton-{gone.pid}-x"]
-    left[0].touch()
-    left[1].mkdir()
+    KEYS.mkdir(parents=True, exist_ok=True, mode=0o700)
+    key, another = KEYS / "triton-1.key", KEYS / "triton-2.key"
+    key.write_text(f"key\n{gone.pid}\n")
+    another.write_text(f"key\n{os.getpid()}\n")
+    left = [key, SHARED_MEMORY / f"triton_birds_{gone.pid}_1_region", Path("/tmp") / f"birds-triton-{gone.pid}-x"]
+    left[1].touch()
+    left[2].mkdir()
     with TritonServer(free_triton_ports(), tmp_path / "log", tiny_repository):
         assert not any(path.exists() for path in left)
+        assert another.exists(), "its server lives"
+    another.unlink()
+
+
+def test_empty_folders_of_killed_tritons_are_removed_while_none_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triton_server, "_SCRATCH_PARENT", tmp_path)
+    for name in ("python_env_a", "python_env_b/unpacked", "another"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.setattr(triton_server, "_triton_lives", lambda: True)
+    triton_server._remove_empty_environments()
+    assert (tmp_path / "python_env_a").exists()
+    monkeypatch.setattr(triton_server, "_triton_lives", lambda: False)
+    triton_server._remove_empty_environments()
+    assert {path.name for path in tmp_path.iterdir()} == {"python_env_b", "another"}
+
+
+def test_a_living_triton_is_seen(triton: TritonServer) -> None:
+    assert triton_server._triton_lives()
 
 
 def test_a_log_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
