@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -115,11 +115,12 @@ def environment(port: int, **settings: str) -> dict[str, str]:
 
 
 @contextmanager
-def serving(project: Path, **settings: str) -> Iterator[Service]:
+def serving(project: Path, prefix: Sequence[str] = (), **settings: str) -> Iterator[Service]:
+    """A service that is ready; `prefix` is a command that runs it."""
     port, ports = free_port(), free_triton_ports()
     triton_ports = (ports.http, ports.grpc, ports.metrics)
     process = subprocess.Popen(
-        command(triton_ports),
+        [*prefix, *command(triton_ports)],
         cwd=project,
         env=environment(port, **settings),
         stdout=subprocess.PIPE,

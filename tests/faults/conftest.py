@@ -30,7 +30,10 @@ def project(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def service(project: Path) -> Iterator[Service]:
     """One service for all faults: each must leave it as good as it was."""
     with serving(
-        project, BIRDS_REQUEST_TIMEOUT=str(REQUEST_TIMEOUT_SECONDS), BIRDS_PREPROCESS_INSTANCES="2"
+        project,
+        BIRDS_REQUEST_TIMEOUT=str(REQUEST_TIMEOUT_SECONDS),
+        BIRDS_DOWNLOAD_TIMEOUT="2",
+        BIRDS_PREPROCESS_INSTANCES="2",
     ) as service:
         yield service
 
@@ -38,23 +41,27 @@ def service(project: Path) -> Iterator[Service]:
 @pytest.fixture
 def cases(image_server: ImageServer) -> list[Case]:
     """Good and bad images on an image server that is well."""
-    colours = {"red": RED, "green": GREEN, "blue": BLUE}
-    good = [
-        Case(image_server.add(f"/{name}-{index}.jpg", flat(colour, "JPEG", (320, 240 + index))), bird=_bird(label))
-        for index in range(4)
-        for (name, colour), label in zip(colours.items(), LABELS, strict=False)
-    ]
     return [
-        *good,
+        *(Case(image_server.add(f"/{name}", image), bird=bird) for name, (image, bird) in good_images().items()),
         Case(image_server.add("/page", b"<html>no bird</html>"), code="not_an_image"),
         Case(image_server.url("/nowhere"), code="download_failed"),
     ]
 
 
+def good_images() -> dict[str, tuple[bytes, str]]:
+    """Files by name, with the bird that each shows."""
+    colours = {"red": RED, "green": GREEN, "blue": BLUE}
+    return {
+        f"{name}-{index}.jpg": (flat(colour, "JPEG", (320, 240 + index)), label.partition(" (")[0])
+        for index in range(4)
+        for (name, colour), label in zip(colours.items(), LABELS, strict=False)
+    }
+
+
 @contextmanager
-def under_load(service: Service, cases: list[Case]) -> Iterator[CheckedLoad]:
+def under_load(url: str, cases: list[Case], clients: int = 8, **headers: str) -> Iterator[CheckedLoad]:
     """Checked load that is in full service when this is entered, and whose every answer was documented and in time."""
-    load = CheckedLoad(f"{service.url}/", cases, deadline_seconds=REQUEST_TIMEOUT_SECONDS)
+    load = CheckedLoad(f"{url}/", cases, clients=clients, deadline_seconds=REQUEST_TIMEOUT_SECONDS, headers=headers)
     with load:
         load.wait_for_complete(20, since=time.monotonic(), timeout_seconds=60)
         yield load
@@ -79,7 +86,3 @@ def record(request: pytest.FixtureRequest) -> Record:
                 file.write(json.dumps(row) + "\n")
 
     return note
-
-
-def _bird(label: str) -> str:
-    return label.partition(" (")[0]

@@ -36,7 +36,7 @@ RECOVERY_SECONDS = 90
 def test_a_process_is_killed(
     service: Service, cases: list[Case], record: Record, fault: str, process: str, reason: str
 ) -> None:
-    with under_load(service, cases) as load:
+    with under_load(service.url, cases) as load:
         said = len(service.lines)
         at = time.monotonic()
         os.kill(service.named(process)[0], signal.SIGKILL)
@@ -53,7 +53,7 @@ def test_a_process_is_killed(
 def test_triton_is_frozen(service: Service, cases: list[Case], record: Record, seconds: int) -> None:
     """Up to 10 s it is waited for, and goes on where it was; after that it is taken for dead and replaced."""
     (triton,) = service.named("bin/tritonserver")
-    with under_load(service, cases) as load:
+    with under_load(service.url, cases) as load:
         said = len(service.lines)
         at = time.monotonic()
         os.kill(triton, signal.SIGSTOP)

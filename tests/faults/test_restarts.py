@@ -1,0 +1,65 @@
+"""A restart meets what an operator does meanwhile or did before."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.processes import eventually
+from tests.service import Service, ends_with_nothing_left, serving
+from tools import control_key, publishing
+from tools.model_repository import savedmodel_path
+from tools.triton_control import TritonControl
+
+
+@pytest.mark.parametrize(
+    "delay", [0, pytest.param(0.5, marks=pytest.mark.slow), pytest.param(1.5, marks=pytest.mark.slow)]
+)
+def test_stopped_while_triton_is_started_again(project: Path, delay: float) -> None:
+    with serving(project) as service:
+        (triton,) = service.named("bin/tritonserver")
+        os.kill(triton, signal.SIGKILL)
+        assert eventually(lambda: service.named("bin/tritonserver") not in ([], [triton]))
+        time.sleep(delay)
+        assert ends_with_nothing_left(service, signal.SIGINT)
+
+
+def test_a_default_version_that_was_rolled_back_to_comes_back(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = service.project / "model_repository"
+    monkeypatch.setattr(control_key, "KEYS", service.project / ".cache" / "control")
+    control = TritonControl(service.triton_url)
+
+    def build(directory: Path) -> None:
+        shutil.copytree(savedmodel_path(repository), directory / "model.savedmodel")
+        (directory / "labels.txt").write_text("Owl\nOwl 2\nOwl 3\nOwl 4\n")
+
+    publishing.publish(repository, build, control=control)
+    assert eventually(lambda: catalogue(service) == ("2", ["1", "2"]))
+    assert models(service, "rollback") == 0
+    said = len(service.lines)
+    os.kill(service.named("bin/tritonserver")[0], signal.SIGKILL)
+    service.wait_for("Triton: back after", since=said)
+    assert eventually(lambda: catalogue(service) == ("1", ["1", "2"]))
+    assert models(service, "retire", "2") == 0
+    assert eventually(lambda: catalogue(service) == ("1", ["1"]))
+
+
+def catalogue(service: Service) -> tuple[str, list[str]]:
+    """The default version, and all that are served, as a client is told."""
+    answer = httpx.get(f"{service.url}/models", timeout=20).json()
+    return answer.get("default", ""), sorted(version["version"] for version in answer.get("versions", []))
+
+
+def models(service: Service, *arguments: str) -> int:
+    command = [sys.executable, "-m", "tools.models", *arguments, "--triton", service.triton_url]
+    return subprocess.run(command, cwd=service.project, timeout=60, check=False).returncode
