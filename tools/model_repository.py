@@ -57,6 +57,12 @@ def read_live_config(model: str, repository: Path = MODEL_REPOSITORY) -> model_c
     return _parse(live) if live.exists() else read_config(model, repository)
 
 
+def configurations(repository: Path) -> dict[Path, bytes]:
+    """Every configuration that Triton may read, as it is now."""
+    paths = [*repository.glob("*/config.pbtxt"), *repository.glob(f"*/configs/{LIVE}.pbtxt")]
+    return {path: path.read_bytes() for path in paths}
+
+
 def image_size(repository: Path = MODEL_REPOSITORY) -> tuple[int, int]:
     """(height, width) in pixels of `preprocess`'s output PIXELS."""
     parameters = read_config(PREPROCESS, repository).parameters

@@ -47,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _stoppable():
             answer = options.run(options, control)
+            if control is None and options.run is not _list and triton.is_running():  # it has come up meanwhile
+                publishing.catch_up(options.repository, triton)
+                control = triton
     except (publishing.PublishingError, BuildError, ControlError, OSError) as error:
         print(f"models: {error}", file=sys.stderr)
         return 1

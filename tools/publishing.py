@@ -25,6 +25,7 @@ from tools.model_repository import (
     read_versions,
     version_path,
 )
+from tools.triton_arguments import models_in
 from tools.triton_control import ControlError, TritonControl
 from tools.triton_settings import TritonSettings
 
@@ -133,6 +134,16 @@ def retire(repository: Path, number: int, control: TritonControl | None = None) 
         shutil.rmtree(workplace)
 
 
+def catch_up(repository: Path, control: TritonControl) -> None:
+    """Have a Triton that started while the repository was being changed serve what there is now."""
+    with _exclusively(repository, None, patiently=True):
+        models = models_in(repository)
+        for gone in {name for name, _ in control.ready()} - set(models):
+            control.unload(gone)
+        for model in sorted(models, key=_load_order):
+            control.load(model)
+
+
 def prepare(repository: Path, settings: TritonSettings, patiently: bool = True) -> None:
     """Make `repository` ready for a Triton that is about to start: no leftovers, every live configuration.
 
@@ -213,6 +224,13 @@ def _told_of(repository: Path) -> set[int]:
     """The versions that the live configuration of the ensemble tells of: the ones that have been published."""
     names = read_live_config(ENSEMBLE, repository).parameters
     return {int(name.removeprefix("version.")) for name in names if name.startswith("version.")}
+
+
+def _load_order(model: str) -> tuple[int, str]:
+    """Steps before the ensembles that are made of them, and last the one that tells of all versions."""
+    return [PREPROCESS, CLASSIFIER].index(model) if model in (PREPROCESS, CLASSIFIER) else 2 + (
+        model == ENSEMBLE
+    ), model
 
 
 def _require(number: int, versions: dict[int, Version]) -> None:

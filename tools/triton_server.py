@@ -18,9 +18,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from tools import libpython
+from tools.catching_up import CatchingUp
 from tools.child_process import ChildProcess
 from tools.control_key import create_key, remove_key, remove_leftover_keys
-from tools.model_repository import MODEL_REPOSITORY, ROOT
+from tools.model_repository import MODEL_REPOSITORY, ROOT, configurations
 from tools.publishing import PublishingError, prepare
 from tools.supervisor import Check, Member, StartFailed
 from tools.triton_arguments import EXIT_TIMEOUT_SECONDS, Ports, models_in, restricting_arguments, triton_arguments
@@ -76,6 +77,7 @@ class TritonServer(Member):
         self._shm_prefix = f"{_SHM_PREFIX}{os.getpid()}_{ports.grpc}_"
         self._id = f"birds-{os.getpid()}-{ports.grpc}"
         self._key = ""
+        self._configurations: dict[Path, bytes] = {}
         self._scratch: Path | None = None
         self._process: ChildProcess | None = None
 
@@ -111,6 +113,7 @@ class TritonServer(Member):
         try:
             # A restart does not wait for a change that is under way, and needs no room on a disk that may be full.
             prepare(self._repository, self._settings, patiently=not again)
+            self._configurations = configurations(self._repository)
             if again:
                 os.replace(self.log, self.log.with_suffix(".previous.log"))
             else:
@@ -156,7 +159,9 @@ class TritonServer(Member):
             return False
 
     def checks(self) -> list[Check]:
-        return TritonHealth(self.pid, TritonControl(self.http_url)).checks()
+        control = TritonControl(self.http_url)
+        catching_up = CatchingUp(self._repository, self._configurations, control)
+        return [*TritonHealth(self.pid, control).checks(), catching_up.check()]
 
     def failure(self) -> str:
         """The log's line that tells best why Triton ended."""
