@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     max_k: int = Field(10, ge=1, description="most species that a request may ask for per image")
     max_request_bytes: int = Field(16_000_000, ge=1, description="largest request body, in bytes")
     max_backlog: int = Field(
-        64, ge=0, description="images ahead of a request, beside three times its own, with which it is still taken on"
+        320, ge=0, description="images ahead of a request, beside three times its own, with which it is still taken on"
     )
     request_timeout: float = Field(60, gt=0, description="seconds after which a request is answered, finished or not")
     download_timeout: float = Field(10, gt=0, description="seconds for one download, from DNS to the last byte")

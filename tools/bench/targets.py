@@ -145,6 +145,5 @@ class Service(Target):
             command.append(f"--triton-{name}-port={port}")
         settings = {"BIRDS_HOST": "127.0.0.1", "BIRDS_PORT": str(self.port), "BIRDS_MAX_IMAGES": "1000"}
         settings["BIRDS_DOWNLOAD_ALLOW_NETWORKS"] = "127.0.0.0/8"
-        settings["BIRDS_MAX_BACKLOG"] = "1000"  # what 64 callers do is measured, not how soon they are refused
         with self._log.open("wb") as log:
             return ChildProcess(command, {**os.environ, **settings}, log, self._project)
