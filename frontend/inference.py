@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from tritonclient.grpc.aio import InferenceServerClient, InferInput, InferRequestedOutput
@@ -26,6 +27,7 @@ from frontend.errors import (
 from frontend.model_versions import CLASSIFIER, Catalogue, read_catalogue
 from frontend.probe_image import PROBE_PRIORITY, probe_image
 from frontend.triton_channel import channel_options, channel_target
+from frontend.uncut_calls import UncutCalls, stands_cancellation
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +61,12 @@ class Inference:
 
     async def __aenter__(self) -> Inference:
         self._client = InferenceServerClient(channel_target(self._triton_url), channel_args=channel_options())
+        self._calls = UncutCalls()
+        self._stands_cancellation = False
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self._calls.finish()
         await self._client.close()
 
     async def classify(
@@ -84,17 +89,23 @@ class Inference:
         tensor.set_data_from_numpy(np.array([[image]], dtype=np.object_))
         # A class count of 0 would ask for all probabilities instead; the image is judged in any case.
         output = InferRequestedOutput(_OUTPUT, class_count=max(k, 1))
+        infer = partial(
+            self._client.infer,
+            model,
+            [tensor],
+            outputs=[output],
+            priority=priority,
+            timeout=None if timeout_seconds is None else max(round(1e6 * timeout_seconds), 1),
+            request_id=observation.triton_request_id(),
+            headers=observation.trace_headers() or None,
+        )
         try:
-            result = await self._client.infer(
-                model,
-                [tensor],
-                outputs=[output],
-                priority=priority,
-                timeout=None if timeout_seconds is None else max(round(1e6 * timeout_seconds), 1),
-                client_timeout=timeout_seconds,
-                request_id=observation.triton_request_id(),
-                headers=observation.trace_headers() or None,
-            )
+            if self._stands_cancellation:
+                result = await infer(client_timeout=timeout_seconds)
+            else:
+                result = await self._calls.answer(infer, timeout_seconds)
+        except TimeoutError:
+            raise DeadlineExceeded() from None
         except InferenceServerException as error:
             if version and "NOT_FOUND" in str(error.status()):
                 raise UnknownModelVersion(version=version) from error
@@ -104,6 +115,7 @@ class Inference:
     async def catalogue(self, timeout_seconds: float) -> Catalogue:
         """The versions of the classifier that can be asked for. Raises TritonUnavailable."""
         try:
+            server = await self._client.get_server_metadata(client_timeout=timeout_seconds)
             ensemble, classifier = [
                 await self._client.get_model_config(model, as_json=True, client_timeout=timeout_seconds)
                 for model in (MODEL, CLASSIFIER)
@@ -111,6 +123,7 @@ class Inference:
         except InferenceServerException as error:
             log.warning("Triton answered %s: %s", error.status(), error.message())
             raise TritonUnavailable() from error
+        self._stands_cancellation = stands_cancellation(server.version)
         return read_catalogue(ensemble["config"], classifier["config"])
 
     async def probe(self, timeout_seconds: float) -> bool:
