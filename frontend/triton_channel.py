@@ -82,16 +82,17 @@ _SERVICE_CONFIG: dict[str, Any] = {
     "loadBalancingConfig": [_WITHOUT_THE_SICK, _ROUND_ROBIN],  # the first that this gRPC knows
     "methodConfig": [
         {
-            # All of these may be repeated: nothing that they do outlasts the answer.
+            # All of these may be repeated: nothing that they do outlasts the answer. But an image that kills the
+            # Python process which decodes it would kill one on each server that it is sent to.
             "name": [
                 {"service": "inference.GRPCInferenceService", "method": method}
-                for method in ("ModelInfer", "ModelConfig")
+                for method in ("ModelInfer", "ModelConfig", "ServerMetadata")
             ],
             # Each attempt goes to the next server, within the call's one deadline; with other calls between, the next
-            # may be the same, hence four more. UNAVAILABLE is a lost connection, a full queue or a server that is
+            # may be the same, hence two more. UNAVAILABLE is a lost connection, a full queue or a server that is
             # stopping, INTERNAL a dead Python process, NOT_FOUND a version that this server does not have.
             "retryPolicy": {
-                "maxAttempts": 5,
+                "maxAttempts": 3,
                 "initialBackoff": "0.01s",
                 "maxBackoff": "0.1s",
                 "backoffMultiplier": 2,

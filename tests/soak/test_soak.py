@@ -57,6 +57,12 @@ def test_a_short_soak_passes_and_leaves_nothing(project: Path) -> None:
     assert "passed" in output
 
 
+def test_a_process_that_ended_by_itself_is_a_problem() -> None:
+    found = Findings(60, 1, [], [], Samples(), unexplained=["triton: process 7 ended by itself, after the start"])
+    found.judge()
+    assert found.problems == found.unexplained
+
+
 def test_ctrl_c_ends_it_with_the_report_so_far(project: Path) -> None:
     with start(project, "--minutes", "5") as process:
         try:

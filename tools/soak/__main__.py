@@ -3,8 +3,9 @@
 Starts `python -m tools.serve` on free ports with an image host beside it, learns the right answers while all is well,
 then sends lists, streams, uploads, direct requests to Triton and clients that hang up, and injects a fault every few
 seconds, by chance but repeatably (--seed). Every answer is judged. Ends with a table and a JSON file; exit status 1 if
-an answer was wrong or lost, a fault did not heal by itself, or memory or descriptors grew beyond their bounds
-(tools/soak/samples.py). Ctrl-C ends it early, with the report of what was seen; exit status 130.
+an answer was wrong or lost, a fault did not heal by itself, a process ended that no fault had struck, or memory or
+descriptors grew beyond their bounds (tools/soak/samples.py). Ctrl-C ends it early, with the report of what was seen;
+exit status 130.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import httpx
 from tools.free_ports import free_port
 from tools.model_repository import ROOT
 from tools.soak.checked_load import Case
+from tools.soak.endings import Endings
 from tools.soak.faults import Fault, Faults
 from tools.soak.images import BAD, BAD_URLS, good_paths
 from tools.soak.report import Findings, Injected
@@ -48,7 +50,7 @@ class Soak:
     """One run: the clients on a thread of their own, faults and samples on this one."""
 
     def __init__(self, service: Service, faults: Faults, traffic: Traffic, pause_seconds: float) -> None:
-        self.samples = Samples()
+        self.samples, self.endings = Samples(), Endings()
         self.injected: list[Injected] = []
         self.interrupted = False
         self._service, self._faults, self._traffic = service, faults, traffic
@@ -67,6 +69,7 @@ class Soak:
             while time.monotonic() - started < seconds:
                 self._strike(self._faults.next(), started)
                 self._watch(self._pause, started)
+            self._look()
         except Interrupted:
             self.interrupted = True
         finally:
@@ -77,6 +80,8 @@ class Soak:
         return time.monotonic() - started
 
     def _strike(self, fault: Fault, started: float) -> None:
+        self._look()
+        self.endings.fault(fault.name, fault.ends)
         at = time.monotonic()
         striking = self._striker.submit(fault.inject)
         while not striking.done():
@@ -107,12 +112,17 @@ class Soak:
             if (code := self._service.ended()) is not None:
                 raise SoakError(f"the service gave up with exit code {code}, see {self._service.log}")
             if now - self._sampled_at >= _SAMPLE_SECONDS:
-                self.samples.take(self._service.processes())
-                self._sampled_at = now
+                self._look()
             if now - self._told_at >= _PROGRESS_SECONDS[not sys.stderr.isatty()]:
                 self._tell(now - started, fault)
                 self._told_at = now
             time.sleep(0.1)
+
+    def _look(self) -> None:
+        processes = self._service.processes()
+        self.samples.take(processes)
+        self.endings.look(processes)
+        self._sampled_at = time.monotonic()
 
     def _tell(self, seconds: float, fault: str) -> None:
         verdicts = Counter(answer.verdict for _, answer in list(self._traffic.answers))
@@ -146,7 +156,7 @@ def soak(options: argparse.Namespace) -> int:
         traffic = Traffic(service, cases, options.seed, options.clients)
         run = Soak(service, faults, traffic, options.pause)
         seconds = run.run(60 * options.minutes)
-    findings = Findings(seconds, options.seed, traffic.answers, run.injected, run.samples)
+    findings = Findings(seconds, options.seed, traffic.answers, run.injected, run.samples, run.endings.unexplained)
     findings.judge()
     findings.write(options.json)
     print(f"\n{findings.text()}\n{options.json}")

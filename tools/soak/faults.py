@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import psutil
 
+from tools.soak.endings import TRITON, WORKER
 from tools.soak.service import Service, run_image_host
 
 _FROZEN_SECONDS = 20
@@ -21,11 +22,13 @@ _FLAPS = 4
 
 @dataclass(frozen=True)
 class Fault:
-    """`cuts` is whether it may cut connections to the frontend; those answers are lost to nobody's surprise."""
+    """`cuts` is whether it may cut connections to the frontend; those answers are lost to nobody's surprise.
+    `ends` is the role of the process that it ends, or that the supervisor ends because of it."""
 
     name: str
     inject: Callable[[], None]
     cuts: bool = False
+    ends: str = ""
 
 
 class Faults:
@@ -58,11 +61,11 @@ class Faults:
 
     def all(self) -> list[Fault]:
         return [
-            Fault("preprocess killed", lambda: self._signal("preprocess", signal.SIGKILL)),
-            Fault("classifier killed", lambda: self._signal("classifier", signal.SIGKILL)),
-            Fault("Triton killed", lambda: self._signal("triton", signal.SIGKILL)),
-            Fault(f"Triton frozen for {_FROZEN_SECONDS} s", self._freeze_triton),
-            Fault("a frontend worker killed", lambda: self._signal("worker", signal.SIGKILL), cuts=True),
+            Fault("preprocess killed", lambda: self._signal("preprocess", signal.SIGKILL), ends=TRITON),
+            Fault("classifier killed", lambda: self._signal("classifier", signal.SIGKILL), ends=TRITON),
+            Fault("Triton killed", lambda: self._signal("triton", signal.SIGKILL), ends=TRITON),
+            Fault(f"Triton frozen for {_FROZEN_SECONDS} s", self._freeze_triton, ends=TRITON),
+            Fault("a frontend worker killed", lambda: self._signal("worker", signal.SIGKILL), cuts=True, ends=WORKER),
             Fault(f"image host gone for {_HOST_AWAY_SECONDS} s", self._host_goes),
             Fault("image host flapping", self._host_flaps),
         ]

@@ -33,15 +33,16 @@ class Findings:
     answers: list[tuple[str, Answer]]
     injected: list[Injected]
     samples: Samples
+    unexplained: list[str] = field(default_factory=list)  # ends of processes
     problems: list[str] = field(default_factory=list)
 
     def judge(self) -> None:
-        """Fill `problems`: wrong and lost answers, faults that stayed, growth."""
+        """Fill `problems`: wrong and lost answers, faults that stayed, processes that ended by themselves, growth."""
         for kind, answer in self.answers:
             if answer.verdict in ("wrong", "late") or (answer.verdict == "unreachable" and not self._was_cut(answer)):
                 self.problems.append(f"{kind}: {answer.verdict} after {answer.seconds:.1f} s: {answer.detail[:300]}")
         self.problems += [f"{f.name}: no full service again" for f in self.injected if f.recovered_seconds is None]
-        self.problems += self.samples.growth()
+        self.problems += [*self.unexplained, *self.samples.growth()]
 
     def _was_cut(self, answer: Answer) -> bool:
         """Whether a fault that cuts connections to the frontend struck while the request was under way."""

@@ -1,0 +1,49 @@
+"""Processes that end while a soak goes on, and whether the fault before explains it."""
+
+from __future__ import annotations
+
+import psutil
+
+TRITON, WORKER = "triton", "worker"
+_STUBS = ("preprocess", "classifier")  # they end with their Triton, and some live only while it starts
+
+
+class Endings:
+    """What has ended; `unexplained` has a line for each process that nobody struck.
+
+    A fault explains one end of the process that it is to end, until the next fault, and with a Triton all of its stubs.
+    """
+
+    def __init__(self) -> None:
+        self.unexplained: list[str] = []
+        self._known: dict[psutil.Process, str] = {}
+        self._fault, self._explained = "the start", ""
+        self._used = False
+
+    def fault(self, name: str, ends: str) -> None:
+        """From now on this fault is the one before; `ends` is TRITON, WORKER or empty."""
+        self._fault, self._explained, self._used = name, ends, False
+
+    def look(self, processes: dict[str, list[psutil.Process]]) -> None:
+        """Compare the processes that run now, by role, with those seen before."""
+        for process in [process for process in self._known if not _runs(process)]:
+            role = self._known.pop(process)
+            if not self._explains(role):
+                self.unexplained.append(f"{role}: process {process.pid} ended by itself, after {self._fault}")
+        for role, members in processes.items():
+            self._known.update(dict.fromkeys(members, role))
+
+    def _explains(self, role: str) -> bool:
+        if role in _STUBS:
+            return self._explained == TRITON
+        if role != self._explained or self._used:
+            return False
+        self._used = True
+        return True
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
