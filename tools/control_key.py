@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -41,9 +42,10 @@ def read_key(url: str) -> str | None:
 def remove_leftover_keys() -> None:
     """Remove the keys of servers whose parent was killed outright."""
     for path in KEYS.glob("triton-*.key"):
-        owner = path.read_text().split()[1:]
-        if not owner or not Path("/proc", owner[0]).exists():
-            path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # its server has just ended
+            owner = path.read_text().split()[1:]
+            if not owner or not Path("/proc", owner[0]).exists():
+                path.unlink()
 
 
 def remove_key(http_port: int) -> None:

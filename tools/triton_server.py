@@ -123,7 +123,9 @@ class TritonServer(Member):
                 command = self._command(wheel, self._scratch)
                 self._process = ChildProcess(command, _environment(wheel, self._scratch), log)
         except (PublishingError, OSError) as error:
-            raise TritonError(f"Triton cannot be started: {error}") from error
+            # Of the files that could not be copied, each for its reason, one will do.
+            reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error
+            raise TritonError(f"Triton cannot be started: {reason}") from error
 
     def _prepare_folders(self, wheel: Path) -> None:
         _remove_leftovers()

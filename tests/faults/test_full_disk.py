@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import REQUEST_TIMEOUT_SECONDS, Record, under_load
-from tests.service import Service, make_project, serving
+from tests.ports import free_port, free_triton_ports
+from tests.service import Service, command, environment, make_project, serving
 from tests.tiny_model import LABELS
 from tools.soak.checked_load import COMPLETE, Case
 
@@ -56,9 +57,13 @@ def service_on_it(disk: Disk, tiny_repository: Path) -> Iterator[Service]:
     """All that it writes goes to that disk: its /tmp lies there too."""
     project = make_project(disk.folder / "project", tiny_repository)
     (disk.folder / "tmp").mkdir()
-    elsewhere = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /tmp && exec "$@"', str(disk.folder / "tmp")]
-    with serving(project, elsewhere, BIRDS_REQUEST_TIMEOUT=str(REQUEST_TIMEOUT_SECONDS)) as service:
+    with serving(project, in_its_tmp(disk), BIRDS_REQUEST_TIMEOUT=str(REQUEST_TIMEOUT_SECONDS)) as service:
         yield service
+
+
+def in_its_tmp(disk: Disk) -> list[str]:
+    """A command before another that gives it the disk's /tmp."""
+    return ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /tmp && exec "$@"', str(disk.folder / "tmp")]
 
 
 @pytest.fixture
@@ -79,17 +84,34 @@ def test_everything_goes_on_and_comes_back_on_a_full_disk(full: Service, cases: 
             record(f"{name} killed while the disk is full", load, at)
 
 
+def test_a_first_start_without_room_is_one_line(full: Service, disk: Disk) -> None:
+    triton = free_triton_ports()
+    ended = subprocess.run(
+        [*in_its_tmp(disk), *command((triton.http, triton.grpc, triton.metrics))],
+        cwd=full.project,
+        env=environment(free_port()),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("serve: Triton cannot be started: [Errno 28] No space left on device")
+    assert ended.stderr.count("\n") == 1
+    assert full.process.poll() is None
+
+
 @pytest.mark.slow
 def test_a_publish_on_a_full_disk_changes_nothing_and_works_once_there_is_room(
     full: Service, disk: Disk, cases: list[Case], tiny_savedmodel: Path, tmp_path: Path
 ) -> None:
     labels = tmp_path / "labels.txt"
     labels.write_text("".join(f"{label}\n" for label in LABELS))
-    command = [sys.executable, "-m", "tools.models", "publish", f"--triton={full.triton_url}", "--not-default"]
-    command += [f"--savedmodel={tiny_savedmodel}", f"--labels={labels}"]
+    publishing = [sys.executable, "-m", "tools.models", "publish", f"--triton={full.triton_url}", "--not-default"]
+    publishing += [f"--savedmodel={tiny_savedmodel}", f"--labels={labels}"]
 
     def publish() -> subprocess.CompletedProcess[str]:
-        return subprocess.run(command, cwd=full.project, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(publishing, cwd=full.project, capture_output=True, text=True, timeout=120, check=False)
 
     with under_load(full.url, cases, clients=2) as load:
         refused = publish()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import pytest
 
 from tests.processes import eventually
 from tests.service import Service, ends_with_nothing_left, serving
-from tools import control_key, publishing
+from tools import control_key, models, publishing
 from tools.model_repository import savedmodel_path
 from tools.triton_control import TritonControl
 
@@ -52,12 +50,16 @@ def test_a_version_published_during_a_restart_is_served_and_a_rollback_outlives_
     assert eventually(lambda: "birds_v2" in {name for name, _ in control.ready()})
     control.probe("birds_v2")
 
-    assert models(service, "rollback") == 0
+    answers = iter([False])
+    with monkeypatch.context() as coming_up:  # between the two looks that the command takes
+        coming_up.setattr(TritonControl, "is_running", lambda *_: next(answers, True))
+        assert models.main(["rollback", f"--repository={repository}", f"--triton={service.triton_url}"]) == 0
+    assert eventually(lambda: catalogue(service) == ("1", ["1", "2"]))
     said = len(service.lines)
     os.kill(service.named("bin/tritonserver")[0], signal.SIGKILL)
     service.wait_for("Triton: back after", since=said)
     assert eventually(lambda: catalogue(service) == ("1", ["1", "2"]))
-    assert models(service, "retire", "2") == 0
+    publishing.retire(repository, 2, control)
     assert eventually(lambda: catalogue(service) == ("1", ["1"]))
 
 
@@ -67,8 +69,3 @@ def catalogue(service: Service) -> tuple[str, list[str]]:
     if "default" not in answer:  # Triton is starting again
         return "", []
     return answer["default"], sorted(version["version"] for version in answer["versions"])
-
-
-def models(service: Service, *arguments: str) -> int:
-    command = [sys.executable, "-m", "tools.models", *arguments, "--triton", service.triton_url]
-    return subprocess.run(command, cwd=service.project, timeout=60, check=False).returncode

@@ -16,7 +16,7 @@ import pytest
 from tests.image_server import ImageServer
 from tests.images import RED, flat
 from tests.ports import free_port, free_triton_ports
-from tests.processes import alive, eventually, regions
+from tests.processes import alive, command_line, descendants, eventually, regions
 from tests.service import Service, command, ends_with_nothing_left, environment, make_project, nothing_is_left, serving
 from tests.tiny_model import LABELS
 
@@ -122,7 +122,9 @@ def test_a_setting_that_makes_no_sense_is_one_line(project: Path) -> None:
     assert ended.stderr.count("\n") == 1
 
 
-def test_a_signal_while_it_builds_leaves_nothing_half_built(project: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("frozen", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_signal_while_it_builds_leaves_nothing_half_built(project: Path, tmp_path: Path, frozen: bool) -> None:
+    """Nor does a build that is too busy to heed the signal, and has to be killed."""
     copy = tmp_path / "project"
     shutil.copytree(project, copy)
     shutil.rmtree(copy / "model_repository" / "classifier" / "1")
@@ -141,6 +143,10 @@ def test_a_signal_while_it_builds_leaves_nothing_half_built(project: Path, tmp_p
         for line in process.stdout:
             if line.startswith("Building "):
                 break
+        if frozen:
+            assert eventually((copy / "model_repository" / ".publishing" / "version").exists)
+            (build,) = [pid for pid in descendants(process.pid) if "tools.build_model" in command_line(pid)]
+            os.kill(build, signal.SIGSTOP)
         process.send_signal(signal.SIGTERM)
         output = process.stdout.read()
         assert process.wait(60) == 0
