@@ -67,7 +67,7 @@ def stalls(host: Host) -> None:
 def flaps(host: Host) -> None:
     for _ in range(3):
         host.kill()
-        time.sleep(0.3)
+        time.sleep(1)
         host.start()
         time.sleep(0.5)
         host.freeze(0.3)
