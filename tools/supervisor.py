@@ -147,7 +147,7 @@ class Keeper:
         self._running, self._starting_since = False, None
         self.end()
         wait = max(self._next_start - time.monotonic(), 0.0)
-        when = f"in {wait:.0f} s" if wait else "now"
+        when = f"in {wait:.0f} s" if wait >= 0.5 else "now"
         self._say(f"{self._member.name}: {reason}. Starting it again {when}.")
         self._member.halt(_RESTART_PATIENCE_SECONDS)
 
