@@ -15,6 +15,7 @@ _FROZEN_AFTER_SECONDS = 10
 # For an inference; if nothing else was finished either. The most expensive images there are take two cores 8 s a batch.
 _STUCK_AFTER_SECONDS = 20
 _BACKSTOP_SECONDS = 300
+_INFERENCE_INTERVAL_SECONDS = 5  # every second they took 3 % of a core from an idle service
 _BUSY = ("Exceeds maximum queue size", "Request timeout expired")
 _STUB = "triton_python_backend_stub"
 
@@ -40,7 +41,7 @@ class TritonHealth:
         silence = f"its checks have not ended for {_BACKSTOP_SECONDS} s"
         return [
             Check(self.not_live, _FROZEN_AFTER_SECONDS, frozen),
-            Check(self.failing_inference, _BACKSTOP_SECONDS, silence),
+            Check(self.failing_inference, _BACKSTOP_SECONDS, silence, _INFERENCE_INTERVAL_SECONDS),
             Check(self.lost_process, _BACKSTOP_SECONDS, silence, interval_seconds=0.5),
         ]
 
