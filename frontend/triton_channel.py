@@ -89,10 +89,10 @@ _SERVICE_CONFIG: dict[str, Any] = {
                 for method in ("ModelInfer", "ModelConfig", "ServerMetadata")
             ],
             # Each attempt goes to the next server, within the call's one deadline; with other calls between, the next
-            # may be the same, hence two more. UNAVAILABLE is a lost connection, a full queue or a server that is
+            # may be the same, hence four more. UNAVAILABLE is a lost connection, a full queue or a server that is
             # stopping, INTERNAL a dead Python process, NOT_FOUND a version that this server does not have.
             "retryPolicy": {
-                "maxAttempts": 3,
+                "maxAttempts": 5,
                 "initialBackoff": "0.01s",
                 "maxBackoff": "0.1s",
                 "backoffMultiplier": 2,
