@@ -54,9 +54,8 @@ def test_one_of_several_processes_is_missed_at_once_and_one_that_was_unloaded_is
     assert health.failing_inference() is not None, "nobody can be served"
 
 
-def test_a_process_that_hangs_is_told_from_one_that_is_busy(
-    triton: TritonServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_process_that_hangs_is_noticed(triton: TritonServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its silence, or by Triton, which takes a process that does not move for dead after about a second."""
     monkeypatch.setattr(triton_health, "_STUCK_AFTER_SECONDS", 1)
     control = TritonControl(triton.http_url)
     health = TritonHealth(triton.pid, control)
@@ -66,12 +65,28 @@ def test_a_process_that_hangs_is_told_from_one_that_is_busy(
     try:
         with pytest.raises(ControlError):
             control.probe("birds_v1", 1)  # the cache does not answer, which knows the images of before
-        assert "does not answer" in str(health.failing_inference())
-        done = iter([{"preprocess": 5, "classifier": 5}, {"preprocess": 9, "classifier": 7}])
-        monkeypatch.setattr(control, "work_done", lambda: next(done))
-        served = {("birds", "1")}
-        monkeypatch.setattr(control, "ready", lambda: served)
-        assert health.failing_inference() is None, "others are answered meanwhile"
+        failure = str(health.failing_inference())
+        assert "does not answer" in failure or "is not healthy" in failure
         assert health.not_live() is None
     finally:
         os.kill(classifier, signal.SIGCONT)
+
+
+class BusyControl(TritonControl):
+    """A Triton that has no time for a probe, but for others: too much load to make here in little time."""
+
+    finished = 0
+
+    def probe(self, ensemble: str, timeout_seconds: float = 10) -> None:
+        raise ControlError("it does not answer")
+
+    def ready(self) -> set[tuple[str, str]]:
+        return {("birds", "1")}
+
+    def work_done(self) -> dict[str, int]:
+        self.finished += 4
+        return {"preprocess": self.finished, "classifier": self.finished}
+
+
+def test_to_be_busy_with_others_is_no_failure() -> None:
+    assert TritonHealth(os.getpid(), BusyControl("http://127.0.0.1:1")).failing_inference() is None
