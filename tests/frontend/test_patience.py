@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httpx
 import pytest
+from fastapi import FastAPI, Response
 from pydantic import SecretStr
 
 from frontend.patience import PatientProtocol
 from frontend.settings import Settings
-from tests.frontend_server import running_frontend
+from tests.frontend_server import running_app, running_frontend
 from tests.ports import free_port
 
+LARGE = 20_000_000
 LIVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -82,3 +86,42 @@ def test_a_body_that_the_application_waits_for_is_left_to_its_own_deadline(conne
     connection.sendall(b" " * 20)
     connection.settimeout(10)
     assert connection.recv(65536).startswith(b"HTTP/1.1 422")
+
+
+def test_a_client_that_does_not_read_its_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PatientProtocol, "reader_patience_seconds", 0.5)
+    with large_answer() as connection:
+        time.sleep(2)  # nothing is read meanwhile, nor is the kernel's room enough for it all
+        assert received(connection) < LARGE
+
+
+def test_one_that_takes_its_time_gets_it_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PatientProtocol, "reader_patience_seconds", 1)
+    with large_answer() as connection:
+        before = received(connection, at_most=3 * LARGE // 4)
+        time.sleep(1.5)
+        assert before + received(connection) > LARGE
+
+
+@contextmanager
+def large_answer() -> Iterator[socket.socket]:
+    """A connection on which an answer of LARGE bytes has been asked for, with little room to receive it."""
+    app = FastAPI()
+    app.add_api_route("/large", lambda: Response(bytes(LARGE)))
+    with running_app(app) as url, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        connection.settimeout(10)
+        connection.connect((httpx.URL(url).host, httpx.URL(url).port))
+        connection.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        yield connection
+
+
+def received(connection: socket.socket, at_most: float = math.inf) -> int:
+    """How many bytes come until there are `at_most`, or the other side ends the connection."""
+    count = 0
+    try:
+        while count < at_most and (part := connection.recv(65536)):
+            count += len(part)
+    except ConnectionError:
+        pass
+    return count
