@@ -217,7 +217,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     default = Ports()
     for name, port in (("http", default.http), ("grpc", default.grpc), ("metrics", default.metrics)):
         parser.add_argument(
-            f"--triton-{name}-port", type=int, default=port, metavar="PORT", help="default: %(default)s"
+            f"--triton-{name}-port", type=_port, default=port, metavar="PORT", help="default: %(default)s"
         )
     return parser.parse_args(arguments)
 

@@ -68,6 +68,20 @@ def is_ready(service: Service) -> bool:
         return False
 
 
+@pytest.mark.parametrize("port", ["99999", "0", "-5", "http"])
+def test_a_port_that_is_none_is_refused(port: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "tools.serve", f"--triton-http-port={port}"],
+        env=environment(free_port()),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert f"'{port}' is no port from 1 to 65535" in ended.stderr
+
+
 def test_one_port_for_two_listeners_is_refused(project: Path) -> None:
     port = free_port()
     ended = subprocess.run(
