@@ -16,7 +16,7 @@ from tools.triton_settings import TritonSettings
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, Any] = COMPOSE["services"]
 # What the containers themselves decide, and what only building a model reads.
-NOT_PASSED = {"host", "port", "model_mirror", "api_keys"}
+NOT_PASSED = {"host", "port", "model_mirror"}
 CLOSED = {"triton_open_apis"}  # a container's control endpoints are closed to everybody
 
 
