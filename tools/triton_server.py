@@ -216,7 +216,8 @@ def _remove_leftovers() -> None:
         for leftover in folder.glob(f"{prefix}*"):
             owner = re.match(r"\d+", leftover.name.removeprefix(prefix))
             if owner and not Path(f"/proc/{owner[0]}").exists():
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+                with suppress(OSError):  # another user's, who may even have put it there to be in our way
+                    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     remove_leftover_keys()
 
 
@@ -266,7 +267,8 @@ def _environment(wheel: Path, scratch: Path) -> dict[str, str]:
     except libpython.LibpythonMissing as error:
         raise TritonError(str(error)) from error
     return {
-        **os.environ,
+        # Without what only the frontend needs to know: here strangers' files are decoded.
+        **{name: value for name, value in os.environ.items() if name != "BIRDS_API_KEYS"},
         "LD_LIBRARY_PATH": os.pathsep.join(libraries),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path.endswith("site-packages")),

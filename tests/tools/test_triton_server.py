@@ -77,6 +77,23 @@ def test_what_a_server_left_whose_parent_was_killed_is_removed_by_the_next(
     another.unlink()
 
 
+def test_what_cannot_be_removed_keeps_no_server_from_starting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    monkeypatch.setattr(triton_server, "_SCRATCH_PARENT", tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / f"birds-triton-{gone.pid}-x").symlink_to(elsewhere)  # what rmtree refuses
+    triton_server._remove_leftovers()
+    assert elsewhere.exists()
+
+
+def test_triton_is_not_told_the_api_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BIRDS_API_KEYS", "key")
+    monkeypatch.setattr(libpython, "find", lambda *_: tmp_path)
+    assert "BIRDS_API_KEYS" not in triton_server._environment(tmp_path, tmp_path)
+
+
 def test_empty_folders_of_killed_tritons_are_removed_while_none_lives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
