@@ -14,7 +14,14 @@ from anyio import current_time, fail_after, move_on_after
 from anyio.streams.memory import MemoryObjectSendStream
 
 from frontend import observation
-from frontend.errors import DeadlineExceeded, ImageError, InternalError, ServiceError, UnknownModelVersion
+from frontend.errors import (
+    DeadlineExceeded,
+    ImageError,
+    InternalError,
+    ServiceError,
+    TritonUnavailable,
+    UnknownModelVersion,
+)
 from frontend.image_header import check_image
 from frontend.inference import Inference, Prediction
 from frontend.model_versions import Choice, ModelVersions
@@ -119,7 +126,10 @@ class ImageClassifier:
                 raise
             # It was retired while this request was under way.
             version = (await self._versions.choose(None, fresh=True)).version
-            result = await self._result(image, k, remaining_seconds - (current_time() - started), version)
+            try:
+                result = await self._result(image, k, remaining_seconds - (current_time() - started), version)
+            except UnknownModelVersion as error:  # or Triton is only just loading it; nobody asked for it by name
+                raise TritonUnavailable() from error
         code = result.code if isinstance(result, ImageError) else "ok"
         observation.image_done(version, code, current_time() - started)
         return Outcome(position, image.name, result, version)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import suppress
 
 from aiohttp import web
 
@@ -24,11 +25,12 @@ def main() -> None:
         if not path.startswith("/slow/"):
             return web.Response(body=content[path], content_type="image/jpeg")
         response = web.StreamResponse(headers={"Content-Length": str(len(content[path]))})
-        await response.prepare(request)
         half = len(content[path]) // 2
-        await response.write(content[path][:half])
-        await asyncio.sleep(SLOW_SECONDS)
-        await response.write(content[path][half:])
+        with suppress(ConnectionResetError):  # some clients hang up, as they are meant to
+            await response.prepare(request)
+            await response.write(content[path][:half])
+            await asyncio.sleep(SLOW_SECONDS)
+            await response.write(content[path][half:])
         return response
 
     application = web.Application()
