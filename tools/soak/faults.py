@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from tools.soak.service import Service, run_image_host
 
 _FROZEN_SECONDS = 20
 _HOST_AWAY_SECONDS = 4
+_HOST_START_SECONDS = 10
 _FLAPS = 4
 
 
@@ -89,7 +91,7 @@ class Faults:
     def _host_goes(self) -> None:
         self._stop_host()
         self._over.wait(_HOST_AWAY_SECONDS)
-        self._host = run_image_host(self._host_port)
+        self._start_host()
 
     def _host_flaps(self) -> None:
         for _ in range(_FLAPS):
@@ -99,5 +101,24 @@ class Faults:
             self._over.wait(self._random.uniform(0.2, 1))
         self._host_goes()
 
+    def _start_host(self) -> None:
+        """Until it listens: while it was away, its port may have become the local end of somebody's connection."""
+        self._host = run_image_host(self._host_port)
+        deadline = time.monotonic() + _HOST_START_SECONDS
+        while not listens(self._host_port) and not self._over.wait(0.1):
+            if time.monotonic() > deadline:
+                self._host.stop(0)
+                self._host = run_image_host(self._host_port)
+                deadline = time.monotonic() + _HOST_START_SECONDS
+
     def _stop_host(self) -> None:
         self._host.stop(0)
+
+
+def listens(port: int) -> bool:
+    """Whether somebody on the loopback accepts connections to `port` from others; a socket may be its own peer."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            return bool(connection.getsockname() != connection.getpeername())
+    except OSError:
+        return False
