@@ -12,7 +12,7 @@ from limits import RateLimitItem, parse
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
-from frontend.errors import RateLimited
+from frontend.errors import RateLimited, TooManyImages
 
 # Addresses share so many counters, so that memory is bounded however many there are. A stranger cannot choose with
 # whom he shares one: that depends on a secret of this process.
@@ -39,7 +39,12 @@ class RateLimit:
             raise self._refusal(caller)
 
     def spend(self, caller: str, images: int) -> None:
-        """Count `images` for `caller`. Raises RateLimited, and counts nothing, if they are too many."""
+        """Count `images` for `caller`.
+
+        Raises, and counts nothing, RateLimited if they are too many now, TooManyImages if they always would be.
+        """
+        if images > self._limit.amount:
+            raise TooManyImages(max=self._limit.amount)
         if not self._limiter.hit(self._limit, caller, cost=images):
             raise self._refusal(caller)
 

@@ -32,6 +32,10 @@ REFUSED = {
     "a bucket without a container": ("model.source=bucket", r"/model/bucket/image'"),
     "an ingress without a host": ("ingress.enabled=true", r"/ingress/hosts': minItems"),
     "a route without a gateway": ("gateway.enabled=true", r"/gateway/parentRefs': minItems"),
+    "a limit for all strangers together": (
+        "ingress.enabled=true,ingress.hosts[0]=birds.example.org,frontend.settings.rate_limit=60/minute",
+        r"name its network in frontend.settings.trusted_proxies",
+    ),
     "keys twice": ("apiKeys.file=x,apiKeys.existingSecret=y", r"/apiKeys/existingSecret': maxLength"),
     "half a key for the test": ("apiKeys.testKey.secret=x", r"/apiKeys/testKey'.*'key'"),
     "no replica": ("triton.replicas=0", r"/triton/replicas': minimum"),

@@ -16,7 +16,7 @@ from pydantic import SecretStr, ValidationError
 from frontend.api_keys import ApiKeys
 from frontend.app import create_app
 from frontend.client import BirdsClient, Unauthorized
-from frontend.errors import RateLimited
+from frontend.errors import RateLimited, TooManyImages
 from frontend.messages import catalogue, languages
 from frontend.rate_limit import RateLimit
 from frontend.settings import Settings
@@ -272,3 +272,11 @@ def test_what_was_spent_comes_back_with_time(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_limit_that_makes_no_sense_is_refused(limit: str) -> None:
     with pytest.raises(ValidationError, match="rate_limit"):
         Settings(rate_limit=limit)
+
+
+def test_a_request_that_no_waiting_would_help_is_not_told_to_wait() -> None:
+    limit = RateLimit("10/minute")
+    with pytest.raises(TooManyImages) as refusal:
+        limit.spend("a", 11)
+    assert refusal.value.parameters == {"max": 10}
+    limit.spend("a", 10)  # nothing was counted
