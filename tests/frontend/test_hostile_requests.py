@@ -196,7 +196,8 @@ def test_what_the_header_betrays_never_travels_to_triton(
     bad = [path for path in BAD_FILES if not path.startswith("/cut")]
     body = classify(impatient, [image_server.add(path, BAD_FILES[path][0]) for path in bad])
     assert len(body["failed_results"]) == len(bad)
-    classify(impatient, [image_server.add("/after.jpg", flat(GREEN))])
+    new_to_the_cache = flat((3, 141, 59))
+    classify(impatient, [image_server.add("/after.jpg", new_to_the_cache)])
     assert settled(before + 1) == before + 1
 
 
