@@ -19,6 +19,7 @@ from tests.faults.conftest import REQUEST_TIMEOUT_SECONDS, Record, under_load
 from tests.ports import free_port, free_triton_ports
 from tests.service import Service, command, environment, make_project, serving
 from tests.tiny_model import LABELS
+from tools.model_repository import ROOT
 from tools.soak.checked_load import COMPLETE, Case
 
 _MEGABYTES = 256
@@ -63,7 +64,15 @@ def service_on_it(disk: Disk, tiny_repository: Path) -> Iterator[Service]:
 
 def in_its_tmp(disk: Disk) -> list[str]:
     """A command before another that gives it the disk's /tmp."""
-    return ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /tmp && exec "$@"', str(disk.folder / "tmp")]
+    # A checkout that lies in /tmp itself must stay in sight there.
+    script = (
+        """
+        mkdir -p "$0${1#/tmp}" && mount --bind "$1" "$0${1#/tmp}" && mount --rbind "$0" /tmp && shift && exec "$@"
+    """
+        if ROOT.is_relative_to("/tmp")
+        else 'mount --bind "$0" /tmp && shift && exec "$@"'
+    )
+    return ["unshare", "--mount", "sh", "-c", script, str(disk.folder / "tmp"), str(ROOT)]
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ def unharmed(triton: TritonServer) -> Iterator[None]:
     yield
     assert over_http(triton, [1, 1], element(GOOD))[0] == 200
     assert over_grpc(triton, [1, 1], element(GOOD)) is grpc.StatusCode.OK
-    assert stub_pids(triton) == before
+    assert before <= stub_pids(triton)  # Triton may have begun others for what an earlier test had it load
 
 
 MALFORMED = {

@@ -263,7 +263,7 @@ def test_the_canary_takes_its_part_of_the_urls_and_always_the_same(
         canaried = Service(service.triton, service.repository, url)
         first = canaried.classify(urls)
         assert first["model_version"] == "1"
-        assert 15 <= len(first["other_versions"]) <= 45
+        assert 10 <= len(first["other_versions"]) <= 55
         assert set(first["other_versions"].values()) == {"2"}
         for image, (best, *_) in first["successful_results"].items():
             assert best["bird_name"].startswith("Strange" if image in first["other_versions"] else "Rubra")

@@ -163,7 +163,7 @@ def test_the_exit_code_says_how_it_went(birds: Any, photos: Path, arguments: lis
         (["classify", "photos", "--model-version", "99"], "There is no model version 99"),
         (["models", "retire", "x"], "'x' is no version"),
         (["clasify"], "No such command 'clasify'"),
-        (["serve", "--triton-http-port", "x"], "invalid int value: 'x'"),
+        (["serve", "--triton-http-port", "x"], "'x' is no port from 1 to 65535"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
