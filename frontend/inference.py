@@ -27,6 +27,7 @@ from frontend.errors import (
 from frontend.model_versions import CLASSIFIER, Catalogue, read_catalogue
 from frontend.probe_image import PROBE_PRIORITY, probe_image
 from frontend.triton_channel import channel_options, channel_target
+from frontend.triton_errors import QUEUE_FULL, QUEUE_TIMEOUT, STUB_DEAD
 from frontend.uncut_calls import UncutCalls, stands_cancellation
 
 log = logging.getLogger(__name__)
@@ -39,9 +40,6 @@ _REJECTION = re.compile(r"(?:in ensemble '\w+', )?(\w+): (?:.*?(\d+) bytes)?")
 _REJECTIONS: dict[str, type[ImageError]] = {
     kind.code: kind for kind in (NotAnImage, UnsupportedFormat, TooManyPixels, TooLarge)
 }
-_QUEUE_FULL = "Exceeds maximum queue size"
-_STUB_DEAD = "is not healthy"  # a Python process of Triton's; no later request will fare better
-_QUEUE_TIMEOUT = "Request timeout expired"
 
 
 @dataclass(frozen=True)
@@ -153,9 +151,9 @@ def _translated(error: InferenceServerException) -> ImageError | TritonUnavailab
     match = _REJECTION.match(message)
     if "INVALID_ARGUMENT" in status and match and match[1] in _REJECTIONS:
         return _REJECTIONS[match[1]](**({"max": int(match[2])} if match[2] else {}))
-    if _QUEUE_FULL in message:
+    if QUEUE_FULL in message:
         return Overloaded()
-    if _QUEUE_TIMEOUT in message or "DEADLINE_EXCEEDED" in status:
+    if QUEUE_TIMEOUT in message or "DEADLINE_EXCEEDED" in status:
         return DeadlineExceeded()
     log.warning("Triton answered %s: %s", status, message)
-    return TritonUnavailable() if "UNAVAILABLE" in status or _STUB_DEAD in message else InferenceFailed()
+    return TritonUnavailable() if "UNAVAILABLE" in status or STUB_DEAD in message else InferenceFailed()

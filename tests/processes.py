@@ -1,10 +1,12 @@
-"""Looking at processes and at what they leave behind, by way of /proc."""
+"""Looking at processes and at what they leave behind."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import psutil
 
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -22,18 +24,29 @@ def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
     return False
 
 
-def descendants(pid: int) -> list[int]:
-    """Every process below `pid`, by Linux' own list of children."""
+def children(pid: int, recursive: bool = False) -> set[int]:
+    """The processes that `pid` has started, by whichever of its threads; recursively, all below it."""
     try:
-        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-    return children + [below for child in children for below in descendants(child)]
+        return {child.pid for child in psutil.Process(pid).children(recursive)}
+    except psutil.NoSuchProcess:
+        return set()
+
+
+def descendants(pid: int) -> list[int]:
+    """Every process below `pid`."""
+    return sorted(children(pid, recursive=True))
 
 
 def alive(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text()
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def command_line(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    """The words that started it, or nothing if it has just ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""

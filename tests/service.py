@@ -55,7 +55,7 @@ class Service:
 
     def named(self, *names: str) -> list[int]:
         """The descendants whose command line has one of these."""
-        return [pid for pid in self.family if any(name in _command_line(pid) for name in names)]
+        return [pid for pid in self.family if any(name in command_line(pid) for name in names)]
 
     def wait_for(self, pattern: str, timeout_seconds: float = 60, since: int = 0) -> re.Match[str]:
         """The first line from number `since` on that matches. Raises AssertionError with all that was said."""
@@ -152,10 +152,3 @@ def ends_with_nothing_left(service: Service, number: signal.Signals = signal.SIG
     family = service.family
     service.process.send_signal(number)
     return service.wait_until_ended() == 0 and eventually(lambda: nothing_is_left(service, family), 2)
-
-
-def _command_line(pid: int) -> str:
-    try:
-        return command_line(pid)
-    except OSError:
-        return ""

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from frontend.triton_errors import QUEUE_FULL, QUEUE_TIMEOUT
 from tools.model_repository import CLASSIFIER, ENSEMBLE, PREPROCESS
 from tools.supervisor import Check
 from tools.triton_control import ControlError, Refused, TritonControl
@@ -16,7 +17,7 @@ _FROZEN_AFTER_SECONDS = 10
 _STUCK_AFTER_SECONDS = 20
 _BACKSTOP_SECONDS = 300
 _INFERENCE_INTERVAL_SECONDS = 5  # every second they took 3 % of a core from an idle service
-_BUSY = ("Exceeds maximum queue size", "Request timeout expired")
+_BUSY = (QUEUE_FULL, QUEUE_TIMEOUT)
 _STUB = "triton_python_backend_stub"
 
 

@@ -22,9 +22,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from frontend.probe_image import PROBE_PRIORITY, probe_image
+from frontend.triton_errors import STUB_DEAD
 from tools.triton_arguments import Ports
 
-_STUB_DEAD = b"is not healthy"
 _HAS_SERVED = Path("/tmp/triton-has-served")  # a starting Triton must not be ended: gone with the container's /tmp
 _ATTEMPTS = 3
 _TIMEOUT_SECONDS = 15  # a probe passes all that is queued, but not a batch of huge images that has begun
@@ -88,7 +88,7 @@ def ask(url: str) -> None:
             response.read()
     except urllib.error.HTTPError as error:
         reason = error.read()
-        if _STUB_DEAD in reason:
+        if STUB_DEAD.encode() in reason:
             raise Dead(reason.decode(errors="replace")) from error
         if error.code != http.client.SERVICE_UNAVAILABLE:
             raise

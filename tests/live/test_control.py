@@ -13,6 +13,7 @@ import pytest
 import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
+from tests.processes import children, eventually
 from tools.control_key import KEYS, read_key
 from tools.triton_arguments import CONTROL_APIS, CONTROL_HEADER, restricting_arguments
 from tools.triton_control import TritonControl
@@ -54,9 +55,12 @@ def test_a_control_endpoint_is_closed_without_the_key(triton: TritonServer, path
 def test_a_control_endpoint_is_open_with_the_key(triton: TritonServer, path: str, call: Call) -> None:
     key = read_key(triton.http_url)
     assert key is not None
+    stubs = len(children(triton.pid))
     assert status(triton, path, {}, {CONTROL_HEADER: key}) == 200
     with tritonclient.grpc.InferenceServerClient(triton.grpc_url) as client:
         call(client, {f"triton-grpc-protocol-{CONTROL_HEADER}": key})
+    # A load may replace a stub, and Triton ends the old one seconds after its answer: the next test shall not see that.
+    assert eventually(lambda: len(children(triton.pid)) == stubs)
 
 
 @pytest.mark.parametrize("path", ["/v2/models/birds/stats", "/v2/models/birds/config", "/v2", "/v2/health/ready"])

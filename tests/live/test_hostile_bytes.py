@@ -6,7 +6,6 @@ import http.client
 import json
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import grpc
@@ -18,6 +17,7 @@ from tritonclient.utils import InferenceServerException
 
 from tests.images import GREEN, RED, flat
 from tests.preprocess.test_hostile_files import BOMBS, SHREDDED
+from tests.processes import children
 from tools.triton_server import TritonServer
 
 GOOD = flat(RED)
@@ -26,12 +26,6 @@ GOOD = flat(RED)
 def element(data: bytes) -> bytes:
     """A BYTES element as Triton transports it."""
     return struct.pack("<I", len(data)) + data
-
-
-def stub_pids(triton: TritonServer) -> set[int]:
-    """The processes that run the Python models."""
-    children = Path(f"/proc/{triton.pid}/task").glob("*/children")
-    return {int(pid) for file in children for pid in file.read_text().split()}
 
 
 def over_http(triton: TritonServer, shape: list[int], raw: bytes, model: str = "birds") -> tuple[int, str]:
@@ -66,12 +60,12 @@ def over_grpc(triton: TritonServer, shape: list[int], raw: bytes, model: str = "
 @pytest.fixture
 def unharmed(triton: TritonServer) -> Iterator[None]:
     """After the test the same processes are there, and they still work."""
-    before = stub_pids(triton)
+    before = children(triton.pid)
     assert before
     yield
     assert over_http(triton, [1, 1], element(GOOD))[0] == 200
     assert over_grpc(triton, [1, 1], element(GOOD)) is grpc.StatusCode.OK
-    assert before <= stub_pids(triton)  # Triton may have begun others for what an earlier test had it load
+    assert children(triton.pid) == before  # the Python models' stubs
 
 
 MALFORMED = {
