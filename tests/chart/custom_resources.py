@@ -98,7 +98,10 @@ _HTTP_ROUTE = _object(
         _object(
             "backendRefs",
             "matches timeouts",
-            matches=_list(_object("path", path=_object("type value", type={"enum": ["Exact", "PathPrefix"]}))),
+            matches={
+                **_list(_object("path", path=_object("type value", type={"enum": ["Exact", "PathPrefix"]}))),
+                "maxItems": 8,  # until Gateway API 1.2
+            },
             backendRefs=_list(_object("name port", port=_PORT)),
             timeouts=_object("request", request={"type": "string", "pattern": "^[0-9]{1,5}(h|m|s|ms)$"}),
         )

@@ -30,6 +30,18 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | quote }}
 {{- end -}}
 
+{{/* What the way in publishes: all of the frontend but /metrics. Of / nothing below it, of the others everything. */}}
+{{- define "birds.publicPaths" -}}
+- /
+- /docs
+- /files
+- /health
+- /models
+- /openapi.json
+- /redoc
+- /static
+{{- end -}}
+
 {{/* (dict "root" $ "image" .Values.triton.image) */}}
 {{- define "birds.image" -}}
 {{- if eq .image.tag "latest" -}}
