@@ -19,6 +19,7 @@ import psutil
 import pytest
 from aiohttp import web
 
+from frontend.request_id import request_id
 from frontend.schemas import ClassifyResponse
 from frontend.settings import Settings
 from tests.deploy.name_server import NameServer
@@ -83,11 +84,75 @@ def test_the_address_that_a_client_claims_is_replaced_by_its_own(proxy: Proxy) -
     assert "8.8.8.8" not in seen.values()
 
 
-def test_a_request_keeps_its_id_and_gets_one_if_it_has_none(proxy: Proxy) -> None:
-    assert httpx.get(proxy.url, headers={"X-Request-ID": "mine"}).json()["headers"]["X-Request-ID"] == "mine"
+@pytest.fixture(scope="module")
+def behind_another(backend: ImageServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """A proxy that believes another one, which would ask it from 127.0.0.2 or 127.0.1.0/24."""
+    log = tmp_path_factory.mktemp("behind") / "log"
+    trusted = {"BIRDS_PROXY_TRUSTED": "127.0.0.2 127.0.1.0/24"}
+    with NameServer("127.0.0.1") as names, running_proxy(names, backend.port, log, **trusted) as proxy:
+        proxy.wait_for_servers(1)
+        yield proxy
+
+
+def client_at(address: str) -> httpx.Client:
+    return httpx.Client(transport=httpx.HTTPTransport(local_address=address))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.2", "127.0.1.9"])
+def test_a_trusted_proxy_says_who_asks_by_its_last_word(behind_another: Proxy, address: str) -> None:
+    said = {"X-Forwarded-For": "8.8.8.8, 203.0.113.7", "X-Forwarded-Proto": "https", "X-Request-ID": f"by-{address}"}
+    with client_at(address) as client:
+        seen = client.get(behind_another.url, headers=said).json()["headers"]
+    assert (seen["X-Forwarded-For"], seen["X-Forwarded-Proto"]) == ("203.0.113.7", "https")
+    assert logged(behind_another, f"by-{address}")["client"] == "203.0.113.7"
+
+
+def test_so_for_each_request_of_a_connection(behind_another: Proxy) -> None:
+    clients = ["203.0.113.7", "2001:db8::7", "203.0.113.8"]
+    with client_at("127.0.0.2") as proxy:
+        seen = [proxy.get(behind_another.url, headers={"X-Forwarded-For": client}).json() for client in clients]
+        assert [answer["headers"]["X-Forwarded-For"] for answer in seen] == clients
+        unnamed = proxy.get(behind_another.url).json()["headers"]
+    assert (unnamed["X-Forwarded-For"], unnamed["X-Forwarded-Proto"]) == ("127.0.0.2", "http")
+
+
+def test_others_are_not_believed_beside_a_trusted_proxy(behind_another: Proxy) -> None:
+    with client_at("127.0.0.3") as client:
+        said = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"}
+        seen = client.get(behind_another.url, headers=said).json()["headers"]
+    assert (seen["X-Forwarded-For"], seen["X-Forwarded-Proto"]) == ("127.0.0.3", "http")
+
+
+@pytest.mark.parametrize(
+    "offered", ["mine", "a" * 128, "9f8.:/+=@-_", "a" * 129, "-mine", "with space", 'quo"ted', "a,b", "ä", "", "a\tb"]
+)
+def test_it_keeps_the_request_ids_that_a_frontend_keeps(proxy: Proxy, offered: str) -> None:
+    headers = {b"X-Request-ID": offered.encode()}
+    passed_on = httpx.get(proxy.url, headers=headers).json()["headers"]["X-Request-ID"]
+    assert (passed_on == offered) == (request_id(offered) == offered)
+    assert request_id(passed_on) == passed_on
+    assert logged(proxy, passed_on)["path"] == "/"
+
+
+def test_one_id_is_left_of_several(proxy: Proxy) -> None:
+    ids = [("X-Request-ID", "one"), ("X-Request-ID", "no good"), ("X-Request-ID", "two")]
+    assert httpx.get(proxy.url, headers=ids).json()["headers"]["X-Request-ID"] == "two"
+
+
+def test_a_request_without_an_id_gets_one(proxy: Proxy) -> None:
     first, second = (httpx.get(proxy.url).json()["headers"]["X-Request-ID"] for _ in range(2))
     assert len(first) == 36
     assert first != second
+
+
+def logged(proxy: Proxy, request_id: str) -> dict[str, Any]:
+    """The line of the request with this id, once it is there."""
+
+    def lines() -> list[dict[str, Any]]:
+        return [line for line in proxy.requests() if line["request_id"] == request_id]
+
+    assert eventually(lambda: bool(lines()))
+    return lines()[-1]
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/metrics/", "/%6detrics", "/METRICS", "/metrics?x=1"])
@@ -103,9 +168,8 @@ def test_its_own_metrics_are_at_another_port(proxy: Proxy) -> None:
 
 
 def test_its_log_is_json_without_the_query(proxy: Proxy) -> None:
-    httpx.get(f"{proxy.url}/echo?token=secret", headers={"X-Request-ID": 'quo"ted'})
-    assert eventually(lambda: any(line["request_id"] == 'quo"ted' for line in proxy.requests()))
-    (line,) = [line for line in proxy.requests() if line["request_id"] == 'quo"ted']
+    httpx.get(f"{proxy.url}/echo?token=secret", headers={"X-Request-ID": "for-the-log"})
+    line = logged(proxy, "for-the-log")
     assert (line["path"], line["status"], line["method"]) == ("/echo", 200, "GET")
     assert "secret" not in proxy.log.read_text()
 

@@ -25,6 +25,10 @@ def test_every_setting_of_the_frontend_is_passed_on(name: str) -> None:
     assert f"BIRDS_{name.upper()}" in SERVICES["frontend"]["environment"]
 
 
+def test_the_proxy_can_be_told_whom_to_believe() -> None:
+    assert SERVICES["haproxy"]["environment"]["BIRDS_PROXY_TRUSTED"] is None  # from the environment or .env, if there
+
+
 @pytest.mark.parametrize("name", sorted(set(TritonSettings.model_fields) - CLOSED))
 def test_every_setting_of_triton_is_passed_on(name: str) -> None:
     assert f"BIRDS_{name.upper()}" in SERVICES["model-builder"]["environment"]
