@@ -36,6 +36,7 @@ def add_page(app: FastAPI) -> None:
     app.mount("/static", _Static(directory=_STATIC))
 
 
+@router.head("/", include_in_schema=False)
 @router.get("/", include_in_schema=False)
 async def page(request: Request) -> HTMLResponse:
     settings: Settings = request.app.state.settings

@@ -158,6 +158,7 @@ async def classify_files(
     return await answer.of_outcomes(outcomes, upload.client_gone)
 
 
+@router.head("/models", include_in_schema=False)
 @router.get(
     "/models",
     summary="Which versions of the classifier are there?",
@@ -178,17 +179,20 @@ async def models(request: Request) -> ModelsResponse:
     )
 
 
+@router.head("/metrics", include_in_schema=False)
 @router.get("/metrics", summary="Counters for Prometheus", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     counted: Metrics = request.app.state.metrics
     return Response(counted.text(), media_type=CONTENT_TYPE)
 
 
+@router.head("/health/live", include_in_schema=False)
 @router.get("/health/live", summary="Is the process up?")
 async def live() -> dict[str, str]:
     return {"status": "live"}
 
 
+@router.head("/health/ready", include_in_schema=False)
 @router.get(
     "/health/ready",
     summary="Does a real inference succeed?",

@@ -254,3 +254,27 @@ def test_documents_itself_with_examples(frontend: httpx.Client) -> None:
     assert schemas["ClassifyRequest"]["examples"]
     assert set(schemas["ClassifyResponse"]["examples"][0]) == SHAPE
     assert {"200", "413", "422", "503"} <= set(document["paths"]["/"]["post"]["responses"])
+
+
+@pytest.mark.parametrize("path", ["/", "/models", "/metrics", "/health/live", "/health/ready", "/docs"])
+def test_head_is_answered_as_get_is_without_the_body(frontend: httpx.Client, path: str) -> None:
+    get, head = frontend.get(path), frontend.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["Content-Type"] == get.headers["Content-Type"]
+    if path != "/metrics":  # which are others each time
+        assert head.headers["Content-Length"] == get.headers["Content-Length"]
+
+
+def test_head_tells_of_ill_health_too() -> None:
+    with running_frontend(Settings(triton_url=f"127.0.0.1:{free_port()}")) as url:
+        assert httpx.head(f"{url}/health/ready", timeout=30).status_code == 503
+
+
+def test_what_is_answered_is_documented_once(frontend: httpx.Client) -> None:
+    operations = [
+        (method, operation["operationId"])
+        for methods in frontend.get("/openapi.json").json()["paths"].values()
+        for method, operation in methods.items()
+    ]
+    assert {method for method, _ in operations} == {"get", "post"}
+    assert len({name for _, name in operations}) == len(operations)
