@@ -37,6 +37,14 @@ class ApiKeys:
             raise Unauthorized()
         return digest.hex()
 
+    def accept(self, authorization: str) -> bool:
+        """Whether an Authorization header bears one of the keys."""
+        try:
+            self.bearer(authorization)
+        except Unauthorized:
+            return False
+        return True
+
 
 def checked_key(key: SecretStr) -> SecretStr:
     """Raises ValueError, without the key, unless a header can carry it."""

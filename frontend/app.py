@@ -57,11 +57,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # The last one added sees a request first.
     app.add_middleware(BodyLimit, max_bytes=settings.max_request_bytes, except_path="/files")
     rate_limit = RateLimit(settings.rate_limit) if settings.rate_limit else None
-    app.add_middleware(Gate, keys=ApiKeys(settings.all_api_keys), rate_limit=rate_limit, refusal=_service_error)
+    keys = ApiKeys(settings.all_api_keys)
+    app.add_middleware(Gate, keys=keys, rate_limit=rate_limit, refusal=_service_error)
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=[str(proxy) for proxy in settings.trusted_proxies])
     app.add_middleware(Visits, timeout_seconds=settings.request_timeout)
-    app.add_middleware(Observer)
+    app.add_middleware(Observer, keys=keys)
     app.include_router(router)
     add_page(app)
     app.add_exception_handler(RequestValidationError, _invalid_body)

@@ -118,7 +118,7 @@ def stage(name: str, attributes: Attributes) -> Iterator[None]:
         return
     started, outcome = time.perf_counter(), None
     with ExitStack() as stack:
-        span = stack.enter_context(observation.tracing.span(name, "client")) if observation.tracing else None
+        span = stack.enter_context(observation.tracing.client_span(name)) if observation.tracing else None
         if span:
             span.set(_attributes(observation, attributes))
         try:

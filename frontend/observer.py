@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
 from frontend import observation
+from frontend.api_keys import ApiKeys
 from frontend.logs import REQUEST
 from frontend.observation import Observation
 from frontend.request_id import HEADER, request_id
@@ -27,10 +28,12 @@ _MAX_PATH = 200
 
 
 class Observer:
-    """Finds the application's `metrics` and `tracing` in its state."""
+    """Finds the application's `metrics` and `tracing` in its state. Whoever bears one of the `keys` is trusted to
+    choose the trace that a request belongs to."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, keys: ApiKeys) -> None:
         self._app = app
+        self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -49,8 +52,8 @@ class Observer:
         with ExitStack() as stack:
             stack.enter_context(observed.metrics.request_in_flight())
             if observed.tracing and scope["method"] == "POST":
-                parent = {name: headers[name] for name in ("traceparent", "tracestate") if name in headers}
-                span = stack.enter_context(observed.tracing.span("POST", "server", parent))
+                is_trusted = self._keys.accept(headers.get("authorization", ""))
+                span = stack.enter_context(observed.tracing.request_span("POST", headers, is_trusted))
                 bind_contextvars(trace_id=span.trace_id)
                 stack.callback(exchange.describe, span)
             stack.callback(exchange.end)

@@ -1,22 +1,24 @@
 """OpenTelemetry traces, on when OpenTelemetry's own environment variables ask for them; else its SDK is not loaded.
 
-Follows W3C trace context: a request may belong to its sender's trace, and Triton's spans to ours. Image servers are
-told nothing of it.
+Follows W3C trace context: a request may belong to its sender's trace, and Triton's spans to ours. A stranger's request
+begins a trace of its own, which names the stranger's: whoever chooses the trace chooses whether it is sampled. Image
+servers are told nothing of it.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from frontend import VERSION
 
 if TYPE_CHECKING:
+    from opentelemetry.context import Context
     from opentelemetry.sdk.trace.export import SpanExporter
-    from opentelemetry.trace import Span
+    from opentelemetry.trace import Link, Span, SpanKind
 
 Attributes = dict[str, str | int | float | bool]
 
@@ -84,20 +86,35 @@ class Tracing:
         closing.join(_PATIENCE_SECONDS)
 
     @contextmanager
-    def span(
-        self, name: str, kind: Literal["server", "client"], parent: Mapping[str, str] | None = None
-    ) -> Iterator[SpanNotes]:
-        """A span below the current one, or below the one that the headers in `parent` tell of."""
+    def request_span(self, name: str, headers: Mapping[str, str], is_trusted: bool) -> Iterator[SpanNotes]:
+        """The span of a request with these headers: a part of the trace that they tell of if the caller is trusted,
+        else the first of a new one that is linked to it."""
+        from opentelemetry.context import Context
+        from opentelemetry.trace import Link, SpanKind, get_current_span
+
+        context = self._propagator.extract(headers, Context())
+        callers = get_current_span(context).get_span_context()
+        links = []
+        if callers.is_valid and not is_trusted:
+            context, links = Context(), [Link(callers)]
+        with self._span(name, SpanKind.SERVER, context, links) as span:
+            yield span
+
+    @contextmanager
+    def client_span(self, name: str) -> Iterator[SpanNotes]:
+        """The span of something that is asked of another server, below the current one."""
         from opentelemetry.trace import SpanKind
 
-        context = self._propagator.extract(parent) if parent is not None else None
+        with self._span(name, SpanKind.CLIENT) as span:
+            yield span
+
+    @contextmanager
+    def _span(
+        self, name: str, kind: SpanKind, context: Context | None = None, links: Sequence[Link] = ()
+    ) -> Iterator[SpanNotes]:
         # What an exception says may hold a URL's secrets: a failure is told by its code.
         with self._tracer.start_as_current_span(
-            name,
-            context,
-            SpanKind.SERVER if kind == "server" else SpanKind.CLIENT,
-            record_exception=False,
-            set_status_on_exception=False,
+            name, context, kind, links=links, record_exception=False, set_status_on_exception=False
         ) as span:
             yield SpanNotes(span)
 

@@ -26,6 +26,7 @@ class Span:
     parent_id: str
     attributes: dict[str, Any]
     failed: bool
+    linked_traces: tuple[str, ...] = ()
 
 
 class TraceCollector:
@@ -83,6 +84,7 @@ def _from_protobuf(body: bytes) -> list[Span]:
             parent_id=span.parent_span_id.hex(),
             attributes=_values(span.attributes),
             failed=span.status.code == 2,
+            linked_traces=tuple(link.trace_id.hex() for link in span.links),
         )
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans
         for scope in resource.scope_spans

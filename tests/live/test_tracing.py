@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from frontend.settings import Settings
 from frontend.tracing import TracingError, exporter_name
@@ -28,6 +29,8 @@ from tools.triton_server import TritonServer
 
 TRACE, CALLER = "0123456789abcdef" * 2, "fedcba9876543210"
 SECRET = "s3cr3t"
+KEY = "key-of-a-caller"
+TRUSTED = {"Authorization": f"Bearer {KEY}"}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +50,9 @@ def traced(collector: TraceCollector, tiny_repository: Path, tmp_path_factory: p
         environment.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
         with TritonServer(free_triton_ports(), folder / "log", folder / "models") as triton:
             triton.wait_until_ready()
-            settings = Settings(triton_url=triton.grpc_url, download_allow_networks=LOOPBACK)
+            settings = Settings(
+                triton_url=triton.grpc_url, download_allow_networks=LOOPBACK, api_keys=(SecretStr(KEY),)
+            )
             with running_frontend(settings) as url:
                 yield url
 
@@ -60,7 +65,7 @@ def test_one_trace_leads_from_the_caller_to_triton(
         "missing": f"{image_server.url('/missing.png')}?token={SECRET}",
         "cut": image_server.add("/cut.jpg", flat(RED, "JPEG")[:300]),
     }
-    headers = {"traceparent": f"00-{TRACE}-{CALLER}-01", "X-Request-ID": "my-id"}
+    headers = {**TRUSTED, "traceparent": f"00-{TRACE}-{CALLER}-01", "X-Request-ID": "my-id"}
     answer = httpx.post(traced, json={"images": list(urls.values())}, headers=headers, timeout=30).json()
     assert list(answer["successful_results"]) == [urls["good"]]
     spans = collector.trace(
@@ -108,25 +113,66 @@ def test_a_caller_that_does_not_sample_gets_no_spans(
     unsampled, sampled = "ab" * 16, "cd" * 16
     url = image_server.add("/red.png", flat(RED))
     for trace_id, flags in ((unsampled, "00"), (sampled, "01")):
-        headers = {"traceparent": f"00-{trace_id}-{CALLER}-{flags}"}
+        headers = {**TRUSTED, "traceparent": f"00-{trace_id}-{CALLER}-{flags}"}
         httpx.post(traced, json={"images": [url]}, headers=headers, timeout=30)
     collector.trace(sampled, ["POST /", "InferRequest"])
     assert not [span for span in collector.spans if span.trace_id == unsampled]
 
 
-def test_a_request_that_fails_as_a_whole_fails_its_span(
-    collector: TraceCollector, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def untraced(collector: TraceCollector, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A frontend's settings, with a key and without a Triton; it exports its spans when it ends."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"{collector.url}/v1/traces")
+    return Settings(triton_url=f"127.0.0.1:{free_port()}", api_keys=(SecretStr(KEY),))
+
+
+def test_a_request_that_fails_as_a_whole_fails_its_span(
+    collector: TraceCollector, untraced: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OTEL_SERVICE_NAME", "another-name")
     trace_id = "ef" * 16
-    with running_frontend(Settings(triton_url=f"127.0.0.1:{free_port()}")) as url:
-        headers = {"traceparent": f"00-{trace_id}-{CALLER}-01"}
-        assert httpx.post(url, json={"images": ["http://x/"]}, headers=headers, timeout=30).status_code == 503
-    [post] = collector.trace(trace_id, ["POST /"])  # the end of the frontend exports it
-    assert post.failed
-    assert post.attributes["error.type"] == "triton_unavailable"
-    assert post.service == "another-name"
+    with running_frontend(untraced) as url:
+        assert post(url, f"00-{trace_id}-{CALLER}-01", **TRUSTED) == 503
+    [span] = collector.trace(trace_id, ["POST /"])
+    assert span.failed
+    assert span.attributes["error.type"] == "triton_unavailable"
+    assert span.service == "another-name"
+
+
+def post(url: str, traceparent: str, **headers: str) -> int:
+    """The status of a request in the midst of a trace."""
+    body = {"images": ["http://x/"]}
+    return httpx.post(url, json=body, headers={**headers, "traceparent": traceparent}, timeout=30).status_code
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer no-key"}], ids=["no key", "a wrong key"])
+def test_a_strangers_trace_is_named_and_not_continued(
+    collector: TraceCollector, untraced: Settings, headers: dict[str, str]
+) -> None:
+    strangers = os.urandom(16).hex()
+    with running_frontend(untraced) as url:
+        assert post(url, f"00-{strangers}-{CALLER}-00", **headers) == 401
+    assert [span.parent_id for span in collector.spans if strangers in span.linked_traces] == [""]
+    assert not [span for span in collector.spans if span.trace_id == strangers]
+
+
+def test_without_keys_all_are_strangers(collector: TraceCollector, untraced: Settings) -> None:
+    trace_id = os.urandom(16).hex()
+    with running_frontend(untraced.model_copy(update={"api_keys": ()})) as url:
+        assert post(url, f"00-{trace_id}-{CALLER}-01", **TRUSTED) == 503
+    assert [span.parent_id for span in collector.spans if trace_id in span.linked_traces] == [""]
+
+
+def test_the_sampler_decides_whatever_strangers_say(
+    collector: TraceCollector, untraced: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
+    trusted, strangers = os.urandom(16).hex(), os.urandom(16).hex()
+    with running_frontend(untraced) as url:
+        post(url, f"00-{strangers}-{CALLER}-01")
+        post(url, f"00-{trusted}-{CALLER}-01", **TRUSTED)
+    collector.trace(trusted, ["POST /"])
+    assert not [span for span in collector.spans if strangers in (span.trace_id, *span.linked_traces)]
 
 
 def test_a_collector_that_is_not_there_stops_nothing(tmp_path: Path) -> None:
