@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from ipaddress import ip_network
@@ -23,6 +24,10 @@ from tools.model_repository import MODEL_REPOSITORY, ROOT, labels_path, savedmod
 from tools.perf.binary import PerfAnalyzer, PerfAnalyzerMissing, find_perf_analyzer
 from tools.triton_server import TritonServer
 from tools.triton_settings import TritonSettings
+
+# A shell without job control has what it starts in the background ignore Ctrl-C, and so would the processes that tests
+# start and then interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What Triton's stubs find beside their model.py files.
 sys.path += [str(MODEL_REPOSITORY / "preprocess" / "1"), str(ROOT / "backends" / "tensorflow")]
