@@ -25,6 +25,25 @@ def test_every_setting_of_the_frontend_is_passed_on(name: str) -> None:
     assert f"BIRDS_{name.upper()}" in SERVICES["frontend"]["environment"]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *sorted(set(re.findall(r"OTEL_[A-Z_]*[A-Z]", (ROOT / "frontend" / "tracing.py").read_text(encoding="utf-8")))),
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "OTEL_TRACES_SAMPLER",
+        "OTEL_TRACES_SAMPLER_ARG",
+    ],
+)
+def test_what_asks_for_traces_is_passed_on(name: str) -> None:
+    environment = SERVICES["frontend"]["environment"]
+    assert environment.get(name, "missing") is None  # from the environment or .env, if there
+
+
+def test_frontends_reach_a_collector_outside() -> None:
+    assert "outer" in SERVICES["frontend"]["networks"]
+    assert not (COMPOSE["networks"]["outer"] or {}).get("internal")
+
+
 def test_the_proxy_can_be_told_whom_to_believe() -> None:
     assert SERVICES["haproxy"]["environment"]["BIRDS_PROXY_TRUSTED"] is None  # from the environment or .env, if there
 
