@@ -8,7 +8,6 @@ from contextlib import aclosing
 from typing import Any
 
 from fastapi import Request, Response
-from fastapi.responses import JSONResponse
 
 from frontend import ndjson, observation
 from frontend.classify import Outcome
@@ -88,7 +87,7 @@ class Answer:
 
     def _as_json(self, response: ClassifyResponse) -> Response:
         response.time_taken = self._seconds()
-        return JSONResponse(response.model_dump(), headers=self.headers)
+        return Response(response.model_dump_json(), media_type="application/json", headers=self.headers)
 
     def _seconds(self) -> float:
         return round(time.perf_counter() - self._started, 4)

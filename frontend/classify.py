@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from contextlib import AbstractAsyncContextManager, ExitStack, aclosing
 from dataclasses import dataclass
 from functools import partial
 from math import isinf
 
-from anyio import current_time, fail_after, move_on_after
+from anyio import fail_after, move_on_after
 from anyio.streams.memory import MemoryObjectSendStream
 
 from frontend import observation
@@ -83,17 +83,19 @@ class ImageClassifier:
         backlog: int,
         choice: Choice,
         count_done: Callable[[], None] = lambda: None,
+        most_images: int = _MAX_IN_FLIGHT_PER_REQUEST,
     ) -> AsyncGenerator[Outcome, None]:
         """Every image's outcome as soon as there is one; closing the generator cancels the rest.
 
         One image at most is taken from `images` and waits for its place. At most `backlog` outcomes wait for
         the caller: one that takes its time holds back the work. `deadline` is on the event loop's clock, or infinite;
         images whose turn comes later fail with DeadlineExceeded. `count_done` is called for each that needs nothing
-        more. Raises ServiceError when no more can be served, after the outcomes that were ready; whatever is wrong
-        with one image is its own outcome.
+        more. `most_images` is how many there can be. Raises ServiceError when no more can be served, after the
+        outcomes that were ready; whatever is wrong with one image is its own outcome.
         """
         queue = _Queue(images, self.places, deadline)
-        produced = as_produced(partial(self._work, queue, k, choice, count_done), _MAX_IN_FLIGHT_PER_REQUEST, backlog)
+        workers = min(most_images, _MAX_IN_FLIGHT_PER_REQUEST)
+        produced = as_produced(partial(self._work, queue, k, choice, count_done), workers, backlog)
         async with aclosing(images), aclosing(produced):
             async for outcome in produced:
                 yield outcome
@@ -107,7 +109,7 @@ class ImageClassifier:
         outcomes: MemoryObjectSendStream[Outcome],
     ) -> None:
         while True:
-            async with AsyncExitStack() as place:
+            with ExitStack() as place:
                 taken = await queue.take(place)
                 if taken is None:
                     return
@@ -118,7 +120,7 @@ class ImageClassifier:
             await outcomes.send(outcome)
 
     async def _outcome(self, position: int, image: Image, k: int, remaining_seconds: float, choice: Choice) -> Outcome:
-        started, version = current_time(), choice.of(image.name)
+        started, version = _now(), choice.of(image.name)
         try:
             result = await self._result(image, k, remaining_seconds, version)
         except UnknownModelVersion:
@@ -127,11 +129,11 @@ class ImageClassifier:
             # It was retired while this request was under way.
             version = (await self._versions.choose(None, fresh=True)).version
             try:
-                result = await self._result(image, k, remaining_seconds - (current_time() - started), version)
+                result = await self._result(image, k, remaining_seconds - (_now() - started), version)
             except UnknownModelVersion as error:  # or Triton is only just loading it; nobody asked for it by name
                 raise TritonUnavailable() from error
         code = result.code if isinstance(result, ImageError) else "ok"
-        observation.image_done(version, code, current_time() - started)
+        observation.image_done(version, code, _now() - started)
         return Outcome(position, image.name, result, version)
 
     async def _result(
@@ -141,7 +143,7 @@ class ImageClassifier:
             with fail_after(remaining_seconds) as time_left:
                 async with image.open() as content:
                     check_image(content, self._max_pixels)
-                    remaining = time_left.deadline - current_time()
+                    remaining = time_left.deadline - _now()
                     seconds = None if isinf(remaining) else remaining
                     with observation.stage("inference", {"birds.model_version": version or "default"}):
                         return await self._inference.classify(content, k, seconds, version)
@@ -169,7 +171,7 @@ class _Queue:
         self._position = 0
         self._deadline = deadline
 
-    async def take(self, place: AsyncExitStack) -> tuple[int, Image] | None:
+    async def take(self, place: ExitStack) -> tuple[int, Image] | None:
         """The next image, or None after the last. `place` is to be closed when it has been dealt with.
 
         The image comes first: whoever is slow to send one holds no place meanwhile.
@@ -182,7 +184,7 @@ class _Queue:
             self._position += 1
             return self._position - 1, image
 
-    async def _reserve(self, place: AsyncExitStack) -> None:
+    async def _reserve(self, place: ExitStack) -> None:
         """Wait for a place, but not past the deadline: what comes after it is refused without one."""
         with move_on_after(self.remaining_seconds):
             await self._places.take(self._party)
@@ -190,4 +192,9 @@ class _Queue:
 
     @property
     def remaining_seconds(self) -> float:
-        return max(self._deadline - current_time(), 0)
+        return max(self._deadline - _now(), 0)
+
+
+def _now() -> float:
+    """On the clock of deadlines."""
+    return asyncio.get_running_loop().time()

@@ -8,6 +8,7 @@ import random
 from http import HTTPStatus
 
 import aiohttp
+from anyio import fail_after
 from yarl import URL
 
 from frontend import observation
@@ -20,7 +21,6 @@ from frontend.urls import join_redirect
 log = logging.getLogger(__name__)
 
 _MAX_REDIRECTS = 5
-_CHUNK_BYTES = 1 << 16
 _RETRY_AFTER_SECONDS = (0.1, 0.4)
 _REDIRECTS = {301, 302, 303, 307, 308}
 _PASSING = {502, 503, 504}  # worth one more try
@@ -55,8 +55,9 @@ class Fetcher:
         Raises ImageError; the cause of a failure is logged, not told.
         """
         try:
-            return await asyncio.wait_for(self._with_one_retry(target, share), self._timeout_seconds)
-        except asyncio.TimeoutError as error:
+            with fail_after(self._timeout_seconds):
+                return await self._with_one_retry(target, share)
+        except TimeoutError as error:
             if share.waiting:
                 raise Overloaded() from error
             raise DownloadTimeout(seconds=self._timeout_seconds) from error
@@ -112,17 +113,19 @@ class Fetcher:
             raise TooLarge(max=self._max_bytes)
 
     async def _read(self, response: aiohttp.ClientResponse, share: Share) -> bytes:
-        body = bytearray()
+        chunks: list[bytes] = []
+        size = 0
         try:
-            async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-                if len(body) + len(chunk) > self._max_bytes:
+            async for chunk in response.content.iter_any():
+                if size + len(chunk) > self._max_bytes:
                     raise TooLarge(max=self._max_bytes)
                 await share.take(len(chunk))
-                body += chunk
-            return bytes(body)
+                chunks.append(chunk)
+                size += len(chunk)
+            return b"".join(chunks)
         finally:
-            observation.downloaded(len(body))
-            body.clear()  # a failure's traceback keeps this frame for as long as the failure itself is kept
+            observation.downloaded(size)
+            chunks.clear()  # a failure's traceback keeps this frame for as long as the failure itself is kept
 
 
 def _place(target: URL) -> str:

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -65,9 +65,7 @@ def image(position: int) -> Iterator[None]:
     token = _position.set(position)
     observation = _current.get()
     try:
-        with ExitStack() as stack:
-            if observation is not None:
-                stack.enter_context(observation.metrics.image_in_flight())
+        with observation.metrics.image_in_flight() if observation is not None else nullcontext():
             yield
     finally:
         _position.reset(token)
@@ -117,8 +115,7 @@ def stage(name: str, attributes: Attributes) -> Iterator[None]:
         yield
         return
     started, outcome = time.perf_counter(), None
-    with ExitStack() as stack:
-        span = stack.enter_context(observation.tracing.client_span(name)) if observation.tracing else None
+    with observation.tracing.client_span(name) if observation.tracing else nullcontext() as span:
         if span:
             span.set(_attributes(observation, attributes))
         try:

@@ -118,7 +118,7 @@ async def classify(body: ClassifyRequest, request: Request) -> Response:
     visit.spend(distinct)
     images = images_at(body.images, downloader.download)
     return await answer.of_outcomes(
-        classifier.outcomes(images, k, visit.deadline, _BACKLOG, choice, claim.done),
+        classifier.outcomes(images, k, visit.deadline, _BACKLOG, choice, claim.done, distinct),
         lambda: ndjson.client_gone(request),
     )
 

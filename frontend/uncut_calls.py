@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import Any
 
 from anyio import CancelScope
@@ -41,12 +42,13 @@ class UncutCalls:
         running = asyncio.ensure_future(call(client_timeout=client_timeout))
         self._running.add(running)
         running.add_done_callback(self._forget)
-        waiting = asyncio.ensure_future(asyncio.wait({running}, timeout=timeout_seconds))
+        loop = asyncio.get_running_loop()
+        end = inf if timeout_seconds is None else loop.time() + timeout_seconds
         cancelled: asyncio.CancelledError | None = None
         with CancelScope(shield=True):
-            while not waiting.done():
+            while not running.done() and (left := end - loop.time()) > 0:
                 try:
-                    await asyncio.shield(waiting)
+                    await asyncio.wait({running}, timeout=None if timeout_seconds is None else left)
                 except asyncio.CancelledError as error:
                     cancelled = error
         if cancelled is not None:
