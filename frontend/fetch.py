@@ -114,7 +114,7 @@ class Fetcher:
 
     async def _read(self, response: aiohttp.ClientResponse, share: Share) -> bytes:
         chunks: list[bytes] = []
-        size = 0
+        chunk, size = b"", 0
         try:
             async for chunk in response.content.iter_any():
                 if size + len(chunk) > self._max_bytes:
@@ -125,7 +125,9 @@ class Fetcher:
             return b"".join(chunks)
         finally:
             observation.downloaded(size)
-            chunks.clear()  # a failure's traceback keeps this frame for as long as the failure itself is kept
+            # A failure's traceback keeps this frame for as long as the failure itself is kept.
+            chunks.clear()
+            chunk = b""
 
 
 def _place(target: URL) -> str:

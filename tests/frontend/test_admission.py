@@ -275,9 +275,10 @@ def test_a_short_request_is_next_although_ten_long_lists_wait(triton: TritonServ
         small = pool.submit(httpx.post, url, json={"images": short}, timeout=60)
         assert eventually(lambda: unfinished(app) == 603)
         let_through = 0
+        most = max(doors, key=lambda door: len(door.arrived))  # of lists that come at once some get no place yet
         while not small.done():
             let_through += 1
-            doors[0].let_through(1)
+            most.let_through(1)
             assert eventually(lambda done=603 - let_through: small.done() or unfinished(app) <= done)  # type: ignore[misc]
         assert len(small.result().json()["successful_results"]) == 3
         assert let_through <= 12
