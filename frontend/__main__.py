@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import uvicorn
 from pydantic import ValidationError
 
+from frontend.descriptors import raise_limit
 from frontend.logs import log_config
 from frontend.settings import Settings
 from frontend.tracing import TracingError, exporter_name
@@ -35,6 +36,7 @@ def main() -> int:
     except TracingError as error:
         print(error, file=sys.stderr)
         return 2
+    raise_limit()
     with _shared_metrics(settings.workers):
         # By name: workers are new processes, which import this module. It stays light, so that they are there soon.
         uvicorn.run(

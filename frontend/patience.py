@@ -1,11 +1,13 @@
 """Connections that keep a process waiting are closed: headers that trickle in, what is left of a refused body, and
-answers that are not read."""
+answers that are not read. So is one more than there is room for."""
 
 from __future__ import annotations
 
 import asyncio
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from frontend.descriptors import most_connections
 
 PATIENCE_SECONDS = 10.0
 READER_PATIENCE_SECONDS = 60.0
@@ -29,7 +31,10 @@ class PatientProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._start_clock()
+        if len(self.connections) > most_connections():
+            transport.abort()
+        else:
+            self._start_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_clock()
