@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import asyncio
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 from frontend.descriptors import most_connections
+from frontend.header_limit import HeaderLimitProtocol
 
 PATIENCE_SECONDS = 10.0
 READER_PATIENCE_SECONDS = 60.0
 
 
-class PatientProtocol(HttpToolsProtocol):
+class PatientProtocol(HeaderLimitProtocol):
     """uvicorn's HTTP protocol, which by itself waits for ever wherever a client owes it bytes before a request begins.
 
     The clock runs from the connection, or from the first byte of a later request, until its headers are complete; and
