@@ -21,6 +21,7 @@ async def as_produced(worker: Worker[T], count: int, backlog: int) -> AsyncGener
     """
     sender, receiver = create_memory_object_stream[T](backlog)
     running = asyncio.create_task(_together(worker, count, sender))
+    running.add_done_callback(lambda _: sender.close())  # also if it is cancelled before it begins, or again at its end
     try:
         async for item in receiver:
             yield item
@@ -39,4 +40,3 @@ async def _together(worker: Worker[T], count: int, sender: MemoryObjectSendStrea
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        sender.close()

@@ -10,7 +10,6 @@ python -m tools.build_model --savedmodel DIR --labels FILE    a model of your ow
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,7 +36,6 @@ groups ("Macaw") where the default names species. To get the default later,
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # either way, what was begun is undone
     try:
         classifier = _load(options)
         print(f"Building {classifier.source}: {len(classifier.labels)} labels …", flush=True)

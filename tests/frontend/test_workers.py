@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import pytest
 from anyio.streams.memory import MemoryObjectSendStream
@@ -78,3 +80,33 @@ async def test_closing_cancels_the_workers_and_leaves_no_task() -> None:
     await stream.aclose()
     assert cancelled == 5
     assert len(asyncio.all_tasks()) == 1
+
+
+async def test_a_reader_that_leaves_while_a_failure_ends_the_others_leaves_nothing_open(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    names = iter(range(2))
+
+    async def worker(out: MemoryObjectSendStream[int]) -> None:
+        if next(names):
+            raise ValueError("broken")
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.05)  # as who waits for Triton's answer in any case
+            raise
+
+    async def read() -> None:
+        async with aclosing(as_produced(worker, 2, backlog=10)) as stream:
+            async for _ in stream:
+                pass
+
+    reading = asyncio.create_task(read())
+    await asyncio.sleep(0.01)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    await asyncio.sleep(0.1)
+    del reading
+    gc.collect()
+    assert [str(warning.message) for warning in recwarn] == []
