@@ -11,10 +11,10 @@ import os
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from tempfile import TemporaryDirectory
 from types import FrameType
 
@@ -90,16 +90,25 @@ def serve(settings: Settings, ports: Ports) -> None:
 
 def _supervise(*members: Member) -> None:
     """Keep the members running until a signal comes. It is heeded between two steps, so that none is left half done."""
-    asked_to_stop = threading.Event()
+    # An Event's lock would be waited for for ever by a signal that comes while the main thread holds it.
+    signals: SimpleQueue[int] = SimpleQueue()
     for number in _STOPPING:
-        signal.signal(number, lambda *_: asked_to_stop.set())
+        signal.signal(number, lambda number, _: signals.put(number))
     keepers = [Keeper(member, _say_with_time) for member in members]
-    while not asked_to_stop.wait(_WATCH_SECONDS):
+    while not _came(signals, _WATCH_SECONDS):
         for keeper in keepers:
             keeper.tick()
     for keeper in keepers:
         keeper.end()
     raise Stopped
+
+
+def _came(signals: SimpleQueue[int], timeout_seconds: float) -> bool:
+    try:
+        signals.get(timeout=timeout_seconds)
+    except Empty:
+        return False
+    return True
 
 
 def _require_free_ports(settings: Settings, ports: Ports) -> None:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -19,6 +20,7 @@ from tests.ports import free_port, free_triton_ports
 from tests.processes import alive, command_line, descendants, eventually, regions
 from tests.service import Service, command, ends_with_nothing_left, environment, make_project, nothing_is_left, serving
 from tests.tiny_model import LABELS
+from tools.model_repository import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,30 @@ def test_a_second_signal_does_not_cut_the_stopping_short(project: Path) -> None:
             service.process.send_signal(number)
         assert service.wait_until_ended() == 0
         assert eventually(lambda: nothing_is_left(service, family), 5)
+
+
+def test_signals_in_quick_succession_are_one() -> None:
+    """Each comes in another moment, while the one before is dealt with, too."""
+    script = """
+import signal
+from tools import serve
+try:
+    print("up", flush=True)
+    serve._supervise()
+except serve.Stopped:
+    serve._ignore_signals()
+"""
+    for _ in range(5):
+        with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(0.05)
+            try:
+                for _ in range(20_000):
+                    process.send_signal(signal.SIGTERM)
+                assert process.wait(20) == 0
+            finally:
+                process.kill()
 
 
 def test_whoever_reads_its_output_may_go_away(project: Path) -> None:
