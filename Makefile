@@ -11,7 +11,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST) | awk -F': ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 serve: $(VENV)/.serve ## install, build the classifier, run Triton and the frontend until Ctrl-C (ARGS="--help")
-	@exec $(BIN)/python -m tools.serve $(ARGS)
+	@exec $(BIN)/python -m tools.serve.service $(ARGS)
 
 test: $(VENV)/.dev ## install and run the whole suite against a real Triton
 	@$(BIN)/python -m pytest
@@ -26,18 +26,19 @@ test-compose: $(VENV)/.dev ## build the images, bring docker-compose.yml up, bre
 	@$(BIN)/python -m pytest tests/compose -m compose
 
 bench: $(VENV)/.dev ## measure the service, the design it replaced and the machine's limit (ARGS="--help")
-	@[ -d model_repository/classifier/1 ] || $(BIN)/python -m tools.build_model
-	@exec $(BIN)/python -m tools.bench $(ARGS)
+	@[ -d model_repository/classifier/1 ] || $(BIN)/python -m tools.models.build_model
+	@exec $(BIN)/python -m tools.measure.bench $(ARGS)
 
 fuzz: $(VENV)/.dev ## throw bad bytes and URLs at everything that meets strangers (MINUTES=10)
 	@$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10)
 
-check: $(VENV)/.dev ## lint, formatting and types
+check: $(VENV)/.dev ## lint, formatting, types and the direction of imports
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/mypy backends/tensorflow
 	@$(BIN)/mypy model_repository/preprocess/1
+	@$(BIN)/lint-imports
 
 format: $(VENV)/.dev ## apply the formatter and the linter's safe fixes
 	@$(BIN)/ruff check --fix .
@@ -57,7 +58,7 @@ clean: ## remove everything that was installed, downloaded or built
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info tests/browser/node_modules
 	rm -rf model_repository/classifier/[0-9]* model_repository/*/configs model_repository/birds_v*
 	rm -rf model_repository/.lock model_repository/.publishing
-	find backends frontend model_repository tests tools -name __pycache__ -exec rm -rf {} +
+	find backends client frontend model_repository tests tools -name __pycache__ -exec rm -rf {} +
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
@@ -72,7 +73,7 @@ $(VENV)/.serve: $(LOCKS) | $(VENV)/.created
 	@echo "Installing the locked dependencies (1 GB to fetch, a minute or two) …"
 	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements/serve.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes --no-deps -r requirements/tritonserver.txt
-	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --no-index --editable .
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --no-index --editable client --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.serve

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from frontend.client import DEFAULT_URL, BirdsClient
+from birds_client import DEFAULT_URL, BirdsClient
 
 images = [name if name.startswith(("http://", "https://")) else Path(name) for name in sys.argv[1:]]
 

@@ -12,12 +12,12 @@ from tempfile import TemporaryDirectory
 import uvicorn
 from pydantic import ValidationError
 
-from frontend.descriptors import raise_limit
-from frontend.logs import log_config
+from frontend.server.descriptors import raise_limit
 from frontend.settings import Settings
-from frontend.tracing import TracingError, exporter_name
+from frontend.telemetry.logging import log_config
+from frontend.telemetry.tracing import TracingError, exporter_name
 
-PROTOCOL = "frontend.patience:PatientProtocol"  # by name, too
+PROTOCOL = "frontend.server.slow_clients:SlowClientProtocol"  # by name, too
 _GRACEFUL_SHUTDOWN_SECONDS = 8  # for requests under way
 _FROZEN_AFTER_SECONDS = 15  # a worker that does not move for so long is replaced
 
@@ -40,7 +40,7 @@ def main() -> int:
     with _shared_metrics(settings.workers):
         # By name: workers are new processes, which import this module. It stays light, so that they are there soon.
         uvicorn.run(
-            "frontend.worker:application",
+            "frontend.server.asgi:application",
             factory=True,
             host=settings.host,
             port=settings.port,

@@ -15,28 +15,29 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from frontend import VERSION, observation
-from frontend.admission import Admission
-from frontend.api_keys import ApiKeys
-from frontend.body_limit import BodyLimit
-from frontend.classify import ImageClassifier
-from frontend.download import Downloader
+from frontend import VERSION
+from frontend.api.routes import router
+from frontend.api.schemas import ClassifyResponse
+from frontend.classify.classifier import ImageClassifier
+from frontend.download.downloader import Downloader
 from frontend.errors import ServiceError
-from frontend.gate import Gate
-from frontend.inference import Inference
-from frontend.messages import error_message, preferred_language, service_error_message
-from frontend.metrics import Metrics
-from frontend.model_versions import ModelVersions
-from frontend.observer import Observer
-from frontend.page import add_page
-from frontend.rate_limit import RateLimit
-from frontend.readiness import Readiness
-from frontend.request_id import HEADER
-from frontend.routes import router
-from frontend.schemas import ClassifyResponse
+from frontend.i18n.messages import error_message, preferred_language, service_error_message
+from frontend.inference.client import Inference
+from frontend.inference.readiness import Readiness
+from frontend.inference.versions import ModelVersions
+from frontend.limits.admission import Admission
+from frontend.middleware.access_log import AccessLog
+from frontend.middleware.api_keys import ApiKeys
+from frontend.middleware.auth import Gate
+from frontend.middleware.body_limit import BodyLimit
+from frontend.middleware.rate_limit import RateLimit
+from frontend.middleware.request_context import RequestContexts
+from frontend.page.page import add_page
 from frontend.settings import Settings
-from frontend.tracing import Tracing
-from frontend.visit import Visits
+from frontend.telemetry import request_stats
+from frontend.telemetry.metrics import Metrics
+from frontend.telemetry.request_id import HEADER
+from frontend.telemetry.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +62,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Gate, keys=keys, rate_limit=rate_limit, refusal=_service_error)
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=[str(proxy) for proxy in settings.trusted_proxies])
-    app.add_middleware(Visits, timeout_seconds=settings.request_timeout)
-    app.add_middleware(Observer, keys=keys)
+    app.add_middleware(RequestContexts, timeout_seconds=settings.request_timeout)
+    app.add_middleware(AccessLog, keys=keys)
     app.include_router(router)
     add_page(app)
     app.add_exception_handler(RequestValidationError, _invalid_body)
@@ -86,7 +87,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.model_versions = versions
         app.state.url_classifier = ImageClassifier(inference, versions, settings.max_pixels)
         app.state.url_admission = Admission(settings.max_backlog)
-        # Places and an admission of their own: a file waits for its place with its bytes in memory, and were that
+        # Slots and an admission of their own: a file waits for its place with its bytes in memory, and were that
         # place one of a download that waits for memory, neither would go on.
         app.state.upload_admission = Admission(settings.max_backlog)
         app.state.upload_classifier = ImageClassifier(inference, versions, settings.max_pixels)
@@ -114,7 +115,7 @@ async def _invalid_body(request: Request, error: Exception) -> JSONResponse:
 
 async def _service_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ServiceError)
-    observation.failed(error.code)
+    request_stats.failed(error.code)
     language = _language(request)
     return _failed(error.status, [service_error_message(error, language)], language, error.headers)
 
@@ -137,7 +138,7 @@ async def _bug(request: Request, error: Exception) -> JSONResponse:
     log.error("unexpected failure of %s %s", request.method, request.url.path, exc_info=error)
     language = _language(request)
     response = _failed(500, [error_message("internal_error", language)], language)
-    if observed := observation.current():  # this answer does not pass the observer
+    if observed := request_stats.current():  # this answer does not pass the observer
         response.headers[HEADER] = observed.request_id
     return response
 

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from frontend import logs
-from frontend.api_keys import checked_key, keys_in
-from frontend.rate_limit import checked_limit
-from frontend.triton_channel import channel_target
+from frontend.inference.channel import channel_target
+from frontend.middleware.api_keys import checked_key, keys_in
+from frontend.middleware.rate_limit import checked_limit
+from frontend.telemetry import logging
 
 
 def _split_commas(value: Any) -> Any:
@@ -51,10 +51,10 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address that the frontend listens on")
     port: Port = Field(8000, description="port that the frontend listens on")
     workers: int = Field(1, ge=1, le=64, description="processes that answer requests")
-    log_format: logs.Format = Field(
+    log_format: logging.Format = Field(
         "auto", description="json, console, or auto: console where stdout is a terminal, else json"
     )
-    log_level: logs.Level = Field("info", description="least that is logged: debug, info, warning or error")
+    log_level: logging.Level = Field("info", description="least that is logged: debug, info, warning or error")
     triton_url: Annotated[str, AfterValidator(_require_channel_target)] = Field(
         "127.0.0.1:8011",
         description="Triton's gRPC address, host:port; several as ip:port,ip:port or, by name, dns:///name:port",

@@ -20,10 +20,11 @@ from tests.frontend_server import running_frontend
 from tests.image_server import ImageServer
 from tests.ports import free_triton_ports
 from tests.tiny_model import LABELS, save_tiny_model
-from tools.model_repository import MODEL_REPOSITORY, ROOT, labels_path, savedmodel_path
-from tools.perf.binary import PerfAnalyzer, PerfAnalyzerMissing, find_perf_analyzer
-from tools.triton_server import TritonServer
-from tools.triton_settings import TritonSettings
+from tools import ROOT
+from tools.measure.perf.binary import PerfAnalyzer, PerfAnalyzerMissing, find_perf_analyzer
+from tools.models.repository import MODEL_REPOSITORY, labels_path, savedmodel_path
+from tools.serve.triton_process import TritonServer
+from tools.triton.settings import TritonSettings
 
 # A shell without job control has what it starts in the background ignore Ctrl-C, and so would the processes that tests
 # start and then interrupt.

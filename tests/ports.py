@@ -1,5 +1,5 @@
 """Ports that are free right now."""
 
-from tools.free_ports import free_port, free_triton_ports
+from tools.serve.ports import free_port, free_triton_ports
 
 __all__ = ["free_port", "free_triton_ports"]

@@ -13,8 +13,8 @@ import pytest
 
 from tests.image_server import ImageServer
 from tests.images import GREEN, RED, flat
-from tools.model_repository import ROOT
-from tools.triton_server import TritonServer
+from tools import ROOT
+from tools.serve.triton_process import TritonServer
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 USE, README = (path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "use.md", ROOT / "README.md"))
@@ -58,7 +58,7 @@ def reader(
     (tmp_path / "owl.jpg").write_bytes(flat(GREEN, "JPEG"))
     (tmp_path / "urls.txt").write_text(f"{url}\n")
     birds = programs / "birds"
-    birds.write_text(f'#!/bin/sh\nexec {sys.executable} -m tools.cli "$@"\n')
+    birds.write_text(f'#!/bin/sh\nexec {sys.executable} -m tools.cli.birds "$@"\n')
     birds.chmod(0o755)
     frontend_url = str(frontend.base_url).rstrip("/")
     environment = {

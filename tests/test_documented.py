@@ -9,11 +9,12 @@ import yaml
 
 from frontend import errors
 from frontend.errors import BirdsError, DownloadFailed, ImageError, ServiceError
-from frontend.inference import MODEL
-from frontend.messages import failure_message
+from frontend.i18n.messages import failure_message
+from frontend.inference.client import MODEL
 from frontend.settings import Settings
-from tools.model_repository import ROOT, read_config
-from tools.triton_settings import TritonSettings
+from tools import ROOT
+from tools.models.repository import read_config
+from tools.triton.settings import TritonSettings
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ENGLISH = yaml.safe_load((ROOT / "frontend" / "locales" / "en.yaml").read_text(encoding="utf-8"))

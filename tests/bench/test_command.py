@@ -1,4 +1,4 @@
-"""`python -m tools.bench` as a developer runs it, far from the real weights: it measures everything it promises."""
+"""`tools.measure.bench` as a developer runs it, far from the real weights: it measures everything it promises."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tools.bench.results import BASELINE, Results
-from tools.model_repository import ROOT
-from tools.perf.binary import PerfAnalyzer
+from tools import ROOT
+from tools.measure.bench.results import BASELINE, Results
+from tools.measure.perf.binary import PerfAnalyzer
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def project(perf_analyzer: PerfAnalyzer, tiny_repository: Path, tmp_path_factory
 
 def bench(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "tools.bench", *arguments],
+        [sys.executable, "-m", "tools.measure.bench", *arguments],
         cwd=project,
         capture_output=True,
         text=True,

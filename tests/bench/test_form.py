@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.bench.form import Form, UnknownForm, apply_form, parse_form
-from tools.model_repository import MODEL_REPOSITORY, read_config
+from tools.measure.bench.form import Form, UnknownVariant, apply_form, parse_form
+from tools.models.repository import MODEL_REPOSITORY, read_config
 
 
 def test_a_form_edits_the_copy_and_leaves_everything_else(tmp_path: Path) -> None:
@@ -35,9 +35,9 @@ def test_the_projects_own_repository_is_never_edited() -> None:
 def test_a_part_that_the_configuration_has_no_parameter_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     config = read_config("classifier")
     config.parameters.pop("precision", None)
-    monkeypatch.setattr("tools.bench.form.read_config", lambda *_: config)
+    monkeypatch.setattr("tools.measure.bench.form.read_config", lambda *_: config)
     assert parse_form("openvino").parameters == {"engine": "openvino"}
-    with pytest.raises(UnknownForm, match=r"^openvino/f32: .* no parameter precision$"):
+    with pytest.raises(UnknownVariant, match=r"^openvino/f32: .* no parameter precision$"):
         parse_form("openvino/f32")
     config.parameters["precision"].string_value = "f32"
     assert parse_form("openvino/bf16").parameters == {"engine": "openvino", "precision": "bf16"}

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tools.bench.form import parse_form
-from tools.bench.limit import Limit
-from tools.bench.processes import libraries_of, usage
+from tools.measure.bench.form import parse_form
+from tools.measure.bench.limit import Limit
+from tools.measure.bench.processes import libraries_of, usage
 
 
 @pytest.mark.parametrize(("form", "imported"), [("openvino", False), ("tensorflow", True)])

@@ -13,9 +13,9 @@ from aiohttp import web
 
 from tests.image_server import ImageServer
 from tests.ports import free_port
-from tools.bench import load
-from tools.bench.json_worker import JsonWorker, WorkerEnded
-from tools.bench.load import LoadResult, LoadSpec
+from tools.measure.bench import load
+from tools.measure.bench.json_worker import JsonWorker, WorkerEnded
+from tools.measure.bench.load import LoadResult, LoadSpec
 
 SERVICE_SECONDS = 0.02
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tools.bench.ratios import ratios
-from tools.bench.report import last_recorded, write_report
-from tools.bench.results import BASELINE, Cost, DirectPoint, LimitPoint, LoadPoint, Machine, Results, SingleCall
-from tools.bench.tables import render
+from tools.measure.bench.ratios import ratios
+from tools.measure.bench.report import last_recorded, write_report
+from tools.measure.bench.results import BASELINE, Cost, DirectPoint, LimitPoint, LoadPoint, Machine, Results, SingleCall
+from tools.measure.bench.tables import render
 
 
 def load_point(target: str, repeat: int, speed: float, concurrency: int = 16) -> LoadPoint:
@@ -35,7 +35,7 @@ def results() -> Results:
     """Three repeats; the machine was twice as fast during the last one."""
     found = Results(
         started="2026-01-02 03:04",
-        command="python -m tools.bench",
+        command="python -m tools.measure.bench",
         machine=Machine(cpu="a processor", cores=2, memory_gb=8, system="Linux"),
         versions={"python": "3.11"},
         photos="generated photos",

@@ -12,9 +12,9 @@ import asyncio
 import sys
 from pathlib import Path
 
+from birds_client import DEFAULT_URL
 from playwright.async_api import expect
 
-from frontend.client import DEFAULT_URL
 from tests.browser.chromium import executable, running_chromium
 
 

@@ -1,4 +1,4 @@
-"""python -m tools.capacity, as it is typed."""
+"""python -m tools.measure.capacity, as it is typed."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.processes import descendants
-from tools.capacity import __main__ as command
-from tools.capacity.validation import validate
+from tools.measure.capacity import __main__ as command
+from tools.measure.capacity.validation import validate
 
 
 def test_the_page_says_what_the_command_says(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main([]) == 0
     text = capsys.readouterr().out
-    assert text in command.PAGE.read_text(encoding="utf-8"), "python -m tools.capacity --write brings it up to date"
+    assert text in command.PAGE.read_text(encoding="utf-8"), "tools.measure.capacity --write brings it up to date"
 
 
 def test_rates_and_assumptions_are_the_users(capsys: pytest.CaptureFixture[str]) -> None:

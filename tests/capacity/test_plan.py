@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frontend import classify
-from tools.bench.ratios import Recorded, Speed
-from tools.capacity.costs import Costs, NotRecorded, read_costs
-from tools.capacity.plan import Assumptions, frontend_pod, plan
-from tools.capacity.validation import _Arrangement
+from frontend.classify import classifier
+from tools.measure.bench.ratios import Recorded, Speed
+from tools.measure.capacity.costs import Costs, NotRecorded, read_costs
+from tools.measure.capacity.plan import Assumptions, frontend_pod, plan
+from tools.measure.capacity.validation import _Arrangement
 
 COSTS = Costs("engine", {"preprocess": 4.0, "classifier": 5.0, "triton": 1.0, "frontend": 2.0}, utilisation=0.9)
 PLAIN = Assumptions(peak_use=0.5, triton_cores=2, core_hour=0.05, gpu_images=1000, gpu_cores=4, gpu_hour=1.0)
@@ -68,7 +68,7 @@ def test_a_frontend_has_places_and_a_core() -> None:
     assert frontend_pod(COSTS, PLAIN) == pytest.approx(64 / 0.3)
     quick = dataclasses.replace(PLAIN, download_seconds=0.01, inference_seconds=0.02)
     assert frontend_pod(COSTS, quick) == pytest.approx(0.6 * 1000 / 2)
-    assert PLAIN.frontend_places == classify._MAX_IN_FLIGHT
+    assert PLAIN.frontend_places == classifier._MAX_IN_FLIGHT
 
 
 @pytest.mark.parametrize("rate", [0, -1, float("nan")])

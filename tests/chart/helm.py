@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from tools.model_repository import ROOT
+from tools import ROOT
 
 CHART = ROOT / "deploy" / "chart"
 _PIN = ROOT / "requirements" / "helm.txt"

@@ -18,8 +18,8 @@ from tests.chart.objects import (
     quantity,
     secrets_and_configmaps,
 )
-from tools.triton_arguments import EXIT_TIMEOUT_SECONDS
-from tools.triton_settings import TritonSettings
+from tools.triton.arguments import EXIT_TIMEOUT_SECONDS
+from tools.triton.settings import TritonSettings
 
 Rule: TypeAlias = Callable[[Sequence[Object]], Iterator[str]]
 

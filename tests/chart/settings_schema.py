@@ -11,8 +11,8 @@ from typing import Any
 from pydantic_settings import BaseSettings
 
 from frontend.settings import Settings
-from tools.model_repository import ROOT
-from tools.triton_settings import TritonSettings
+from tools import ROOT
+from tools.triton.settings import TritonSettings
 
 SCHEMA = ROOT / "deploy" / "chart" / "values.schema.json"
 # What the templates set themselves, from values of their own.

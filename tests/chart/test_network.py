@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from frontend.addresses import _FORBIDDEN_V4, _FORBIDDEN_V6, _PUBLIC_V6, is_public
+from frontend.download.address_policy import _FORBIDDEN_V4, _FORBIDDEN_V6, _PUBLIC_V6, is_public
 from tests.chart.helm import NAMESPACE, render
 from tests.chart.network import Endpoint, allowed, internet_blocks
 from tests.chart.objects import Object, pods, ports_of

@@ -10,8 +10,8 @@ import yaml
 
 from tests.chart.conftest import VALUE_SETS, rendered
 from tests.chart.objects import Object, of_kind, pods
-from tools import prepare_repository
-from tools.model_repository import ROOT
+from tools import ROOT
+from tools.models import prepare_repository
 
 DOCKERFILE = (ROOT / "Dockerfile.triton").read_text(encoding="utf-8")
 
@@ -23,7 +23,7 @@ def triton_pod(objects: list[Object]) -> Object:
 
 def test_the_init_container_is_understood(objects: list[Object]) -> None:
     container = triton_pod(objects)["initContainers"][-1]
-    assert container["command"][:3] == ["python", "-m", "tools.prepare_repository"]
+    assert container["command"][:3] == ["python", "-m", "tools.models.prepare_repository"]
     options = prepare_repository._parse([*container["command"][3:], *(container.get("args") or [])])
     mounted = {Path(mount["mountPath"]) for mount in container["volumeMounts"]}
     assert options.directory in mounted
@@ -46,8 +46,8 @@ def test_models_come_from_where_the_values_say(
 def test_the_probe_is_the_one_that_is_in_the_image(minimal: list[Object]) -> None:
     triton = triton_pod(minimal)["containers"][0]
     for kind in ("readinessProbe", "livenessProbe"):
-        assert triton[kind]["exec"]["command"] == ["python3", "-m", "tools.triton_probe"]
-    assert "tools/triton_probe.py" in DOCKERFILE
+        assert triton[kind]["exec"]["command"] == ["python3", "-m", "tools.triton.probe"]
+    assert "tools/triton/probe.py" in DOCKERFILE
 
 
 def test_probes_have_the_time_that_their_attempts_take(minimal: list[Object]) -> None:

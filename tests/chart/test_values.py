@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from frontend import __main__ as frontend_command
 from tests.chart.helm import CHART, HelmRefused, render
 from tests.chart.settings_schema import SCHEMA, up_to_date
-from tools.triton_arguments import EXIT_TIMEOUT_SECONDS
+from tools.triton.arguments import EXIT_TIMEOUT_SECONDS
 
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
 SCHEMA_OBJECT = json.loads(SCHEMA.read_text(encoding="utf-8"))

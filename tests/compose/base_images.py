@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from tests.compose.engine import CACHE, Engine
-from tools.model_repository import ROOT
+from tools import ROOT
 
 _STANDINS = ROOT / "tests" / "compose" / "standins"
 _DEBIAN = "bookworm"
@@ -52,7 +52,7 @@ def image_of(service: str) -> str:
 
 def _build(engine: Engine, name: str, image: str, python: str) -> None:
     with tempfile.TemporaryDirectory() as context:
-        for file in ("requirements/tritonserver.txt", "tools/numpy2_stub_fix.py"):
+        for file in ("requirements/tritonserver.txt", "tools/serve/numpy2_stub_fix.py"):
             shutil.copy(ROOT / file, context)
         argument = f"--build-arg=PYTHON_IMAGE={python}"
         engine.docker("build", "-t", image, argument, "-f", _STANDINS / f"{name}.Dockerfile", context)

@@ -14,7 +14,7 @@ from tests.compose.engine import Engine, engine
 from tests.compose.service import Service, image_bytes, leftovers
 from tests.image_server import ImageServer
 from tests.images import BLUE, GREEN, RED, flat
-from tools.soak.checked_load import Case
+from tools.measure.soak.checked_load import Case
 
 _FIGURES: list[str] = []
 _MIRROR = os.environ.get("BIRDS_MODEL_MIRROR", "")

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.child_process import ChildProcess
+from tools.serve.child_process import ChildProcess
 
 CACHE = Path(os.environ.get("BIRDS_COMPOSE_CACHE") or Path.home() / ".cache" / "birds-compose")
 _PACKAGES = {"dockerd": "docker.io", "iptables": "iptables", "ip": "iproute2", "debootstrap": "debootstrap"}

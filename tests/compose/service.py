@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.compose.base_images import has_standins
 from tests.compose.engine import Engine, compose_binary
-from tools.model_repository import ROOT
+from tools import ROOT
 
 PROJECT = "birds-test"
 _STANDIN_OVERRIDE = ROOT / "tests" / "compose" / "standins" / "compose.yml"

@@ -12,7 +12,7 @@ import pytest
 from tests.compose.conftest import record
 from tests.compose.service import Service
 from tests.processes import eventually
-from tools.soak.checked_load import Case, CheckedLoad
+from tools.measure.soak.checked_load import Case, CheckedLoad
 
 URL = "http://127.0.0.1:8000/"
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.compose.service import Service
 from tests.deploy.expressions import PANEL_EXPRESSIONS, RULES, series_of
-from tools.soak.checked_load import Case, CheckedLoad
+from tools.measure.soak.checked_load import Case, CheckedLoad
 
 _SCRAPES_SECONDS = 20  # at five seconds each, enough for rates
 

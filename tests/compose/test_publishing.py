@@ -7,7 +7,7 @@ import httpx
 from tests.compose.service import Service
 from tests.processes import eventually
 
-BUILDER = ("run", "--rm", "-T", "model-builder", "python", "-m", "tools.models")
+BUILDER = ("run", "--rm", "-T", "model-builder", "python", "-m", "tools.models.commands")
 
 
 def versions() -> dict[str, bool]:

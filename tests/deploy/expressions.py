@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from tools.model_repository import ROOT
+from tools import ROOT
 
 CONFIGURATION = ROOT / "deploy" / "prometheus"
 DASHBOARDS = ROOT / "deploy" / "grafana"

@@ -17,8 +17,8 @@ import httpx
 from tests.deploy.name_server import NAME, NameServer
 from tests.ports import free_port
 from tests.processes import eventually
-from tools.child_process import ChildProcess
-from tools.model_repository import ROOT
+from tools import ROOT
+from tools.serve.child_process import ChildProcess
 
 CONFIGURATION = ROOT / "deploy" / "haproxy" / "haproxy.cfg"
 

@@ -22,10 +22,10 @@ from tests.images import BLUE, GREEN, RED, flat
 from tests.ports import free_port, free_triton_ports
 from tests.processes import command_line, descendants, eventually
 from tests.tiny_model import LABELS
-from tools.child_process import ChildProcess
-from tools.soak.checked_load import COMPLETE, Case, CheckedLoad
-from tools.triton_server import TritonServer
-from tools.triton_statistics import read_statistics
+from tools.measure.soak.checked_load import COMPLETE, Case, CheckedLoad
+from tools.serve.child_process import ChildProcess
+from tools.serve.triton_process import TritonServer
+from tools.triton.statistics import read_statistics
 
 HOSTS = ("127.0.0.1", "127.0.0.2")
 DEADLINE_SECONDS = 20

@@ -19,9 +19,9 @@ import psutil
 import pytest
 from aiohttp import web
 
-from frontend.request_id import request_id
-from frontend.schemas import ClassifyResponse
+from frontend.api.schemas import ClassifyResponse
 from frontend.settings import Settings
+from frontend.telemetry.request_id import request_id
 from tests.deploy.name_server import NameServer
 from tests.deploy.proxy import CONFIGURATION, Proxy, running_proxy
 from tests.image_server import ImageServer

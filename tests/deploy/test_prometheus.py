@@ -21,9 +21,9 @@ from tests.image_server import ImageServer
 from tests.images import BLUE, RED, flat
 from tests.ports import free_port
 from tests.processes import eventually
-from tools.child_process import ChildProcess
-from tools.model_repository import ROOT
-from tools.triton_server import TritonServer
+from tools import ROOT
+from tools.serve.child_process import ChildProcess
+from tools.serve.triton_process import TritonServer
 
 
 def program(name: str) -> str:

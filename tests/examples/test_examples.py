@@ -12,8 +12,8 @@ import pytest
 
 from tests.image_server import ImageServer
 from tests.images import GREEN, RED, flat
-from tools.model_repository import ROOT
-from tools.triton_server import TritonServer
+from tools import ROOT
+from tools.serve.triton_process import TritonServer
 
 EXAMPLES = ROOT / "examples"
 

@@ -15,7 +15,7 @@ from tests.image_server import ImageServer
 from tests.images import BLUE, GREEN, RED, flat
 from tests.service import Service, make_project, serving
 from tests.tiny_model import LABELS
-from tools.soak.checked_load import Case, CheckedLoad
+from tools.measure.soak.checked_load import Case, CheckedLoad
 
 REQUEST_TIMEOUT_SECONDS = 15
 Record = Callable[[str, CheckedLoad, float], None]

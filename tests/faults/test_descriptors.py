@@ -8,7 +8,7 @@ import time
 
 from tests.faults.conftest import Record, under_load
 from tests.service import Service
-from tools.soak.checked_load import COMPLETE, Case
+from tools.measure.soak.checked_load import COMPLETE, Case
 
 
 def test_file_descriptors_run_out(service: Service, cases: list[Case], record: Record) -> None:

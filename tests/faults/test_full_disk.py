@@ -19,8 +19,8 @@ from tests.faults.conftest import REQUEST_TIMEOUT_SECONDS, Record, under_load
 from tests.ports import free_port, free_triton_ports
 from tests.service import Service, command, environment, make_project, serving
 from tests.tiny_model import LABELS
-from tools.model_repository import ROOT
-from tools.soak.checked_load import COMPLETE, Case
+from tools import ROOT
+from tools.measure.soak.checked_load import COMPLETE, Case
 
 _MEGABYTES = 256
 
@@ -119,7 +119,14 @@ def test_a_publish_on_a_full_disk_changes_nothing_and_works_once_there_is_room(
 ) -> None:
     labels = tmp_path / "labels.txt"
     labels.write_text("".join(f"{label}\n" for label in LABELS))
-    publishing = [sys.executable, "-m", "tools.models", "publish", f"--triton={full.triton_url}", "--not-default"]
+    publishing = [
+        sys.executable,
+        "-m",
+        "tools.models.commands",
+        "publish",
+        f"--triton={full.triton_url}",
+        "--not-default",
+    ]
     publishing += [f"--savedmodel={tiny_savedmodel}", f"--labels={labels}"]
 
     def publish() -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,7 @@ import pytest
 from tests.faults.conftest import Record, good_images, under_load
 from tests.ports import free_port
 from tests.service import Service
-from tools.soak.checked_load import COMPLETE, PARTIAL, Case
+from tools.measure.soak.checked_load import COMPLETE, PARTIAL, Case
 
 
 class Host:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.conftest import Record, under_load
 from tests.service import Service
-from tools.soak.checked_load import COMPLETE, Case
+from tools.measure.soak.checked_load import COMPLETE, Case
 
 # Bounds for a busy machine, far above what is measured; figures are in docs/reliability.md.
 RECOVERY_SECONDS = 90

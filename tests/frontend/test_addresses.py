@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frontend.addresses import AddressPolicy, is_public
+from frontend.download.address_policy import AddressPolicy, is_public
 from frontend.errors import ForbiddenUrl, InvalidUrl
 
 FORBIDDEN = {

@@ -18,10 +18,10 @@ from aiohttp import web
 from anyio import current_time
 from fastapi import FastAPI
 
-from frontend.admission import Admission
 from frontend.app import create_app
-from frontend.classify import ImageClassifier
+from frontend.classify.classifier import ImageClassifier
 from frontend.errors import ServiceOverloaded
+from frontend.limits.admission import Admission
 from frontend.settings import Settings
 from tests.conftest import LOOPBACK
 from tests.frontend.test_contract import NOTHING
@@ -30,7 +30,7 @@ from tests.frontend_server import running_app, running_frontend
 from tests.image_server import ImageServer
 from tests.images import GREEN, RED, flat
 from tests.ports import free_port
-from tools.triton_server import TritonServer
+from tools.serve.triton_process import TritonServer
 
 TOO_BUSY = NOTHING | {"time_taken": 0, "errors": ["The service is too busy. Try again later"]}
 FORM_BEGUN = (

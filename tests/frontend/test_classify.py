@@ -7,10 +7,10 @@ from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 import pytest
 from anyio import current_time
 
-from frontend.classify import ImageClassifier, images_at
+from frontend.classify.classifier import ImageClassifier, images_at
 from frontend.errors import TritonUnavailable, UnknownModelVersion
-from frontend.inference import Inference, Prediction
-from frontend.model_versions import Catalogue, Choice, ModelVersions
+from frontend.inference.client import Inference, Prediction
+from frontend.inference.versions import Catalogue, ModelVersions, VersionRoute
 from tests.images import RED, flat
 
 
@@ -36,7 +36,7 @@ def download(_: str) -> AbstractAsyncContextManager[bytes]:
     return nullcontext(flat(RED))
 
 
-async def outcome_of(choice: Choice) -> None:
+async def outcome_of(choice: VersionRoute) -> None:
     classifier = ImageClassifier(StillLoading("127.0.0.1:1"), ModelVersions(catalogue), max_pixels=10_000_000)
     outcomes = classifier.outcomes(images_at(["a"], download), 1, current_time() + 10, 1, choice)
     async with aclosing(outcomes):
@@ -46,10 +46,10 @@ async def outcome_of(choice: Choice) -> None:
 
 async def test_a_version_that_was_asked_for_by_name_is_unknown() -> None:
     with pytest.raises(UnknownModelVersion):
-        await outcome_of(Choice("1", is_named=True))
+        await outcome_of(VersionRoute("1", is_named=True))
 
 
 async def test_nobody_who_named_no_version_hears_of_one() -> None:
     """A request that may be repeated: 503, not a mistake of the caller's."""
     with pytest.raises(TritonUnavailable):
-        await outcome_of(Choice("1"))
+        await outcome_of(VersionRoute("1"))

@@ -10,8 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from aiohttp import web
-
-from frontend.client import (
+from birds_client import (
     AsyncBirdsClient,
     BirdsClient,
     ClientError,
@@ -23,6 +22,7 @@ from frontend.client import (
     Unreachable,
     asynchronous,
 )
+
 from tests.image_server import ImageServer
 from tests.images import BLUE, GREEN, RED, flat
 from tests.ports import free_port

@@ -20,7 +20,7 @@ from tests.image_server import ImageServer
 from tests.images import BLUE, GREEN, GREY, RED, flat
 from tests.ports import free_port, free_triton_ports
 from tests.processes import command_line, descendants
-from tools.triton_server import TritonServer
+from tools.serve.triton_process import TritonServer
 
 SHAPE = {"successful_results", "failed_results", "failures", "time_taken", "errors", "model_version", "other_versions"}
 NOTHING: dict[str, Any] = {

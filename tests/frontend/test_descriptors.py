@@ -14,7 +14,7 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
-from frontend import descriptors
+from frontend.server import descriptors
 from frontend.settings import Settings
 from tests.frontend.test_patience import LIVE, closed_within
 from tests.frontend_server import running_frontend

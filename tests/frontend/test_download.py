@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from frontend.addresses import AddressPolicy
-from frontend.download import Downloader
+from frontend.download.address_policy import AddressPolicy
+from frontend.download.downloader import Downloader
 from frontend.errors import DownloadFailed, DownloadTimeout, ForbiddenUrl, ImageError, InvalidUrl, Overloaded, TooLarge
 from tests.conftest import LOOPBACK
 from tests.image_server import ImageServer

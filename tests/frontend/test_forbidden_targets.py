@@ -13,8 +13,8 @@ import pytest_asyncio
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from frontend.addresses import AddressPolicy
-from frontend.download import Downloader
+from frontend.download.address_policy import AddressPolicy
+from frontend.download.downloader import Downloader
 from frontend.errors import ForbiddenUrl, ImageError, InvalidUrl
 from tests.image_server import ImageServer
 
@@ -166,7 +166,7 @@ async def test_the_socket_is_judged_and_not_an_earlier_look_up(canary: Canary, m
     async def unjudged(_: object, host: str, port: int = 0, family: Any = socket.AF_INET) -> list[ResolveResult]:
         return await inside.resolve(host, port, family)
 
-    monkeypatch.setattr("frontend.guarded_connector._GuardedResolver.resolve", unjudged)
+    monkeypatch.setattr("frontend.download.connector._GuardedResolver.resolve", unjudged)
     policy = AddressPolicy(ports=[canary.port])
     assert isinstance(await refusal(f"http://birds.example:{canary.port}/", policy), ForbiddenUrl)
 

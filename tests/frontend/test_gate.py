@@ -11,14 +11,14 @@ from typing import Any
 
 import httpx
 import pytest
+from birds_client import BirdsClient, Unauthorized
 from pydantic import SecretStr, ValidationError
 
-from frontend.api_keys import ApiKeys
 from frontend.app import create_app
-from frontend.client import BirdsClient, Unauthorized
 from frontend.errors import RateLimited, TooManyImages
-from frontend.messages import catalogue, languages
-from frontend.rate_limit import RateLimit
+from frontend.i18n.messages import catalogue, languages
+from frontend.middleware.api_keys import ApiKeys
+from frontend.middleware.rate_limit import RateLimit
 from frontend.settings import Settings
 from tests.conftest import LOOPBACK
 from tests.frontend.test_contract import NOTHING
@@ -26,7 +26,7 @@ from tests.frontend.test_stream import NDJSON
 from tests.frontend_server import running_app, running_frontend
 from tests.image_server import ImageServer
 from tests.images import GREEN, flat
-from tools.triton_server import TritonServer
+from tools.serve.triton_process import TritonServer
 
 KEYS = ("first-key-7Zq", "second/key+==")
 PROTECTED = [("POST", "/"), ("POST", "/files"), ("GET", "/models"), ("GET", "/nothing"), ("PUT", "/files")]
@@ -134,7 +134,7 @@ def test_every_key_is_compared_whichever_is_right(monkeypatch: pytest.MonkeyPatc
         compared.append(other)
         return one == other
 
-    monkeypatch.setattr("frontend.api_keys.hmac.compare_digest", compare)
+    monkeypatch.setattr("frontend.middleware.api_keys.hmac.compare_digest", compare)
     keys = ApiKeys(map(SecretStr, ["a", "b", "c"]))
     keys.bearer("Bearer a")
     assert len(compared) == 3

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from frontend.header_limit import MAX_HEADER_BYTES
+from frontend.server.header_limit import MAX_HEADER_BYTES
 from frontend.settings import Settings
 from tests.frontend_server import running_frontend
 from tests.ports import free_port

@@ -26,7 +26,7 @@ from tests.frontend_server import running_frontend
 from tests.image_server import ImageServer
 from tests.images import GREEN, RED, flat
 from tests.preprocess.test_hostile_files import claiming, webp_claiming
-from tools.triton_server import TritonServer
+from tools.serve.triton_process import TritonServer
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from frontend.classify.image_sniff import check_image, read_header
 from frontend.errors import ImageError, NotAnImage, TooManyPixels, UnsupportedFormat
-from frontend.image_header import check_image, read_header
 from frontend.settings import Settings
 from tests.images import RED, encoded, flat
 from tests.preprocess.test_hostile_files import BOMBS, claiming, gif_with_a_huge_frame, webp_claiming
-from tools.model_repository import read_config
+from tools.models.repository import read_config
 
 FILES = {
     **{kind: flat(RED, kind, (37, 23)) for kind in bird_pixels.FORMATS},

@@ -12,7 +12,7 @@ from babel import Locale
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frontend.messages import catalogue, error_message, languages, message, preferred_language
+from frontend.i18n.messages import catalogue, error_message, languages, message, preferred_language
 from tests.image_server import ImageServer
 from tests.images import RED, flat
 

@@ -12,8 +12,8 @@ import httpx
 import pytest
 from structlog.contextvars import bound_contextvars
 
-from frontend.logs import formatter, log_config
-from frontend.redaction import redact
+from frontend.telemetry.logging import formatter, log_config
+from frontend.telemetry.redaction import redact
 from tests.image_server import ImageServer
 from tests.images import RED, flat
 from tests.processes import eventually

@@ -20,7 +20,7 @@ from tests.image_server import ImageServer
 from tests.images import GREEN, RED, flat
 from tests.ports import free_port
 from tests.processes import eventually
-from tools.triton_server import TritonServer
+from tools.serve.triton_process import TritonServer
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -144,7 +144,7 @@ def test_clients_cannot_make_up_labels(fresh: str) -> None:
 def test_the_counters_of_all_workers_are_one_and_the_gauges_of_dead_ones_go(tmp_path: Path) -> None:
     program = """
 import os
-from frontend.metrics import Metrics
+from frontend.telemetry.metrics import Metrics
 metrics = Metrics()
 metrics.count_image("1", "ok", 0.1)
 metrics.queue_images(5)

@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI, Response
 from pydantic import SecretStr
 
-from frontend.patience import PatientProtocol
+from frontend.server.slow_clients import SlowClientProtocol
 from frontend.settings import Settings
 from tests.frontend_server import running_app, running_frontend
 from tests.ports import free_port
@@ -25,7 +25,7 @@ LIVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
 @pytest.fixture
 def connection(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     """A connection to a frontend with little patience, a key, and no Triton."""
-    monkeypatch.setattr(PatientProtocol, "patience_seconds", 0.5)
+    monkeypatch.setattr(SlowClientProtocol, "patience_seconds", 0.5)
     settings = Settings(triton_url=f"127.0.0.1:{free_port()}", api_keys=(SecretStr("key"),))
     with running_frontend(settings) as url:
         parts = httpx.URL(url)
@@ -89,14 +89,14 @@ def test_a_body_that_the_application_waits_for_is_left_to_its_own_deadline(conne
 
 
 def test_a_client_that_does_not_read_its_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PatientProtocol, "reader_patience_seconds", 0.5)
+    monkeypatch.setattr(SlowClientProtocol, "reader_patience_seconds", 0.5)
     with large_answer() as connection:
         time.sleep(2)  # nothing is read meanwhile, nor is the kernel's room enough for it all
         assert received(connection) < LARGE
 
 
 def test_one_that_takes_its_time_gets_it_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PatientProtocol, "reader_patience_seconds", 1)
+    monkeypatch.setattr(SlowClientProtocol, "reader_patience_seconds", 1)
     with large_answer() as connection:
         before = received(connection, at_most=3 * LARGE // 4)
         time.sleep(1.5)

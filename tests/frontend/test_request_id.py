@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frontend.request_id import request_id
+from frontend.telemetry.request_id import request_id
 from tests.image_server import ImageServer
 from tests.images import GREEN, RED, flat
-from tools.control_key import read_key
-from tools.triton_arguments import CONTROL_HEADER
-from tools.triton_server import TritonServer
+from tools.serve.triton_process import TritonServer
+from tools.triton.arguments import CONTROL_HEADER
+from tools.triton.control_key import read_key
 
 MADE = re.compile(r"[0-9a-f]{32}")
 

@@ -19,7 +19,7 @@ from tests.frontend_server import running_frontend
 from tests.image_server import ImageServer
 from tests.images import GREEN, RED, flat
 from tests.ports import free_port, free_triton_ports
-from tools.triton_server import TritonServer
+from tools.serve.triton_process import TritonServer
 
 NDJSON = {"Accept": "application/x-ndjson"}
 

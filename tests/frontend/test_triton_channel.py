@@ -12,8 +12,8 @@ import pytest
 from grpc import StatusCode, aio
 from pydantic import ValidationError
 
+from frontend.inference.channel import channel_options, channel_target
 from frontend.settings import Settings
-from frontend.triton_channel import channel_options, channel_target
 from tests.deploy.name_server import NAME, NameServer
 from tests.ports import free_port
 

@@ -12,8 +12,8 @@ from grpc import aio
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from frontend.errors import DeadlineExceeded
-from frontend.inference import Inference
-from frontend.uncut_calls import UncutCalls, stands_cancellation
+from frontend.inference.client import Inference
+from frontend.inference.shielded_calls import ShieldedCalls, stands_cancellation
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ class Call:
 
 async def test_who_is_cancelled_waits_until_the_call_is_done() -> None:
     call = Call(0.2)
-    asking = asyncio.ensure_future(UncutCalls().answer(call, 60))
+    asking = asyncio.ensure_future(ShieldedCalls().answer(call, 60))
     await asyncio.sleep(0.05)
     for _ in range(3):
         asking.cancel()
@@ -65,7 +65,7 @@ async def test_who_is_cancelled_waits_until_the_call_is_done() -> None:
 
 @pytest.mark.parametrize("cancelled", [False, True])
 async def test_after_the_deadline_nobody_waits_and_the_call_goes_on(cancelled: bool) -> None:
-    call, calls = Call(0.5), UncutCalls()
+    call, calls = Call(0.5), ShieldedCalls()
     asking = asyncio.ensure_future(calls.answer(call, 0.1))
     if cancelled:
         await asyncio.sleep(0.05)
@@ -82,7 +82,7 @@ async def test_after_the_deadline_nobody_waits_and_the_call_goes_on(cancelled: b
 async def test_a_cancel_scope_that_ends_earlier_does_not_cut_the_call_either() -> None:
     call = Call(0.2)
     with move_on_after(0.05):
-        await UncutCalls().answer(call, 60)
+        await ShieldedCalls().answer(call, 60)
     assert call.end == "done"
 
 

@@ -14,7 +14,7 @@ import pytest
 from frontend.settings import Settings
 from tests.frontend_server import running_frontend
 from tests.images import BLUE, GREEN, RED, flat
-from tools.triton_server import TritonServer
+from tools.serve.triton_process import TritonServer
 
 UPLOAD_INVALID = "The body must be multipart/form-data with every image as a file in the field files"
 FORM = "multipart/form-data; boundary=b"

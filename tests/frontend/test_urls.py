@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from yarl import URL
 
+from frontend.download.urls import MAX_LENGTH, join_redirect, parse_url
 from frontend.errors import InvalidUrl
-from frontend.urls import MAX_LENGTH, join_redirect, parse_url
 
 INVALID = {
     "nothing": "",

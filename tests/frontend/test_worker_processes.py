@@ -21,7 +21,7 @@ from tests.image_server import ImageServer
 from tests.images import RED, flat
 from tests.ports import free_port
 from tests.processes import alive, command_line, descendants, eventually
-from tools.triton_server import TritonServer
+from tools.serve.triton_process import TritonServer
 
 WORKERS = 2
 

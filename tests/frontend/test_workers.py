@@ -10,7 +10,7 @@ from contextlib import aclosing
 import pytest
 from anyio.streams.memory import MemoryObjectSendStream
 
-from frontend.workers import as_produced
+from frontend.limits.worker_pool import as_produced
 
 
 async def test_what_all_workers_send_is_yielded() -> None:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tools.model_repository import ROOT
+from tools import ROOT
 
 CACHE = ROOT / ".cache" / "fuzz"
 _SHARES = {"decoder": 0.5, "header": 0.1, "urls": 0.1}

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import atheris
 
-from tools.model_repository import MODEL_REPOSITORY
+from tools.models.repository import MODEL_REPOSITORY
 
 sys.path.append(str(MODEL_REPOSITORY / "preprocess" / "1"))
 
-with atheris.instrument_imports(include=["PIL", "bird_pixels", "frontend.image_header", "frontend.urls", "idna"]):
+with atheris.instrument_imports(
+    include=["PIL", "bird_pixels", "frontend.classify.image_sniff", "frontend.download.urls", "idna"]
+):
     from tests.fuzz.properties import check_decoding, check_header, check_redirect, check_url
     from tests.fuzz.seeds import seed_files
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from bird_pixels import ImageRejected, PixelFormat, decode
 
+from frontend.classify.image_sniff import check_image
+from frontend.download.urls import join_redirect, parse_url
 from frontend.errors import ImageError, InvalidUrl
-from frontend.image_header import check_image
-from frontend.urls import join_redirect, parse_url
 
 WANTED = PixelFormat(width=32, height=24, max_pixels=4_000_000, max_bytes=1_000_000)
 CODES = {"too_large", "not_an_image", "unsupported_format", "too_many_pixels"}

@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection
 from frontend.settings import Settings
 from tests.frontend_server import running_frontend
 from tests.ports import free_port
-from tools.triton_server import TritonServer
+from tools.serve.triton_process import TritonServer
 
 EXAMPLES = int(os.environ.get("BIRDS_FUZZ_EXAMPLES", "25"))
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.ports import free_triton_ports
 from tests.tiny_model import save_tiny_model
-from tools.model_repository import MODEL_REPOSITORY
-from tools.triton_server import TritonError, TritonServer
+from tools.models.repository import MODEL_REPOSITORY
+from tools.serve.triton_process import TritonError, TritonServer
 
 
 def refusal(tmp_path: Path, edit: tuple[str, str] = ("", ""), **names: str) -> str:

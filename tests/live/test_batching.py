@@ -13,7 +13,7 @@ import tritonclient.grpc.aio
 from tritonclient.utils import InferenceServerException
 
 from tests.images import BLUE, GREEN, RED, flat
-from tools.triton_server import TritonServer
+from tools.serve.triton_process import TritonServer
 
 CONCURRENT = 48
 

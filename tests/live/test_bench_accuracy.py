@@ -9,8 +9,8 @@ import pytest
 
 from tests.images import BLUE, GREEN, GREY, RED, flat
 from tests.tiny_model import LABELS
-from tools.bench.accuracy import measure, references
-from tools.triton_server import TritonServer
+from tools.measure.bench.accuracy import measure, references
+from tools.serve.triton_process import TritonServer
 
 HEADER = "file\tsize\tLiteRT top-1\tscore\n"
 

@@ -15,7 +15,7 @@ from tritonclient.utils import InferenceServerException
 
 from tests.images import BLUE, GREEN, GREY, RED, flat
 from tests.tiny_model import LABELS
-from tools.triton_server import TritonServer
+from tools.serve.triton_process import TritonServer
 
 PROTOCOLS = {"http": tritonclient.http, "grpc": tritonclient.grpc}
 

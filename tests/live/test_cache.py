@@ -9,10 +9,10 @@ import httpx
 
 from tests.image_server import ImageServer
 from tests.images import encoded, halves
-from tools.live_config import ensemble_of, write_ensembles_of
-from tools.model_repository import read_versions, savedmodel_path
-from tools.triton_server import TritonServer
-from tools.triton_statistics import between, read_statistics
+from tools.models.live_config import ensemble_of, write_ensembles_of
+from tools.models.repository import read_versions, savedmodel_path
+from tools.serve.triton_process import TritonServer
+from tools.triton.statistics import between, read_statistics
 
 PHOTO = encoded(halves((12, 34, 56), (78, 90, 12)), "JPEG")  # like no other test's
 

@@ -10,9 +10,9 @@ from contextlib import suppress
 import pytest
 
 from frontend.errors import DeadlineExceeded
-from frontend.inference import Inference
+from frontend.inference.client import Inference
 from tests.images import flat
-from tools.triton_server import TritonServer
+from tools.serve.triton_process import TritonServer
 
 SECONDS, CLIENTS = 3, 64
 IMAGES = [flat((number, 99, 7)) for number in range(20)]  # most answers come from the cache, after a moment

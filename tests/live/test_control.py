@@ -14,10 +14,10 @@ import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
 from tests.processes import children, eventually
-from tools.control_key import KEYS, read_key
-from tools.triton_arguments import CONTROL_APIS, CONTROL_HEADER, restricting_arguments
-from tools.triton_control import TritonControl
-from tools.triton_server import TritonServer
+from tools.serve.triton_process import TritonServer
+from tools.triton.arguments import CONTROL_APIS, CONTROL_HEADER, restricting_arguments
+from tools.triton.control import TritonControl
+from tools.triton.control_key import KEYS, read_key
 
 Call = Callable[..., Any]
 MODELS = "/v2/repository/models"

@@ -9,7 +9,7 @@ import sys
 import httpx
 
 from tests.ports import free_port
-from tools.model_repository import ROOT
+from tools import ROOT
 
 PROGRAM = ROOT / "deploy" / "chart" / "files" / "classify.py"
 

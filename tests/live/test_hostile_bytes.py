@@ -18,7 +18,7 @@ from tritonclient.utils import InferenceServerException
 from tests.images import GREEN, RED, flat
 from tests.preprocess.test_hostile_files import BOMBS, SHREDDED
 from tests.processes import children
-from tools.triton_server import TritonServer
+from tools.serve.triton_process import TritonServer
 
 GOOD = flat(RED)
 

@@ -19,13 +19,13 @@ from tests.images import flat
 from tests.ports import free_triton_ports
 from tests.savedmodels import mean_colours, save_hub_module, save_keras_mobilenet, save_module
 from tests.tiny_model import LABELS
-from tools import publishing
-from tools.build_version import write_version
-from tools.live_config import ensemble_of
-from tools.model_repository import About, image_size, read_versions
-from tools.triton_control import TritonControl
-from tools.triton_server import TritonServer
-from tools.weights import own_savedmodel
+from tools.models import publishing
+from tools.models.build import write_version
+from tools.models.live_config import ensemble_of
+from tools.models.repository import About, image_size, read_versions
+from tools.models.weights import own_savedmodel
+from tools.serve.triton_process import TritonServer
+from tools.triton.control import TritonControl
 
 COLOUR = (60, 20, 220)  # blue above all: the third label, where ids sorted as text would have the eleventh
 THREE = ("Red", "Green", "Blue")
@@ -41,7 +41,7 @@ class Service:
     repository: Path
 
     def publish(self, model: Path, labels: Path, scale: str | None) -> int:
-        """What `python -m tools.models publish --not-default` does, with the build in this process."""
+        """What `python -m tools.models.commands publish --not-default` does, with the build in this process."""
 
         def build(directory: Path) -> None:
             write_version(own_savedmodel.load(model, labels, scale, image_size(self.repository)), directory)

@@ -18,9 +18,9 @@ from tests.image_server import ImageServer
 from tests.images import encoded, halves
 from tests.ports import free_port
 from tests.processes import eventually
-from tools.child_process import ChildProcess
-from tools.soak.checked_load import Case, CheckedLoad
-from tools.triton_server import TritonServer
+from tools.measure.soak.checked_load import Case, CheckedLoad
+from tools.serve.child_process import ChildProcess
+from tools.serve.triton_process import TritonServer
 
 SECONDS = 15
 CLIENTS = 12  # enough to keep everything busy, few enough to be taken on

@@ -1,4 +1,4 @@
-"""`python -m tools.perf` against a real Triton: every way to send, with what Triton says of the same seconds."""
+"""`tools.measure.perf` against a real Triton: every way to send, with what Triton says of the same seconds."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tools.perf.__main__ import main
-from tools.perf.sweep import COLUMNS
-from tools.triton_server import TritonServer
+from tools.measure.perf.__main__ import main
+from tools.measure.perf.sweep import COLUMNS
+from tools.serve.triton_process import TritonServer
 
 SHARED_MEMORY = Path("/dev/shm")
 

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 
 from frontend.errors import DeadlineExceeded, ImageError, Overloaded
-from frontend.inference import Inference
-from frontend.probe_image import probe_image
+from frontend.inference.client import Inference
+from frontend.inference.contract import probe_image
 from tests.conftest import copy_templates, install_classifier
 from tests.images import RED, flat
 from tests.ports import free_triton_ports
 from tests.tiny_model import LABELS
-from tools.model_repository import read_config
-from tools.triton_server import TritonServer
-from tools.triton_settings import TritonSettings
-from tools.triton_statistics import between, read_statistics
+from tools.models.repository import read_config
+from tools.serve.triton_process import TritonServer
+from tools.triton.settings import TritonSettings
+from tools.triton.statistics import between, read_statistics
 
 SLOW = flat(RED, "PNG", (5000, 5000))  # a fifth of a second to decode
 QUEUE = 16

@@ -16,7 +16,7 @@ import pytest
 from pydantic import SecretStr
 
 from frontend.settings import Settings
-from frontend.tracing import TracingError, exporter_name
+from frontend.telemetry.tracing import TracingError, exporter_name
 from tests.conftest import LOOPBACK
 from tests.frontend_server import running_frontend
 from tests.image_server import ImageServer
@@ -24,8 +24,8 @@ from tests.images import RED, flat
 from tests.ports import free_port, free_triton_ports
 from tests.processes import eventually
 from tests.trace_collector import Span, TraceCollector
-from tools.triton_arguments import trace_arguments
-from tools.triton_server import TritonServer
+from tools.serve.triton_process import TritonServer
+from tools.triton.arguments import trace_arguments
 
 TRACE, CALLER = "0123456789abcdef" * 2, "fedcba9876543210"
 SECRET = "s3cr3t"

@@ -18,7 +18,7 @@ import pytest
 import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
-from frontend.model_versions import Choice
+from frontend.inference.versions import VersionRoute
 from frontend.settings import Settings
 from tests.conftest import LOOPBACK, copy_templates, install_classifier
 from tests.frontend_server import running_frontend
@@ -27,8 +27,8 @@ from tests.images import RED, flat
 from tests.ports import free_triton_ports
 from tests.savedmodels import mean_colours, save_keras_mobilenet, save_module
 from tests.tiny_model import LABELS
-from tools import models
-from tools.triton_server import TritonServer
+from tools.models import commands
+from tools.serve.triton_process import TritonServer
 
 STRANGE_LABELS = [f"Strange {number}" for number in range(7)]
 
@@ -42,8 +42,8 @@ class Service:
     url: str
 
     def models(self, *arguments: str) -> int:
-        """Run `python -m tools.models` on it."""
-        return models.main([*arguments, "--repository", str(self.repository), "--triton", self.triton.http_url])
+        """Run `python -m tools.models.commands` on it."""
+        return commands.main([*arguments, "--repository", str(self.repository), "--triton", self.triton.http_url])
 
     def default(self) -> str:
         catalogue = httpx.get(f"{self.url}/models").json()
@@ -265,7 +265,7 @@ def test_the_canary_takes_its_part_of_the_urls_and_always_the_same(
         first = canaried.classify(urls)
         assert first["model_version"] == "1"
         # Which ones depends on the image server's port, and so how many: exact, where bounds would fail by chance.
-        rule = Choice("1", canary="2", canary_percent=30)
+        rule = VersionRoute("1", canary="2", canary_percent=30)
         assert set(first["other_versions"]) == {image for image in urls if rule.of(image) == "2"}
         assert 15 <= sum(rule.of(f"http://example.org/{number}.png") == "2" for number in range(100)) <= 45
         assert set(first["other_versions"].values()) == {"2"}
@@ -314,7 +314,7 @@ def test_a_version_that_triton_refuses_leaves_everything_as_it_was(
         save_module(directory / "model.savedmodel", mean_colours, input_name="picture")
         (directory / "labels.txt").write_text("a\nb\nc\n")
 
-    monkeypatch.setattr(models, "build_apart", build)
+    monkeypatch.setattr(commands, "build_apart", build)
     before = {path: path.read_bytes() for path in service.repository.rglob("*") if path.is_file()}
     assert service.models("publish", *strange) == 1
     assert "the SavedModel's signature has 'picture'" in capfd.readouterr().err

@@ -17,9 +17,9 @@ import tritonclient.grpc.aio
 
 from tests.image_server import ImageServer
 from tests.images import encoded, halves
-from tools.bench.processes import libraries_of
-from tools.triton_server import TritonServer
-from tools.triton_statistics import Statistics, between, read_statistics
+from tools.measure.bench.processes import libraries_of
+from tools.serve.triton_process import TritonServer
+from tools.triton.statistics import Statistics, between, read_statistics
 
 IMAGES = 100
 # Of 100 images that are there at once: 8 and 11 to 15 were seen. The first to arrive run alone, then batches fill up

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.perf import binary
-from tools.perf.binary import PerfAnalyzer, PerfAnalyzerMissing, find_perf_analyzer
+from tools.measure.perf import binary
+from tools.measure.perf.binary import PerfAnalyzer, PerfAnalyzerMissing, find_perf_analyzer
 
 
 def program(folder: Path, script: str) -> Path:

@@ -25,13 +25,13 @@ from tests.live.test_versions import STRANGE_LABELS, Load, ask_triton, save_stra
 from tests.ports import free_triton_ports
 from tests.savedmodels import mean_colours, save_module
 from tests.tiny_model import LABELS, save_tiny_model
-from tools import publishing
-from tools.build_version import write_version
-from tools.live_config import ensemble_of
-from tools.model_repository import read_default
-from tools.triton_control import ControlError, TritonControl
-from tools.triton_server import TritonServer
-from tools.weights import own_savedmodel
+from tools.models import publishing
+from tools.models.build import write_version
+from tools.models.live_config import ensemble_of
+from tools.models.repository import read_default
+from tools.models.weights import own_savedmodel
+from tools.serve.triton_process import TritonServer
+from tools.triton.control import ControlError, TritonControl
 
 _POLL_SECONDS = 1
 _SETTLE_SECONDS = 3  # so that a poll falls into it

@@ -12,7 +12,7 @@ from decoding_memory import DecodingMemory
 from PIL import Image
 
 from tests.images import RED, flat
-from tools.model_repository import MODEL_REPOSITORY
+from tools.models.repository import MODEL_REPOSITORY
 
 MEGABYTE = 1_000_000
 

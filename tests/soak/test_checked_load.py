@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tools.soak.checked_load import Case, CheckedLoad, judge
+from tools.measure.soak.checked_load import Case, CheckedLoad, judge
 
 GOOD, OTHER, BAD = Case("http://a/1", bird="Rubra"), Case("http://a/2", bird="Viridis"), Case("http://a/3", code="x")
 CASES = [GOOD, BAD]

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import psutil
 import pytest
 
-from tools.soak.endings import TRITON, WORKER, Endings
+from tools.measure.soak.endings import TRITON, WORKER, Endings
 
 Processes = dict[str, list[psutil.Process]]
 

@@ -1,4 +1,4 @@
-"""`python -m tools.soak`: a short one passes and leaves nothing; what it holds against a service."""
+"""`python -m tools.measure.soak`: a short one passes and leaves nothing; what it holds against a service."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from tests.processes import descendants, eventually, regions
-from tools.model_repository import ROOT
-from tools.soak import __main__ as soak
-from tools.soak.checked_load import Answer, Case, Verdict
-from tools.soak.report import Findings, Injected
-from tools.soak.samples import Sample, Samples
-from tools.soak.traffic import judge_stream
+from tools import ROOT
+from tools.measure.soak import __main__ as soak
+from tools.measure.soak.checked_load import Answer, Case, Verdict
+from tools.measure.soak.report import Findings, Injected
+from tools.measure.soak.samples import Sample, Samples
+from tools.measure.soak.traffic import judge_stream
 
 GOOD, BAD = Case("http://a/1", bird="Rubra"), Case("http://a/2", code="not_an_image")
 
@@ -38,7 +38,7 @@ def project(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def start(project: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tools.soak", "--json", str(project / "soak.json"), *arguments]
+    command = [sys.executable, "-m", "tools.measure.soak", "--json", str(project / "soak.json"), *arguments]
     environment = {**os.environ, "BIRDS_TEST_PHOTOS": ""}
     return subprocess.Popen(
         command, cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tools import build_model
-from tools.model_repository import MODEL_REPOSITORY, labels_path, read_about, savedmodel_path
+from tools.models import build_model
+from tools.models.repository import MODEL_REPOSITORY, labels_path, read_about, savedmodel_path
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def repository(tmp_path: Path) -> Path:
 def nowhere_to_fetch_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BIRDS_MODEL_MIRROR", raising=False)
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # refuses every connection
-    monkeypatch.setattr("tools.weights.fetch.CACHE", tmp_path / "cache")
+    monkeypatch.setattr("tools.models.weights.fetch.CACHE", tmp_path / "cache")
 
 
 def build(repository: Path, *arguments: str) -> int:
@@ -131,7 +131,7 @@ def test_a_failed_build_leaves_the_old_classifier_as_it_was(
 
 def test_help_is_instant_and_teaches() -> None:
     help_text = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "tools.build_model", "--help"],
+        [sys.executable, "-X", "importtime", "-m", "tools.models.build_model", "--help"],
         capture_output=True,
         text=True,
         check=True,

@@ -26,10 +26,10 @@ from aiohttp import web
 from tests.image_server import ImageServer
 from tests.images import BLUE, GREEN, RED, flat
 from tests.ports import free_port
-from tools.model_repository import ROOT
-from tools.triton_server import TritonServer
+from tools import ROOT
+from tools.serve.triton_process import TritonServer
 
-BIRDS = [sys.executable, "-m", "tools.cli"]
+BIRDS = [sys.executable, "-m", "tools.cli.birds"]
 Completed = subprocess.CompletedProcess[str]
 
 
@@ -312,7 +312,7 @@ def test_a_terminal_shows_progress_with_rate_and_count(
 
 
 def test_a_reader_that_has_had_enough_is_no_error(environment: dict[str, str], many: list[str], tmp_path: Path) -> None:
-    command = f"{sys.executable} -m tools.cli classify many | head -n 1"
+    command = f"{sys.executable} -m tools.cli.birds classify many | head -n 1"
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, timeout=60)
     assert done.stdout.count(b"\n") == 1
     assert done.stderr == b""

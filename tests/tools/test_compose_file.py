@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from frontend.settings import Settings
-from tools.model_repository import ROOT
-from tools.triton_arguments import Ports
-from tools.triton_settings import TritonSettings
+from tools import ROOT
+from tools.triton.arguments import Ports
+from tools.triton.settings import TritonSettings
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, Any] = COMPOSE["services"]

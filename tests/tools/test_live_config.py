@@ -8,9 +8,9 @@ import pytest
 
 from tests.conftest import copy_templates, install_classifier
 from tests.tiny_model import LABELS
-from tools.live_config import write_all
-from tools.model_repository import About, read_config, read_live_config, savedmodel_path, write_about
-from tools.triton_settings import TritonSettings
+from tools.models.live_config import write_all
+from tools.models.repository import About, read_config, read_live_config, savedmodel_path, write_about
+from tools.triton.settings import TritonSettings
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`python -m tools.models` on files alone: one clear line for every mistake, and nothing changed by any."""
+"""`python -m tools.models.commands` on files alone: one clear line for every mistake, and nothing changed by any."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from tests.conftest import copy_templates, install_classifier
 from tests.ports import free_port
 from tests.savedmodels import mean_colours, save_module
 from tests.tiny_model import LABELS
-from tools import models, publishing
-from tools.model_repository import ROOT, read_default, read_versions
-from tools.triton_settings import TritonSettings
-from tools.weights import own_savedmodel
+from tools import ROOT
+from tools.models import commands, publishing
+from tools.models.repository import read_default, read_versions
+from tools.models.weights import own_savedmodel
+from tools.triton.settings import TritonSettings
 
 NOBODY = f"http://127.0.0.1:{free_port()}"  # where no Triton is
 
@@ -54,11 +55,20 @@ def good_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(repository: Path, *arguments: str) -> int:
-    return models.main([*arguments, "--repository", str(repository), "--triton", NOBODY])
+    return commands.main([*arguments, "--repository", str(repository), "--triton", NOBODY])
 
 
 def command(repository: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "tools.models", *arguments, "--repository", str(repository), "--triton", NOBODY]
+    return [
+        sys.executable,
+        "-m",
+        "tools.models.commands",
+        *arguments,
+        "--repository",
+        str(repository),
+        "--triton",
+        NOBODY,
+    ]
 
 
 def contents(repository: Path) -> dict[Path, bytes]:
@@ -304,7 +314,10 @@ def test_a_publish_killed_between_its_last_steps_is_undone(repository: Path, goo
 
 def test_help_is_instant_and_teaches() -> None:
     help_text = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "tools.models", "--help"], capture_output=True, text=True, check=True
+        [sys.executable, "-X", "importtime", "-m", "tools.models.commands", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert "publish --savedmodel DIR --labels FILE" in help_text.stdout
     assert "tensorflow" not in help_text.stderr

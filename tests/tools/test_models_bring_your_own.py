@@ -10,9 +10,9 @@ import pytest
 import tensorflow as tf
 
 from tests.savedmodels import mean_colours, save_hub_module, save_keras_mobilenet, save_module
-from tools.build_version import SCALES, write_version
-from tools.model_repository import About, read_about
-from tools.weights import own_savedmodel
+from tools.models.build import SCALES, write_version
+from tools.models.repository import About, read_about
+from tools.models.weights import own_savedmodel
 
 LABELS = ("Red", "Green", "Blue")
 

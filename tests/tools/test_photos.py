@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tools.decoding import decode, pixel_format
-from tools.photos import load_photos, numbered_photo
+from tools.measure.decoding import decode, pixel_format
+from tools.measure.photos import load_photos, numbered_photo
 
 
 @pytest.fixture

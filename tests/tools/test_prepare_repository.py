@@ -9,8 +9,8 @@ import pytest
 
 from tests.conftest import install_classifier
 from tests.tiny_model import LABELS
-from tools import prepare_repository
-from tools.model_repository import MODEL_REPOSITORY, read_default, read_live_config, read_versions, version_path
+from tools.models import prepare_repository
+from tools.models.repository import MODEL_REPOSITORY, read_default, read_live_config, read_versions, version_path
 
 
 @pytest.fixture

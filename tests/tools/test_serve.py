@@ -1,4 +1,4 @@
-"""`python -m tools.serve` as a user runs it: it starts, it answers, and however it ends nothing is left."""
+"""`python -m tools.serve.service` as a user runs it: it starts, it answers, and however it ends nothing is left."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.ports import free_port, free_triton_ports
 from tests.processes import alive, command_line, descendants, eventually, regions
 from tests.service import Service, command, ends_with_nothing_left, environment, make_project, nothing_is_left, serving
 from tests.tiny_model import LABELS
-from tools.model_repository import ROOT
+from tools import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +56,12 @@ def test_signals_in_quick_succession_are_one() -> None:
     """Each comes in another moment, while the one before is dealt with, too."""
     script = """
 import signal
-from tools import serve
+from tools.serve import service
 try:
     print("up", flush=True)
-    serve._supervise()
-except serve.Stopped:
-    serve._ignore_signals()
+    service._supervise()
+except service.Stopped:
+    service._ignore_signals()
 """
     for _ in range(5):
         with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE) as process:
@@ -97,7 +97,7 @@ def is_ready(service: Service) -> bool:
 @pytest.mark.parametrize("port", ["99999", "0", "-5", "http"])
 def test_a_port_that_is_none_is_refused(port: str) -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "tools.serve", f"--triton-http-port={port}"],
+        [sys.executable, "-m", "tools.serve.service", f"--triton-http-port={port}"],
         env=environment(free_port()),
         capture_output=True,
         text=True,
@@ -149,7 +149,7 @@ def test_a_port_in_use_is_one_line_before_anything_starts(project: Path, taken: 
 
 def test_a_setting_that_makes_no_sense_is_one_line(project: Path) -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "tools.serve"],
+        [sys.executable, "-m", "tools.serve.service"],
         cwd=project,
         env=environment(8000, BIRDS_MAX_K="none"),
         capture_output=True,
@@ -185,7 +185,7 @@ def test_a_signal_while_it_builds_leaves_nothing_half_built(project: Path, tmp_p
                 break
         if frozen:
             assert eventually((copy / "model_repository" / ".publishing" / "version").exists)
-            (build,) = [pid for pid in descendants(process.pid) if "tools.build_model" in command_line(pid)]
+            (build,) = [pid for pid in descendants(process.pid) if "tools.models.build_model" in command_line(pid)]
             os.kill(build, signal.SIGSTOP)
         process.send_signal(signal.SIGTERM)
         output = process.stdout.read()

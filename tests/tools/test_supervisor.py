@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.processes import alive, eventually
-from tools import supervisor
-from tools.child_process import ChildProcess
-from tools.supervisor import Check, Keeper, Member
+from tools.serve import supervisor
+from tools.serve.child_process import ChildProcess
+from tools.serve.supervisor import Check, Keeper, Member
 
 PROGRAM = """
 import pathlib, sys, time

@@ -13,11 +13,11 @@ from tests.conftest import copy_templates, install_classifier
 from tests.ports import free_triton_ports
 from tests.processes import command_line, descendants, eventually
 from tests.tiny_model import LABELS
-from tools import triton_health
-from tools.triton_control import ControlError, TritonControl
-from tools.triton_health import TritonHealth, instances
-from tools.triton_server import TritonServer
-from tools.triton_settings import TritonSettings
+from tools.serve import triton_health
+from tools.serve.triton_health import TritonHealth, instances
+from tools.serve.triton_process import TritonServer
+from tools.triton.control import ControlError, TritonControl
+from tools.triton.settings import TritonSettings
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ import pytest
 from aiohttp import web
 from PIL import Image
 
-from frontend.probe_image import probe_image
+from frontend.inference.contract import probe_image
 from tests.image_server import ImageServer
 from tests.ports import free_port
-from tools import triton_probe
-from tools.model_repository import ROOT
-from tools.triton_server import TritonServer
+from tools import ROOT
+from tools.serve.triton_process import TritonServer
+from tools.triton import probe as triton_probe
 
 
 @pytest.fixture

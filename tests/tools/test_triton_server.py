@@ -12,9 +12,9 @@ import pytest
 
 from tests.ports import free_triton_ports
 from tests.processes import SHARED_MEMORY, alive, command_line, descendants, eventually, regions
-from tools import libpython, triton_server
-from tools.control_key import KEYS
-from tools.triton_server import TritonError, TritonServer
+from tools.serve import libpython, triton_process
+from tools.serve.triton_process import TritonError, TritonServer
+from tools.triton.control_key import KEYS
 
 
 def test_a_repository_without_models_ends_with_the_reason(tmp_path: Path) -> None:
@@ -43,8 +43,8 @@ def test_triton_ends_with_a_parent_that_was_killed_outright(tiny_repository: Pat
     ports = free_triton_ports()
     program = f"""
 from pathlib import Path
-from tools.triton_arguments import Ports
-from tools.triton_server import TritonServer
+from tools.triton.arguments import Ports
+from tools.serve.triton_process import TritonServer
 import time
 server = TritonServer({ports!r}, Path({str(tmp_path / "log")!r}), Path({str(tiny_repository)!r}))
 server.start(); server.wait_until_ready(); print(server.pid, flush=True); time.sleep(60)
@@ -80,36 +80,36 @@ def test_what_a_server_left_whose_parent_was_killed_is_removed_by_the_next(
 def test_what_cannot_be_removed_keeps_no_server_from_starting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with subprocess.Popen(["true"]) as gone:
         pass
-    monkeypatch.setattr(triton_server, "_SCRATCH_PARENT", tmp_path)
+    monkeypatch.setattr(triton_process, "_SCRATCH_PARENT", tmp_path)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (tmp_path / f"birds-triton-{gone.pid}-x").symlink_to(elsewhere)  # what rmtree refuses
-    triton_server._remove_leftovers()
+    triton_process._remove_leftovers()
     assert elsewhere.exists()
 
 
 def test_triton_is_not_told_the_api_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BIRDS_API_KEYS", "key")
     monkeypatch.setattr(libpython, "find", lambda *_: tmp_path)
-    assert "BIRDS_API_KEYS" not in triton_server._environment(tmp_path, tmp_path)
+    assert "BIRDS_API_KEYS" not in triton_process._environment(tmp_path, tmp_path)
 
 
 def test_empty_folders_of_killed_tritons_are_removed_while_none_lives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(triton_server, "_SCRATCH_PARENT", tmp_path)
+    monkeypatch.setattr(triton_process, "_SCRATCH_PARENT", tmp_path)
     for name in ("python_env_a", "python_env_b/unpacked", "another"):
         (tmp_path / name).mkdir(parents=True)
-    monkeypatch.setattr(triton_server, "_triton_lives", lambda: True)
-    triton_server._remove_empty_environments()
+    monkeypatch.setattr(triton_process, "_triton_lives", lambda: True)
+    triton_process._remove_empty_environments()
     assert (tmp_path / "python_env_a").exists()
-    monkeypatch.setattr(triton_server, "_triton_lives", lambda: False)
-    triton_server._remove_empty_environments()
+    monkeypatch.setattr(triton_process, "_triton_lives", lambda: False)
+    triton_process._remove_empty_environments()
     assert {path.name for path in tmp_path.iterdir()} == {"python_env_b", "another"}
 
 
 def test_a_living_triton_is_seen(triton: TritonServer) -> None:
-    assert triton_server._triton_lives()
+    assert triton_process._triton_lives()
 
 
 def test_a_log_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

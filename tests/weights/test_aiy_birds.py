@@ -12,10 +12,10 @@ from bird_pixels import PixelFormat, decode
 from placement import Device
 from savedmodel_engines import OpenVINOEngine, TensorFlowEngine
 
-from tools import build_model
-from tools.model_repository import MODEL_REPOSITORY, labels_path, savedmodel_path
-from tools.weights import aiy_birds
-from tools.weights.fetch import fetch
+from tools.models import build_model
+from tools.models.repository import MODEL_REPOSITORY, labels_path, savedmodel_path
+from tools.models.weights import aiy_birds
+from tools.models.weights.fetch import fetch
 
 WANTED = PixelFormat(width=224, height=224, max_pixels=50_000_000, max_bytes=20_000_000)
 # Above this score LiteRT's answer is beyond the noise of its 8-bit arithmetic.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.image_server import ImageServer
-from tools.weights.fetch import FetchError, PinnedFile, fetch
+from tools.models.weights.fetch import FetchError, PinnedFile, fetch
 
 CONTENT = b"weights" * 1000
 UNREACHABLE = "http://127.0.0.1:9/weights.bin"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from bird_pixels import PixelFormat, decode
 
-from tools.weights import imagenet_birds
-from tools.weights.classifier import Classifier
+from tools.models.weights import imagenet_birds
+from tools.models.weights.classifier import Classifier
 
 WANTED = PixelFormat(width=224, height=224, max_pixels=50_000_000, max_bytes=20_000_000)
 

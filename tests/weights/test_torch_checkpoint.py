@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.weights.torch_checkpoint import read_checkpoint
+from tools.models.weights.torch_checkpoint import read_checkpoint
 
 
 class Malicious:

@@ -54,7 +54,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | quote }}
 {{- end -}}
 {{- end -}}
 
-{{/* Settings, named as in frontend/settings.py and tools/triton_settings.py, as environment variables. */}}
+{{/* Settings, named as in frontend/settings.py and tools/triton/settings.py, as environment variables. */}}
 {{- define "birds.settings" -}}
 {{- range $name, $value := . }}
 - name: BIRDS_{{ upper $name }}

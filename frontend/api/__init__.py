@@ -1,0 +1,1 @@
+"""The wire: routes, schemas, responses, streaming and uploads."""

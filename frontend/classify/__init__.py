@@ -1,0 +1,1 @@
+"""Images to outcomes: checks each image and has it classified."""

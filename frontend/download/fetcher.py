@@ -1,0 +1,153 @@
+"""One file over HTTP: bounded in time, size and redirects, retried once where that may help."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from http import HTTPStatus
+
+import aiohttp
+from anyio import fail_after
+from yarl import URL
+
+from frontend.download.address_policy import AddressPolicy
+from frontend.download.connector import Refused
+from frontend.download.urls import join_redirect
+from frontend.errors import DownloadFailed, DownloadTimeout, Overloaded, TooLarge
+from frontend.limits.memory_budget import Reservation
+from frontend.telemetry import request_stats
+
+log = logging.getLogger(__name__)
+
+_MAX_REDIRECTS = 5
+_RETRY_AFTER_SECONDS = (0.1, 0.4)
+_REDIRECTS = {301, 302, 303, 307, 308}
+_PASSING = {502, 503, 504}  # worth one more try
+
+
+class _WorthRetrying(Exception):
+    def __init__(self, failure: DownloadFailed) -> None:
+        super().__init__(failure.code)
+        self.failure = failure
+
+
+class Fetcher:
+    """Fetches over a session that connects only where `policy` allows, or through the proxy that sees to that."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        policy: AddressPolicy,
+        timeout_seconds: float,
+        max_bytes: int,
+        proxy: str | None = None,
+    ) -> None:
+        self._session = session
+        self._policy = policy
+        self._timeout_seconds = timeout_seconds
+        self._max_bytes = max_bytes
+        self._proxy = proxy
+
+    async def fetch(self, target: URL, share: Reservation) -> bytes:
+        """Return the body behind `target`, every byte of it taken from `share` first.
+
+        Raises ImageError; the cause of a failure is logged, not told.
+        """
+        try:
+            with fail_after(self._timeout_seconds):
+                return await self._with_one_retry(target, share)
+        except TimeoutError as error:
+            if share.waiting:
+                raise Overloaded() from error
+            raise DownloadTimeout(seconds=self._timeout_seconds) from error
+
+    async def _with_one_retry(self, target: URL, share: Reservation) -> bytes:
+        try:
+            return await self._follow(target, share)
+        except _WorthRetrying:
+            await asyncio.sleep(random.uniform(*_RETRY_AFTER_SECONDS))  # noqa: S311  # spreads retries, hides nothing
+        try:
+            return await self._follow(target, share)
+        except _WorthRetrying as again:
+            raise again.failure from again
+
+    async def _follow(self, target: URL, share: Reservation) -> bytes:
+        for _ in range(_MAX_REDIRECTS + 1):
+            found = await self._get(target, share)
+            if isinstance(found, bytes):
+                return found
+            target = found
+        raise DownloadFailed(reason="redirects")
+
+    async def _get(self, target: URL, share: Reservation) -> bytes | URL:
+        """One request: the body, or where it redirects to."""
+        if self._proxy:
+            self._policy.check_target(target.raw_host or "", target.port or 0)
+        try:
+            async with self._session.get(target, allow_redirects=False, proxy=self._proxy) as response:
+                location = response.headers.get("Location")
+                if response.status in _REDIRECTS and location:
+                    return join_redirect(target, location)
+                self._check_headers(response)
+                return await self._read(response, share)
+        except Refused as refused:
+            log.info("download from %s refused: %s", _place(target), refused.verdict.code)
+            raise refused.verdict from refused
+        except aiohttp.ClientError as error:
+            log.info("download from %s failed: %s", _place(target), _detail(error))
+            failure = _translated(error)
+            retry = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ServerDisconnectedError)
+            if retry and not isinstance(error, aiohttp.ClientConnectorCertificateError):
+                raise _WorthRetrying(failure) from error
+            raise failure from error
+
+    def _check_headers(self, response: aiohttp.ClientResponse) -> None:
+        if response.status != HTTPStatus.OK:
+            failure = DownloadFailed(reason="status", status=response.status)
+            raise _WorthRetrying(failure) if response.status in _PASSING else failure
+        encodings = ",".join(response.headers.getall("Content-Encoding", [])).lower().split(",")
+        if any(encoding.strip() not in ("", "identity") for encoding in encodings):
+            raise DownloadFailed(reason="encoding")
+        if (response.content_length or 0) > self._max_bytes:
+            raise TooLarge(max=self._max_bytes)
+
+    async def _read(self, response: aiohttp.ClientResponse, share: Reservation) -> bytes:
+        chunks: list[bytes] = []
+        chunk, size = b"", 0
+        try:
+            async for chunk in response.content.iter_any():
+                if size + len(chunk) > self._max_bytes:
+                    raise TooLarge(max=self._max_bytes)
+                await share.take(len(chunk))
+                chunks.append(chunk)
+                size += len(chunk)
+            return b"".join(chunks)
+        finally:
+            request_stats.downloaded(size)
+            # A failure's traceback keeps this frame for as long as the failure itself is kept.
+            chunks.clear()
+            chunk = b""
+
+
+def _place(target: URL) -> str:
+    """A URL for the log: its query may hold a secret, and its path may be long."""
+    return f"{target.scheme}://{target.raw_host}:{target.port}{target.raw_path[:200]}"
+
+
+def _detail(error: aiohttp.ClientError) -> str:
+    # A response's error quotes the whole URL; its message does not.
+    text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    return f"{type(error).__name__}: {text!r:.300}"
+
+
+def _translated(error: aiohttp.ClientError) -> DownloadFailed:
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return DownloadFailed(reason="dns")
+    if isinstance(error, aiohttp.ClientSSLError):
+        return DownloadFailed(reason="tls")
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return DownloadFailed(reason="incomplete")
+    if isinstance(error, aiohttp.ClientResponseError):
+        return DownloadFailed(reason="protocol")
+    return DownloadFailed(reason="connection")

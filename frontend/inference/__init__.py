@@ -1,0 +1,1 @@
+"""The only room that knows Triton: channel, calls, model versions and readiness."""

@@ -1,0 +1,1 @@
+"""What surrounds every request: its deadline, authentication, rate and body limits, and the access log."""

@@ -1,0 +1,95 @@
+"""Images classified without a frontend: this process downloads and reads them, and asks Triton itself."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+from birds_client import UNREADABLE, Image, Photo, Result
+
+from frontend.api.schemas import DEFAULT_K, PredictionBody, ReasonBody
+from frontend.classify.classifier import Image as ClassifierImage
+from frontend.classify.classifier import ImageClassifier
+from frontend.download.downloader import Downloader
+from frontend.errors import ImageError
+from frontend.i18n.messages import failure_message
+from frontend.inference.client import Inference
+from frontend.inference.versions import ModelVersions
+from frontend.settings import Settings
+
+_BACKLOG = 16
+
+
+class _UnreadableFile(ImageError):
+    code = UNREADABLE
+
+
+class DirectClient:
+    """Classifies as frontend.client.AsyncBirdsClient does; use as an async context manager.
+
+    The BIRDS_* settings for downloads apply. Raises frontend.errors.ServiceError when Triton does not answer.
+    """
+
+    def __init__(self, triton_url: str, language: str) -> None:
+        self._settings = Settings(triton_url=triton_url)
+        self._language = language
+
+    async def __aenter__(self) -> DirectClient:
+        settings = self._settings
+        async with AsyncExitStack() as stack:
+            self._downloader = await stack.enter_async_context(Downloader.from_settings(settings))
+            inference = await stack.enter_async_context(Inference(settings.triton_url))
+            self._versions = ModelVersions(inference.catalogue)
+            self._classifier = ImageClassifier(inference, self._versions, settings.max_pixels)
+            self._opened = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._opened.aclose()
+
+    async def classify(
+        self, images: Iterable[Image], k: int = DEFAULT_K, model_version: str | None = None
+    ) -> AsyncGenerator[Result, None]:
+        """Yield one result for each image as soon as it is known. Raises UnknownModelVersion."""
+        choice = await self._versions.choose(model_version)
+        taken: list[Image] = []
+        outcomes = self._classifier.outcomes(self._sources(images, taken), k, math.inf, _BACKLOG, choice)
+        async with aclosing(outcomes):
+            async for outcome in outcomes:
+                image = taken[outcome.position]
+                if isinstance(outcome.result, ImageError):
+                    yield Result(image, [], self._reason(outcome.result))
+                else:
+                    predictions = [PredictionBody(**vars(prediction)) for prediction in outcome.result]
+                    yield Result(image, predictions, model_version=outcome.model_version)
+
+    async def _sources(self, images: Iterable[Image], taken: list[Image]) -> AsyncGenerator[ClassifierImage, None]:
+        for image in images:
+            taken.append(image)
+            yield ClassifierImage("", partial(self._open, image))
+
+    @asynccontextmanager
+    async def _open(self, image: Image) -> AsyncIterator[bytes]:
+        if isinstance(image, str):
+            async with self._downloader.download(image) as content:
+                yield content
+        elif isinstance(image, Photo):
+            yield image.content
+        else:
+            yield await asyncio.to_thread(_read, image)
+
+    def _reason(self, failure: ImageError) -> ReasonBody:
+        if isinstance(failure, _UnreadableFile):
+            return ReasonBody(code=failure.code, message=str(failure.parameters["reason"]))
+        return ReasonBody(code=failure.code, message=failure_message(failure, self._language))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _UnreadableFile(reason=error.strerror or str(error)) from error

@@ -1,0 +1,1 @@
+"""What measures the service: benchmark, perf_analyzer sweeps and soak test."""

@@ -1,0 +1,69 @@
+"""Agreement of a running form with LiteRT, where there are photos with its answers beside them (reference.tsv)."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tritonclient.grpc
+
+from tools.measure.bench.results import Accuracy
+from tools.measure.photos import photo_folders
+
+_CONFIDENT = 0.4
+_ALL_LABELS = 1_000_000  # more than any classifier has: Triton answers with as many as there are
+
+
+@dataclass(frozen=True)
+class Reference:
+    """LiteRT's best label of a photo, and its score."""
+
+    photo: Path
+    label: str
+    score: float
+
+
+def references() -> list[Reference]:
+    """Every photo in BIRDS_TEST_PHOTOS that a reference.tsv beside it names: file, size, label, score."""
+    found = []
+    for folder in photo_folders():
+        if (table := folder / "reference.tsv").is_file():
+            with table.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.reader(file, delimiter="\t"))[1:]
+            found += [Reference(folder / name, _plain(label), float(score)) for name, _, label, score in rows]
+    return found
+
+
+def measure(form: str, grpc_url: str, expected: list[Reference]) -> Accuracy:
+    """Ask the ensemble for every photo's scores and hold them to the reference."""
+    agreeing, confident_agreeing, differences = 0, 0, []
+    with tritonclient.grpc.InferenceServerClient(grpc_url) as client:
+        for reference in expected:
+            scores = _scores(client, reference.photo.read_bytes())
+            agrees = max(scores, key=scores.__getitem__) == reference.label
+            agreeing += agrees
+            confident_agreeing += agrees and reference.score > _CONFIDENT
+            differences.append(abs(scores.get(reference.label, 0.0) - reference.score))
+    return Accuracy(
+        form=form,
+        photos=len(expected),
+        agreeing=agreeing,
+        confident=sum(reference.score > _CONFIDENT for reference in expected),
+        confident_agreeing=confident_agreeing,
+        mean_score_difference=float(np.mean(differences)),
+    )
+
+
+def _scores(client: tritonclient.grpc.InferenceServerClient, image: bytes) -> dict[str, float]:
+    tensor = tritonclient.grpc.InferInput("IMAGE", [1, 1], "BYTES")
+    tensor.set_data_from_numpy(np.array([[image]], dtype=np.object_))
+    output = tritonclient.grpc.InferRequestedOutput("PROBABILITIES", class_count=_ALL_LABELS)
+    entries = client.infer("birds", [tensor], outputs=[output]).as_numpy("PROBABILITIES").flat
+    parts = (entry.decode("utf-8").split(":", 2) for entry in entries)
+    return {_plain(label): float(score) for score, _, label in parts}
+
+
+def _plain(label: str) -> str:
+    return label.replace("\\xd7", "×")

@@ -1,0 +1,141 @@
+"""The load generator: clients that call a service again and again, in a process of their own.
+
+Answers one line of JSON, a LoadSpec, with one, a LoadResult: python -m tools.measure.bench.load
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import aiohttp
+
+from tools.measure.bench.json_worker import answer_lines
+
+_FIRST_FRESH = 1_000_000  # photo numbers from here on are used once each
+_NO_ANSWER = "no answer"
+_TIMED_OUT = "timed out"
+
+_fresh = itertools.count(_FIRST_FRESH)
+_repeated = itertools.count()
+
+
+@dataclass(frozen=True)
+class LoadSpec:
+    """What to send: for `seconds` after a warm-up, or, if `calls` is not 0, exactly so many calls.
+
+    `distinct_images`: how many different images there are in all; 0 means that every image is a new one.
+    """
+
+    url: str
+    images_url: str
+    concurrency: int
+    images_per_call: int = 5
+    seconds: float = 0
+    warm_up_seconds: float = 0
+    calls: int = 0
+    timeout_seconds: float = 10
+    distinct_images: int = 0
+
+
+@dataclass(frozen=True)
+class LoadResult:
+    """What came back. `seconds`, `images_per_second`, `latencies_ms` and the counts are those of the measured time.
+
+    `total_images` and `cpu_seconds` (of the generator itself) include the time before and after.
+    """
+
+    seconds: float
+    images_per_second: float
+    latencies_ms: list[float]
+    statuses: dict[str, int]
+    failed_images: int
+    total_images: int
+    cpu_seconds: float
+
+
+@dataclass(frozen=True)
+class _Call:
+    started: float
+    ended: float
+    status: str
+    successes: int
+    failures: int
+
+    def share_within(self, start: float, end: float) -> float:
+        return max(0.0, min(self.ended, end) - max(self.started, start)) / (self.ended - self.started)
+
+
+def run(spec: LoadSpec) -> LoadResult:
+    cpu = time.process_time()
+    calls, start, end = asyncio.run(_run(spec))
+    measured = [call for call in calls if start <= call.started < end]
+    # A call counts by the share of it that lies in the measured time: whole calls would make steps of 80 images.
+    images = sum(call.successes * call.share_within(start, end) for call in calls)
+    return LoadResult(
+        seconds=end - start,
+        images_per_second=images / (end - start),
+        latencies_ms=[round(1000 * (call.ended - call.started), 3) for call in measured],
+        statuses=dict(Counter(call.status for call in measured)),
+        failed_images=sum(call.failures for call in measured),
+        total_images=sum(call.successes for call in calls),
+        cpu_seconds=time.process_time() - cpu,
+    )
+
+
+async def _run(spec: LoadSpec) -> tuple[list[_Call], float, float]:
+    calls: list[_Call] = []
+    start = time.perf_counter() + spec.warm_up_seconds
+    end = start + spec.seconds if not spec.calls else float("inf")
+    left = iter(range(spec.calls)) if spec.calls else itertools.count()
+    open_calls = 0  # that began in the measured time; until the last has ended, the others keep the load up
+
+    async def client(session: aiohttp.ClientSession) -> None:
+        nonlocal open_calls
+        for _ in left:
+            if (now := time.perf_counter()) >= end and not open_calls:
+                return
+            counts = now < end
+            open_calls += counts
+            calls.append(await _call(session, spec))
+            open_calls -= counts
+
+    connector = aiohttp.TCPConnector(limit=0)
+    timeout = aiohttp.ClientTimeout(total=spec.timeout_seconds)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+        await asyncio.gather(*(client(session) for _ in range(spec.concurrency)))
+    return calls, start, min(end, max(call.ended for call in calls))
+
+
+async def _call(session: aiohttp.ClientSession, spec: LoadSpec) -> _Call:
+    numbers = [
+        next(_repeated) % spec.distinct_images if spec.distinct_images else next(_fresh)
+        for _ in range(spec.images_per_call)
+    ]
+    body = {"images": [f"{spec.images_url}/{number}.jpg" for number in numbers], "k": 3}
+    started, successes = time.perf_counter(), 0
+    try:
+        async with session.post(spec.url, json=body) as response:
+            status = str(response.status)
+            if response.status == 200:
+                successes = len((await response.json())["successful_results"])
+    except asyncio.TimeoutError:
+        status = _TIMED_OUT
+    except aiohttp.ClientError:
+        status = _NO_ANSWER
+    return _Call(started, time.perf_counter(), status, successes, spec.images_per_call - successes)
+
+
+def main() -> None:
+    def answer(question: dict[str, Any]) -> dict[str, Any]:
+        return asdict(run(LoadSpec(**question)))
+
+    answer_lines(answer)
+
+
+if __name__ == "__main__":
+    main()

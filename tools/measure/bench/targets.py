@@ -1,0 +1,149 @@
+"""The servers that are measured: each is started as its user would start it, on free ports."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TypeVar
+
+from tools import ROOT
+from tools.measure.bench import baseline
+from tools.measure.bench.form import Form, apply_form
+from tools.measure.bench.results import BASELINE
+from tools.measure.perf.analyzer import Server
+from tools.serve.child_process import ChildProcess
+from tools.serve.ports import free_port, free_triton_ports
+
+T = TypeVar("T", bound="Target")
+
+_START_SECONDS = 120
+_PATIENCE_SECONDS = 30
+_PROJECT = ("backends", "frontend", "model_repository", "tools")
+
+
+class TargetFailed(Exception):
+    """A server did not start or does not answer; the text has its log."""
+
+
+class Target(ABC):
+    """One server that classifies image URLs; use as a context manager."""
+
+    name: str
+    role: str  # of the process that is started here, and of its children that have none of their own
+    triton: Server | None = None
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="birds-bench-"))
+        self._log = self._folder / "log"
+        self._process: ChildProcess | None = None
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def __enter__(self: T) -> T:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @abstractmethod
+    def _start(self) -> ChildProcess:
+        """Choose ports and start the process."""
+
+    def start(self, images: list[str]) -> float:
+        """Start, and return the seconds until a call with `images` had its answer. Raises TargetFailed."""
+        started = time.perf_counter()
+        self._process = self._start()
+        while (passed := time.perf_counter() - started) < _START_SECONDS:
+            if self._process.poll() is not None:
+                break
+            if self._answers(images):
+                return time.perf_counter() - started
+            time.sleep(0.02)
+        raise TargetFailed(f"{self.name} has not answered after {passed:.0f} s:\n{self.log()}")
+
+    def log(self) -> str:
+        """The last lines it has written."""
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.stop(_PATIENCE_SECONDS)
+            self._process = None
+
+    def _answers(self, images: list[str]) -> bool:
+        body = json.dumps({"images": images, "k": 3}).encode()
+        request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                answer = json.load(response)
+        except (urllib.error.URLError, OSError):
+            return False
+        if len(answer["successful_results"]) != len(images):
+            raise TargetFailed(f"{self.name} answers {answer}")
+        return True
+
+
+class Baseline(Target):
+    """The replaced design."""
+
+    name = BASELINE
+    role = "workers"
+
+    def _start(self) -> ChildProcess:
+        self.port = free_port()
+        with self._log.open("wb") as log:
+            command = [sys.executable, "-m", baseline.__name__, str(self.port)]
+            return ChildProcess(command, dict(os.environ), log, ROOT)
+
+    def start(self, images: list[str]) -> float:
+        seconds = super().start(images)
+        deadline = time.monotonic() + _START_SECONDS
+        while self._log.read_text(errors="replace").count(baseline.READY_SIGN) < baseline.WORKERS:
+            if time.monotonic() > deadline:
+                raise TargetFailed(f"not all workers of the baseline have started:\n{self.log()}")
+            time.sleep(0.1)
+        return seconds
+
+
+class Service(Target):
+    """This service in one form: `python -m tools.serve.service` in a copy of the project with edited parameters."""
+
+    role = "launcher"
+
+    def __init__(self, form: Form) -> None:
+        super().__init__()
+        self.name = form.name
+        self._project = self._folder / "project"
+        for name in _PROJECT:
+            shutil.copytree(ROOT / name, self._project / name, ignore=shutil.ignore_patterns("__pycache__"))
+        if (libraries := ROOT / ".cache" / "libpython").is_dir():
+            shutil.copytree(libraries, self._project / ".cache" / "libpython")
+        apply_form(form, self._project / "model_repository")
+
+    def _start(self) -> ChildProcess:
+        ports, self.port = free_triton_ports(), free_port()
+        self.triton = Server(f"127.0.0.1:{ports.http}", f"127.0.0.1:{ports.grpc}")
+        command = [sys.executable, "-m", "tools.serve.service"]
+        for name, port in (("http", ports.http), ("grpc", ports.grpc), ("metrics", ports.metrics)):
+            command.append(f"--triton-{name}-port={port}")
+        settings = {"BIRDS_HOST": "127.0.0.1", "BIRDS_PORT": str(self.port), "BIRDS_MAX_IMAGES": "1000"}
+        settings["BIRDS_DOWNLOAD_ALLOW_NETWORKS"] = "127.0.0.0/8"
+        with self._log.open("wb") as log:
+            return ChildProcess(command, {**os.environ, **settings}, log, self._project)

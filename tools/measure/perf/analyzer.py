@@ -1,0 +1,124 @@
+"""One run of perf_analyzer at one load, together with what Triton's statistics say of the same seconds."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tools.measure.perf.binary import PerfAnalyzer
+from tools.triton.statistics import Statistics, between, read_statistics
+
+Protocol = Literal["http", "grpc"]
+SharedMemory = Literal["none", "system"]
+LoadKind = Literal["concurrency", "request_rate"]
+
+_WINDOWS = 3  # perf_analyzer averages over its last three, so three are measured
+_SHORTEST_WINDOW_MS = 500  # one in which no request ends is an error to it
+_ANY_DEVIATION = 999  # percent: it never measures longer in the hope of steadier figures; repeats show the spread
+_OUTPUT_BYTES = 1 << 18  # room for any output of ours in shared memory; 224x224 pixels take 150,528
+_RANGE = {"concurrency": "--concurrency-range", "request_rate": "--request-rate-range"}
+_START_SECONDS = 120  # for reading the input data, warming up and the last answers
+
+
+class PerfAnalyzerFailed(Exception):
+    """perf_analyzer ended without a measurement; the text has its reason."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is sent: to which model, how, and how much (requests at once, or requests a second)."""
+
+    model: str
+    kind: LoadKind
+    level: int
+    protocol: Protocol = "grpc"
+    shared_memory: SharedMemory = "none"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What came of a load. Latencies as the client saw them; `statistics` by model, the ensemble's steps included."""
+
+    load: Load
+    images_per_second: float
+    mean_ms: float
+    p50_ms: float
+    p90_ms: float
+    p95_ms: float
+    p99_ms: float
+    statistics: Statistics
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where a Triton listens, host:port each."""
+
+    http: str
+    grpc: str
+
+
+def analyze(program: PerfAnalyzer, server: Server, load: Load, input_data: Path, seconds: float) -> Measurement:
+    """Run `load` for about `seconds`, at least 1.5. Raises PerfAnalyzerFailed."""
+    before = read_statistics(server.grpc)
+    with tempfile.TemporaryDirectory(prefix="birds-perf-") as name:
+        table = Path(name) / "table.csv"
+        _run(program, _arguments(server, load, input_data, seconds, table), seconds)
+        row = _only_row(table)
+    after = read_statistics(server.grpc)
+    return Measurement(
+        load,
+        images_per_second=float(row["Inferences/Second"]),
+        mean_ms=_milliseconds(row["Avg latency"]),
+        p50_ms=_milliseconds(row["p50 latency"]),
+        p90_ms=_milliseconds(row["p90 latency"]),
+        p95_ms=_milliseconds(row["p95 latency"]),
+        p99_ms=_milliseconds(row["p99 latency"]),
+        statistics=between(before, after),
+    )
+
+
+def _arguments(server: Server, load: Load, input_data: Path, seconds: float, table: Path) -> list[str]:
+    arguments = ["-m", load.model, "-i", load.protocol, "-u", server.http if load.protocol == "http" else server.grpc]
+    arguments += ["--input-data", str(input_data), _RANGE[load.kind], str(load.level)]
+    arguments += ["--measurement-interval", str(max(_SHORTEST_WINDOW_MS, round(1000 * seconds / _WINDOWS)))]
+    arguments += ["--max-trials", str(_WINDOWS), "--stability-percentage", str(_ANY_DEVIATION)]
+    if load.kind == "request_rate":
+        # Its other distribution, poisson, repeats one random schedule: short runs got 31 of 40 requests a second.
+        arguments += ["--request-distribution", "constant"]
+    if load.shared_memory != "none":
+        arguments += ["--shared-memory", load.shared_memory, "--output-shared-memory-size", str(_OUTPUT_BYTES)]
+    return [*arguments, "-f", str(table), "--verbose-csv"]
+
+
+def _run(program: PerfAnalyzer, arguments: list[str], seconds: float) -> None:
+    try:
+        ended = subprocess.run(
+            [program.path, *arguments],
+            env={**os.environ, **program.environment},
+            capture_output=True,
+            text=True,
+            timeout=seconds + _START_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise PerfAnalyzerFailed(f"no end after {error.timeout:.0f} s: {' '.join(arguments)}") from error
+    if ended.returncode != 0:
+        said = [line for line in (ended.stdout + ended.stderr).splitlines() if line.strip()]
+        raise PerfAnalyzerFailed(f"exit code {ended.returncode}: {' / '.join(said[-3:])}")
+
+
+def _only_row(table: Path) -> dict[str, str]:
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    if not rows:
+        raise PerfAnalyzerFailed("it measured nothing: no request was answered in time")
+    return rows[0]
+
+
+def _milliseconds(microseconds: str) -> float:
+    return float(microseconds) / 1000

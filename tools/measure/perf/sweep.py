@@ -1,0 +1,83 @@
+"""Which loads a sweep consists of, and its table: one row a load and model that worked on it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import IO
+
+from tools.measure.perf.analyzer import Load, Measurement, Protocol, SharedMemory
+
+COLUMNS = [
+    *("model", "protocol", "shared_memory", "load", "level"),
+    *("images_per_second", "mean_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms"),
+    *("step", "queue_ms", "compute_input_ms", "compute_infer_ms", "compute_output_ms", "batch_size", "cache_hits"),
+]
+Row = dict[str, str | float]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The values to combine. Request rates are requests a second, evenly spaced."""
+
+    models: Sequence[str]
+    protocols: Sequence[Protocol]
+    shared_memory: Sequence[SharedMemory]
+    concurrency: Sequence[int]
+    request_rates: Sequence[int]
+
+    def loads(self) -> Iterator[Load]:
+        for model in self.models:
+            for protocol in self.protocols:
+                for memory in self.shared_memory:
+                    for level in self.concurrency:
+                        yield Load(model, "concurrency", level, protocol, memory)
+                    for level in self.request_rates:
+                        yield Load(model, "request_rate", level, protocol, memory)
+
+
+class Table:
+    """Writes a CSV file row by row, so that what has been measured is kept whatever comes later."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        self._writer = csv.DictWriter(file, COLUMNS)
+        self._writer.writeheader()
+        self.rows: list[Row] = []
+
+    def add(self, measurement: Measurement) -> None:
+        rows = list(_rows(measurement))
+        self._writer.writerows(rows)
+        self._file.flush()
+        self.rows += rows
+
+
+def _rows(measured: Measurement) -> Iterator[Row]:
+    """The ensemble itself queues and computes nothing, so only its steps have rows."""
+    load = measured.load
+    seen: Row = {
+        "model": load.model,
+        "protocol": load.protocol,
+        "shared_memory": load.shared_memory,
+        "load": load.kind,
+        "level": load.level,
+        "images_per_second": measured.images_per_second,
+        "mean_ms": measured.mean_ms,
+        "p50_ms": measured.p50_ms,
+        "p90_ms": measured.p90_ms,
+        "p95_ms": measured.p95_ms,
+        "p99_ms": measured.p99_ms,
+    }
+    steps = {name: step for name, step in measured.statistics.items() if name != load.model}
+    for name, step in (steps or measured.statistics).items():
+        yield {
+            **seen,
+            "step": name,
+            "queue_ms": round(step.per_request_ms("queue"), 3),
+            "compute_input_ms": round(step.per_request_ms("input"), 3),
+            "compute_infer_ms": round(step.per_request_ms("infer"), 3),
+            "compute_output_ms": round(step.per_request_ms("output"), 3),
+            "batch_size": round(step.batch_size, 2),
+            "cache_hits": step.cache_hits,
+        }

@@ -1,0 +1,222 @@
+"""Soaks the whole service: mixed traffic for as long as you like, while parts of it are killed, frozen and cut off.
+
+Starts `tools.serve` on free ports with an image host beside it, learns the right answers while all is well,
+then sends lists, streams, uploads, direct requests to Triton and clients that hang up, and injects a fault every few
+seconds, by chance but repeatably (--seed). Every answer is judged. Ends with a table and a JSON file; exit status 1 if
+an answer was wrong or lost, a fault did not heal by itself, a process ended that no fault had struck, or memory or
+descriptors grew beyond their bounds (tools/soak/samples.py). Ctrl-C ends it early, with the report of what was seen;
+exit status 130.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+
+from tools import ROOT
+from tools.measure.soak.checked_load import Case
+from tools.measure.soak.endings import Endings
+from tools.measure.soak.faults import Fault, Faults
+from tools.measure.soak.images import BAD, BAD_URLS, good_paths
+from tools.measure.soak.report import Findings, Injected
+from tools.measure.soak.samples import Samples
+from tools.measure.soak.service import Service, SoakError
+from tools.measure.soak.traffic import Traffic
+from tools.serve.ports import free_port
+
+_FOLDER = ROOT / ".cache" / "soak"
+_SAMPLE_SECONDS = 3.0
+_PROGRESS_SECONDS = (1.0, 15.0)  # on a terminal, elsewhere
+_FULL_SERVICE = 5  # complete answers in a row, of each of these kinds
+_FULL_SERVICE_KINDS = ("list", "Triton gRPC")
+_RECOVERY_SECONDS = 180
+
+
+class Interrupted(Exception):
+    """A signal asked us to stop."""
+
+
+class Soak:
+    """One run: the clients on a thread of their own, faults and samples on this one."""
+
+    def __init__(self, service: Service, faults: Faults, traffic: Traffic, pause_seconds: float) -> None:
+        self.samples, self.endings = Samples(), Endings()
+        self.injected: list[Injected] = []
+        self.interrupted = False
+        self._service, self._faults, self._traffic = service, faults, traffic
+        self._pause = pause_seconds
+        # One thread for all faults: a child of a thread that ends is told to end too.
+        self._striker = ThreadPoolExecutor(1)
+        self._sampled_at = self._told_at = float("-inf")
+
+    def run(self, seconds: float) -> float:
+        """Soak for so long, or until Interrupted; the seconds that it took."""
+        started = time.monotonic()
+        clients = threading.Thread(target=lambda: asyncio.run(self._traffic.run()), name="traffic")
+        clients.start()
+        try:
+            self._watch(self._pause / 2, started)
+            while time.monotonic() - started < seconds:
+                self._strike(self._faults.next(), started)
+                self._watch(self._pause, started)
+            self._look()
+        except Interrupted:
+            self.interrupted = True
+        finally:
+            self._faults.end()
+            self._striker.shutdown()
+            self._traffic.stop()
+            clients.join()
+        return time.monotonic() - started
+
+    def _strike(self, fault: Fault, started: float) -> None:
+        self._look()
+        self.endings.fault(fault.name, fault.ends)
+        at = time.monotonic()
+        striking = self._striker.submit(fault.inject)
+        while not striking.done():
+            self._watch(0.2, started, fault.name)
+        striking.result()
+        struck = time.monotonic()
+        while not self._is_in_full_service(at if struck - at < 1 else struck):
+            if time.monotonic() - struck > _RECOVERY_SECONDS:
+                self.injected.append(Injected(fault.name, at, None, fault.cuts))
+                return
+            self._watch(0.2, started, fault.name)
+        self.injected.append(Injected(fault.name, at, max(self._last_trouble() - at, 0), fault.cuts))
+
+    def _is_in_full_service(self, since: float) -> bool:
+        answers = [(kind, a.verdict) for kind, a in list(self._traffic.answers) if a.at >= since]
+        by_kind = [[verdict for name, verdict in answers if name == kind] for kind in _FULL_SERVICE_KINDS]
+        return all(verdicts[-_FULL_SERVICE:] == ["complete"] * _FULL_SERVICE for verdicts in by_kind)
+
+    def _last_trouble(self) -> float:
+        answers = list(self._traffic.answers)
+        kinds = _FULL_SERVICE_KINDS
+        return max((a.at + a.seconds for k, a in answers if k in kinds and a.verdict != "complete"), default=0.0)
+
+    def _watch(self, seconds: float, started: float, fault: str = "") -> None:
+        """Let time pass, with a sample and a line of progress when they are due. Raises SoakError, Interrupted."""
+        until = time.monotonic() + seconds
+        while (now := time.monotonic()) < until:
+            if (code := self._service.ended()) is not None:
+                raise SoakError(f"the service gave up with exit code {code}, see {self._service.log}")
+            if now - self._sampled_at >= _SAMPLE_SECONDS:
+                self._look()
+            if now - self._told_at >= _PROGRESS_SECONDS[not sys.stderr.isatty()]:
+                self._tell(now - started, fault)
+                self._told_at = now
+            time.sleep(0.1)
+
+    def _look(self) -> None:
+        processes = self._service.processes()
+        self.samples.take(processes)
+        self.endings.look(processes)
+        self._sampled_at = time.monotonic()
+
+    def _tell(self, seconds: float, fault: str) -> None:
+        verdicts = Counter(answer.verdict for _, answer in list(self._traffic.answers))
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items()))
+        line = f"{seconds:5.0f} s  {len(self.injected)} faults  {counts or 'no answers yet'}  {fault}"
+        print(
+            f"\r\x1b[K{line}" if sys.stderr.isatty() else line, end="" if sys.stderr.isatty() else "\n", file=sys.stderr
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parse(arguments)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    try:
+        return soak(options)
+    except Interrupted:
+        print("soak: interrupted before it began", file=sys.stderr)
+        return 130
+    except SoakError as error:
+        print(f"soak: {error}", file=sys.stderr)
+        return 1
+
+
+def soak(options: argparse.Namespace) -> int:
+    """Run it as the options say; the exit status."""
+    print("Starting the service …", file=sys.stderr)
+    host_port = free_port()
+    with Service(_FOLDER / "serve.log") as service, Faults(service, host_port, options.seed) as faults:
+        cases = learn(service, f"http://127.0.0.1:{host_port}")
+        traffic = Traffic(service, cases, options.seed, options.clients)
+        run = Soak(service, faults, traffic, options.pause)
+        seconds = run.run(60 * options.minutes)
+    findings = Findings(seconds, options.seed, traffic.answers, run.injected, run.samples, run.endings.unexplained)
+    findings.judge()
+    findings.write(options.json)
+    print(f"\n{findings.text()}\n{options.json}")
+    return 130 if run.interrupted else int(bool(findings.problems))
+
+
+def learn(service: Service, host: str) -> list[Case]:
+    """Ask for every good image while all is well: from then on that answer is the right one. Raises SoakError."""
+    urls = [f"{host}{path}" for path in good_paths()]
+    deadline = time.monotonic() + 60
+    while True:
+        answer = httpx.post(f"{service.url}/", json={"images": urls, "k": 1}, timeout=60).json()
+        birds = {url: entry[0]["bird_name"] for url, entry in answer["successful_results"].items()}
+        if set(birds) == set(urls):
+            break
+        if time.monotonic() > deadline:
+            raise SoakError(f"the service does not know its images: {answer['failures'][:3] or answer['errors']}")
+        time.sleep(0.5)  # the image host is starting
+    good = [Case(url, bird=bird) for url, bird in birds.items()]
+    bad = [Case(f"{host}{path}", code=code) for path, code in BAD.items()]
+    return [*good, *bad, *(Case(url, code=code) for url, code in BAD_URLS.items())]
+
+
+def _interrupt(*_: object) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # stopping is bounded; a second signal must not cut it short
+    raise Interrupted
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.measure.soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=_positive, default=20, help="how long, in minutes (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="of the faults' order and the traffic (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--clients", type=int, choices=range(1, 65), default=1, metavar="N", help="of each kind (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--pause",
+        type=_positive,
+        default=10,
+        metavar="SECONDS",
+        help="after each fault has healed (default: %(default)s)",
+    )
+    parser.add_argument("--json", type=Path, default=_FOLDER / "soak.json", help="default: .cache/soak/soak.json")
+    return parser.parse_args(arguments)
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

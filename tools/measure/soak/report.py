@@ -1,0 +1,117 @@
+"""What a soak found: totals, faults with the time to recover, processes; as a table and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from tools.measure.soak.checked_load import Answer
+from tools.measure.soak.samples import Samples
+
+_GRACE_SECONDS = 2  # around a fault that cuts connections
+
+
+@dataclass(frozen=True)
+class Injected:
+    """A fault that happened. `recovered_seconds` is None if full service did not come back."""
+
+    name: str
+    at: float
+    recovered_seconds: float | None
+    cuts: bool
+
+
+@dataclass
+class Findings:
+    """Everything that one soak has seen; `problems` is what must not be."""
+
+    seconds: float
+    seed: int
+    answers: list[tuple[str, Answer]]
+    injected: list[Injected]
+    samples: Samples
+    unexplained: list[str] = field(default_factory=list)  # ends of processes
+    problems: list[str] = field(default_factory=list)
+
+    def judge(self) -> None:
+        """Fill `problems`: wrong and lost answers, faults that stayed, processes that ended by themselves, growth."""
+        for kind, answer in self.answers:
+            if answer.verdict in ("wrong", "late") or (answer.verdict == "unreachable" and not self._was_cut(answer)):
+                self.problems.append(f"{kind}: {answer.verdict} after {answer.seconds:.1f} s: {answer.detail[:300]}")
+        self.problems += [f"{f.name}: no full service again" for f in self.injected if f.recovered_seconds is None]
+        self.problems += [*self.unexplained, *self.samples.growth()]
+
+    def _was_cut(self, answer: Answer) -> bool:
+        """Whether a fault that cuts connections to the frontend struck while the request was under way."""
+        end = answer.at + answer.seconds
+        return any(f.cuts and answer.at - _GRACE_SECONDS <= f.at <= end + _GRACE_SECONDS for f in self.injected)
+
+    def totals(self) -> dict[str, object]:
+        verdicts = Counter(answer.verdict for _, answer in self.answers)
+        unexpected = sum(a.verdict == "unreachable" and not self._was_cut(a) for _, a in self.answers)
+        return {
+            "seconds": round(self.seconds),
+            "seed": self.seed,
+            "requests": len(self.answers),
+            "wrong": verdicts["wrong"],
+            "lost": verdicts["late"] + unexpected,
+            "verdicts": dict(verdicts),
+            "codes_of_good_images": dict(sum((answer.codes for _, answer in self.answers), Counter())),
+        }
+
+    def text(self) -> str:
+        totals = self.totals()
+        lines = [f"{totals['requests']} requests in {totals['seconds']} s, seed {self.seed}"]
+        lines += [f"wrong answers: {totals['wrong']}   lost answers: {totals['lost']}", ""]
+        kinds = sorted({kind for kind, _ in self.answers})
+        lines += _table(
+            ("requests", "complete", "partial", "refused", "cut", "slowest s"),
+            {kind: _counted([answer for name, answer in self.answers if name == kind]) for kind in kinds},
+        )
+        lines += ["", *_table(("times", "median s", "slowest s to full service"), self._recoveries()), ""]
+        lines += _table(
+            ("MB first quarter", "last", "peak", "descriptors first quarter", "last", "peak"),
+            {str(row["role"]): [str(value) for value in list(row.values())[2:]] for row in self.samples.rows()},
+        )
+        lines += ["", *(f"PROBLEM {problem}" for problem in self.problems[:20])]
+        if len(self.problems) > 20:
+            lines.append(f"and {len(self.problems) - 20} more, see the JSON")
+        return "\n".join([*lines, "FAILED" if self.problems else "passed"])
+
+    def write(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = {
+            **self.totals(),
+            "faults": [asdict(fault) for fault in self.injected],
+            "processes": self.samples.rows(),
+            "problems": self.problems,
+        }
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+    def _recoveries(self) -> dict[str, list[str]]:
+        rows = {}
+        for name in sorted({fault.name for fault in self.injected}):
+            times = sorted(
+                f.recovered_seconds for f in self.injected if f.name == name and f.recovered_seconds is not None
+            )
+            count = sum(fault.name == name for fault in self.injected)
+            rows[name] = (
+                [str(count), *(f"{t:.1f}" for t in (times[len(times) // 2], times[-1]))] if times else [str(count)]
+            )
+        return rows
+
+
+def _counted(answers: Sequence[Answer]) -> list[str]:
+    verdicts = Counter(answer.verdict for answer in answers)
+    counts = [len(answers), *(verdicts[name] for name in ("complete", "partial", "refused", "unreachable"))]
+    return [*map(str, counts), f"{max(answer.seconds for answer in answers):.1f}"]
+
+
+def _table(columns: Sequence[str], rows: dict[str, list[str]]) -> list[str]:
+    lines = [f"| | {' | '.join(columns)} |", f"| --- {'| --- ' * len(columns)}|"]
+    return lines + [
+        f"| {name} | {' | '.join([*cells, *['—'] * (len(columns) - len(cells))])} |" for name, cells in rows.items()
+    ]

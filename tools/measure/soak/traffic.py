@@ -1,0 +1,161 @@
+"""Every way in at once: lists, streams, uploads, Triton itself, and clients that hang up. Each answer is judged."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import aiohttp
+import numpy as np
+import tritonclient.grpc.aio
+import tritonclient.http.aio
+from tritonclient.utils import InferenceServerException
+
+from tools.measure.soak.checked_load import Answer, Case, Verdict, judge
+from tools.measure.soak.images import files
+from tools.measure.soak.service import REQUEST_TIMEOUT_SECONDS, Service
+
+_GRACE_SECONDS = 5
+_LIMIT = REQUEST_TIMEOUT_SECONDS + _GRACE_SECONDS
+_PAUSE_AFTER_REFUSAL_SECONDS = 0.2
+_LIST, _LONG_LIST, _STREAM, _FILES = 6, 150, 12, 4  # images a request
+# What Triton may say while something of it is broken.
+_TRITON_REFUSES = ("UNAVAILABLE", "is not healthy", "DEADLINE_EXCEEDED", "Cancelled", "timed out", "Exceeds maximum")
+
+Outcome = tuple[Verdict, Counter[str], str]
+Ask = Callable[[aiohttp.ClientSession], Awaitable[Outcome]]
+
+
+class Traffic:
+    """Runs `clients` times every kind of client, until it is cancelled; `answers` has what came back, by kind."""
+
+    def __init__(self, service: Service, cases: Sequence[Case], seed: int, clients: int) -> None:
+        self.answers: list[tuple[str, Answer]] = []
+        self._service = service
+        self._cases = cases
+        self._local = [case for case in cases if _path(case) in files()]
+        self._good = [case for case in self._local if case.bird]
+        # The host looks at the path alone, the service takes each of these for another image.
+        self._many = [Case(f"{c.url}?{n}", c.bird, c.code) for n in range(_LONG_LIST) for c in self._local]
+        self._random = random.Random(seed)  # noqa: S311
+        self._clients = clients
+        self._stopping = False
+
+    @property
+    def kinds(self) -> dict[str, Ask]:
+        return {
+            "list": lambda session: self._list(session, self._sample(_LIST)),
+            "long list": lambda session: self._list(session, self._random.sample(self._many, _LONG_LIST)),
+            "stream": self._stream,
+            "upload": self._upload,
+            "hang-up": self._hang_up,
+            "Triton gRPC": lambda _: self._direct(tritonclient.grpc.aio, self._service.triton.grpc),
+            "Triton HTTP": lambda _: self._direct(tritonclient.http.aio, self._service.triton.http),
+        }
+
+    async def run(self) -> None:
+        """Send requests until `stop`, then wait for the answers that are under way."""
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+            await asyncio.gather(
+                *(self._client(session, kind, ask) for kind, ask in self.kinds.items() for _ in range(self._clients))
+            )
+
+    def stop(self) -> None:
+        self._stopping = True
+
+    async def _client(self, session: aiohttp.ClientSession, kind: str, ask: Ask) -> None:
+        while not self._stopping:
+            at = time.monotonic()
+            verdict: Verdict
+            codes: Counter[str] = Counter()
+            try:
+                verdict, codes, detail = await asyncio.wait_for(ask(session), _LIMIT)
+            except asyncio.TimeoutError:
+                verdict, detail = "late", f"no answer within {_LIMIT} s"
+            except (aiohttp.ClientError, ConnectionError) as error:
+                verdict, detail = "unreachable", repr(error)
+            self.answers.append((kind, Answer(at, time.monotonic() - at, verdict, codes, detail)))
+            if verdict in ("refused", "unreachable"):
+                await asyncio.sleep(_PAUSE_AFTER_REFUSAL_SECONDS)
+
+    def _sample(self, count: int) -> list[Case]:
+        return self._random.sample(self._cases, min(count, len(self._cases)))
+
+    async def _list(self, session: aiohttp.ClientSession, cases: list[Case]) -> Outcome:
+        body = {"images": [case.url for case in cases], "k": 1}
+        async with session.post(f"{self._service.url}/", json=body) as response:
+            return judge(response.status, response.headers.get("Retry-After"), await response.text(), cases)
+
+    async def _stream(self, session: aiohttp.ClientSession) -> Outcome:
+        cases = self._sample(_STREAM)
+        body = {"images": [case.url for case in cases], "k": 1}
+        headers = {"Accept": "application/x-ndjson"}
+        async with session.post(f"{self._service.url}/", json=body, headers=headers) as response:
+            text, retry_after = await response.text(), response.headers.get("Retry-After")
+            if response.status != 200 or response.content_type != "application/x-ndjson":
+                return judge(response.status, retry_after, text, cases)
+        return judge_stream(text, cases)
+
+    async def _upload(self, session: aiohttp.ClientSession) -> Outcome:
+        cases = self._random.sample(self._local, min(_FILES, len(self._local)))
+        form = aiohttp.FormData(quote_fields=False)
+        for case in cases:
+            form.add_field("files", files()[_path(case)], filename=case.url)
+        async with session.post(f"{self._service.url}/files?k=1", data=form) as response:
+            return judge(response.status, response.headers.get("Retry-After"), await response.text(), cases)
+
+    async def _hang_up(self, session: aiohttp.ClientSession) -> Outcome:
+        try:
+            await asyncio.wait_for(self._list(session, self._sample(_LIST)), self._random.uniform(0, 0.3))
+        except asyncio.TimeoutError:
+            pass
+        return "complete", Counter(), ""
+
+    async def _direct(self, library: Any, port: int) -> Outcome:
+        case = self._random.choice(self._good)
+        image = library.InferInput("IMAGE", [1, 1], "BYTES")
+        image.set_data_from_numpy(np.array([[files()[_path(case)]]], dtype=np.object_))
+        labels = library.InferRequestedOutput("PROBABILITIES", class_count=1)
+        async with library.InferenceServerClient(f"127.0.0.1:{port}") as client:
+            try:
+                result = await client.infer("birds", [image], outputs=[labels])
+            except InferenceServerException as error:
+                if any(sign in str(error) for sign in _TRITON_REFUSES):
+                    return "refused", Counter(), str(error)
+                return "wrong", Counter(), str(error)
+            except aiohttp.ClientError as error:  # Triton is starting again: whoever asks it directly sees that
+                return "refused", Counter(), repr(error)
+        label = result.as_numpy("PROBABILITIES").flat[0].decode().split(":", 2)[2]
+        if label.partition(" (")[0] != case.bird:
+            return "wrong", Counter(), f"{case.url}: {label} instead of {case.bird}"
+        return "complete", Counter(), ""
+
+
+def judge_stream(text: str, cases: Sequence[Case]) -> Outcome:
+    """As judge does, of an answer that came line by line."""
+    try:
+        *lines, totals = [json.loads(line) for line in text.splitlines()]
+        failures = [{"url": line["url"], "code": line["failure"]["code"]} for line in lines if line.get("failure")]
+        answer = {
+            "successful_results": {line["url"]: line["predictions"] for line in lines if not line.get("failure")},
+            "failed_results": [failure["url"] for failure in failures],
+            "failures": failures,
+            "errors": totals["errors"],
+        }
+        status = totals["status"]
+    except (ValueError, KeyError, TypeError):
+        return "wrong", Counter(), f"no whole stream: {text[-200:]}"
+    if status == 503:
+        return "refused", Counter(), "; ".join(totals["errors"])
+    if len({line["url"] for line in lines}) != len(lines):
+        return "wrong", Counter(), f"an image twice: {text[:200]}"
+    return judge(status, None, json.dumps(answer), cases)
+
+
+def _path(case: Case) -> str:
+    return "/" + case.url.split("/", 3)[-1]

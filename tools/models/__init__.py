@@ -1,0 +1,1 @@
+"""The classifier's versions: build, publish, roll back and retire them."""

@@ -1,0 +1,1 @@
+"""Runs Triton and the frontend in the foreground and restarts what fails."""
