@@ -55,7 +55,7 @@ lock: $(VENV)/.dev ## bring the lock files up to date with pyproject.toml
 	$(UV_COMPILE) --group serving-gpu -c requirements/dev.txt -o requirements/serving-gpu.txt
 
 clean: ## remove everything that was installed, downloaded or built
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info tests/browser/node_modules
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info tests/system/browser/node_modules
 	rm -rf model_repository/classifier/[0-9]* model_repository/*/configs model_repository/birds_v*
 	rm -rf model_repository/.lock model_repository/.publishing
 	find backends client frontend model_repository tests tools -name __pycache__ -exec rm -rf {} +

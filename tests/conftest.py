@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Iterator
-from ipaddress import ip_network
 from pathlib import Path
 
 import httpx
@@ -16,13 +14,15 @@ import pytest
 os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")  # before anything imports TensorFlow
 
 from frontend.settings import Settings
-from tests.frontend_server import running_frontend
-from tests.image_server import ImageServer
-from tests.ports import free_triton_ports
-from tests.tiny_model import LABELS, save_tiny_model
+from tests.support.frontend_server import running_frontend
+from tests.support.image_server import ImageServer
+from tests.support.model_repository import add_twin, copy_templates, install_classifier
+from tests.support.network import LOOPBACK
+from tests.support.tiny_model import LABELS, save_tiny_model
 from tools import ROOT
 from tools.measure.perf.binary import PerfAnalyzer, PerfAnalyzerMissing, find_perf_analyzer
-from tools.models.repository import MODEL_REPOSITORY, labels_path, savedmodel_path
+from tools.models.repository import MODEL_REPOSITORY
+from tools.serve.ports import free_triton_ports
 from tools.serve.triton_process import TritonServer
 from tools.triton.settings import TritonSettings
 
@@ -49,39 +49,10 @@ def tiny_repository(tiny_savedmodel: Path, tmp_path_factory: pytest.TempPathFact
     install_classifier(repository, tiny_savedmodel, LABELS)
     engine = 'key: "engine"\n    value: {{ string_value: "{}" }}'
     changes = {engine.format("auto"): engine.format("tensorflow")}
-    _add_twin(repository, "classifier", "classifier_on_tensorflow", changes)
+    add_twin(repository, "classifier", "classifier_on_tensorflow", changes)
     memory = {'"1000000000"': '"1000000000000"', '"1500000000"': '"64000000"', '"20000000"': '"1000000000"'}
-    _add_twin(repository, "preprocess", "decoder_short_of_memory", memory)
+    add_twin(repository, "preprocess", "decoder_short_of_memory", memory)
     return repository
-
-
-def _add_twin(repository: Path, model: str, twin: str, changes: dict[str, str]) -> None:
-    shutil.copytree(repository / model, repository / twin)
-    config = (repository / twin / "config.pbtxt").read_text()
-    for old, new in {f'name: "{model}"': f'name: "{twin}"', **changes}.items():
-        assert config.count(old) == 1, f"{old} is not what the configuration of {model} holds"
-        config = config.replace(old, new)
-    (repository / twin / "config.pbtxt").write_text(config)
-
-
-def copy_templates(repository: Path) -> None:
-    """What of the model repository is in git: no versions, nothing derived."""
-
-    def not_in_git(folder: str, names: list[str]) -> list[str]:
-        derived = ("configs", "__pycache__", ".lock", ".publishing")
-        in_classifier = Path(folder).name == "classifier"
-        return [
-            name
-            for name in names
-            if name in derived or name.startswith("birds_v") or (in_classifier and name != "config.pbtxt")
-        ]
-
-    shutil.copytree(MODEL_REPOSITORY, repository, ignore=not_in_git)
-
-
-def install_classifier(repository: Path, savedmodel: Path, labels: list[str]) -> None:
-    shutil.copytree(savedmodel, savedmodel_path(repository), dirs_exist_ok=True)
-    labels_path(repository).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
 
 
 @pytest.fixture(scope="session")
@@ -98,9 +69,6 @@ def triton(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 def image_server() -> Iterator[ImageServer]:
     with ImageServer() as server:
         yield server
-
-
-LOOPBACK = (ip_network("127.0.0.0/8"),)
 
 
 @pytest.fixture(scope="session")

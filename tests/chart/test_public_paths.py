@@ -13,7 +13,7 @@ from frontend.app import create_app
 from frontend.settings import Settings
 from tests.chart.helm import render
 from tests.chart.objects import Object, of_kind
-from tests.frontend_server import running_frontend
+from tests.support.frontend_server import running_frontend
 
 VALUES = Path(__file__).with_name("values")
 METRICS = ["/metrics", "/metrics/", "/METRICS", "/%6detrics", "//metrics", "/./metrics"]

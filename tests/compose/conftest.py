@@ -12,8 +12,8 @@ import pytest
 from tests.compose import base_images
 from tests.compose.engine import Engine, engine
 from tests.compose.service import Service, image_bytes, leftovers
-from tests.image_server import ImageServer
-from tests.images import BLUE, GREEN, RED, flat
+from tests.support.image_server import ImageServer
+from tests.support.images import BLUE, GREEN, RED, flat
 from tools.measure.soak.checked_load import Case
 
 _FIGURES: list[str] = []

@@ -11,7 +11,7 @@ import pytest
 
 from tests.compose.conftest import record
 from tests.compose.service import Service
-from tests.processes import eventually
+from tests.support.processes import eventually
 from tools.measure.soak.checked_load import Case, CheckedLoad
 
 URL = "http://127.0.0.1:8000/"

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.compose.service import Service
-from tests.deploy.expressions import PANEL_EXPRESSIONS, RULES, series_of
+from tests.support.expressions import PANEL_EXPRESSIONS, RULES, series_of
 from tools.measure.soak.checked_load import Case, CheckedLoad
 
 _SCRAPES_SECONDS = 20  # at five seconds each, enough for rates

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 
 from tests.compose.service import Service
-from tests.processes import eventually
+from tests.support.processes import eventually
 
 BUILDER = ("run", "--rm", "-T", "model-builder", "python", "-m", "tools.models.commands")
 

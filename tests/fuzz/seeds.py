@@ -10,7 +10,7 @@ import numpy as np
 from bird_pixels import FORMATS
 from PIL import Image
 
-from tests.images import encoded
+from tests.support.images import encoded
 
 _MODES = {
     "JPEG": ("L", "RGB", "CMYK"),

@@ -37,7 +37,7 @@ from tools.models.repository import (
 from tools.triton.settings import TritonSettings
 
 ModelConfig: TypeAlias = Any  # model_config_pb2.ModelConfig, which carries no types
-_HEADER = "# Derived from config.pbtxt by tools/live_config.py; what is written here by hand is lost.\n"
+_HEADER = "# Derived from config.pbtxt by tools/models/live_config.py; what is written here by hand is lost.\n"
 # Far longer than any caller waits: a request's own timeout counts only if it is shorter than a default other than 0.
 _LONGEST_WAIT_MICROSECONDS = 300_000_000
 _KINDS = {

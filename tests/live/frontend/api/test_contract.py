@@ -1,0 +1,280 @@
+"""POST / as documented: real downloads, a real Triton, the exact JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from aiohttp import web
+
+from frontend.settings import Settings
+from tests.support.frontend_server import running_frontend
+from tests.support.image_server import ImageServer
+from tests.support.images import BLUE, GREEN, GREY, RED, flat
+from tests.support.network import LOOPBACK
+from tests.support.processes import command_line, descendants
+from tools.serve.ports import free_port, free_triton_ports
+from tools.serve.triton_process import TritonServer
+
+SHAPE = {"successful_results", "failed_results", "failures", "time_taken", "errors", "model_version", "other_versions"}
+NOTHING: dict[str, Any] = {
+    "successful_results": {},
+    "failed_results": [],
+    "failures": [],
+    "model_version": None,
+    "other_versions": {},
+}
+
+
+def classify(frontend: httpx.Client, urls: list[str], **options: object) -> dict[str, Any]:
+    response = frontend.post("/", json={"images": urls, **options})
+    assert response.status_code == 200
+    body: dict[str, object] = response.json()
+    assert set(body) == SHAPE
+    return body
+
+
+def test_names_the_species_of_every_image(frontend: httpx.Client, image_server: ImageServer) -> None:
+    colours = {"red": RED, "green": GREEN, "blue": BLUE, "grey": GREY}
+    urls = {name: image_server.add(f"/{name}.jpg", flat(colour, "JPEG")) for name, colour in colours.items()}
+    body = classify(frontend, list(urls.values()), k=2)
+    best = {url: predictions[0] for url, predictions in body["successful_results"].items()}
+    assert list(best) == list(urls.values())  # the order of the request
+    assert best[urls["red"]]["bird_name"] == "Rubra maxima"
+    assert best[urls["red"]]["common_name"] == "Great Red"
+    assert best[urls["blue"]] | {"score": 0} == {
+        "bird_name": "Caerulea",
+        "common_name": "Blue × White hybrid",
+        "score": 0,
+    }
+    assert best[urls["grey"]]["bird_name"] == "background"
+    assert best[urls["grey"]]["common_name"] is None
+    for predictions in body["successful_results"].values():
+        scores = [prediction["score"] for prediction in predictions]
+        assert len(scores) == 2
+        assert 1 >= scores[0] >= scores[1] > 0
+    assert body["failed_results"] == body["failures"] == body["errors"] == []
+    assert 0 < body["time_taken"] < 30
+
+
+def test_returns_three_species_unless_asked_otherwise(frontend: httpx.Client, image_server: ImageServer) -> None:
+    url = image_server.add("/red.png", flat(RED))
+    assert len(classify(frontend, [url])["successful_results"][url]) == 3
+    assert classify(frontend, [url], k=0)["successful_results"][url] == []
+    assert len(classify(frontend, [url], k=10)["successful_results"][url]) == 4  # all that the model knows
+
+
+def test_a_request_that_names_no_k_never_breaks_its_limit(triton: TritonServer, image_server: ImageServer) -> None:
+    url = image_server.add("/red.png", flat(RED))
+    settings = Settings(triton_url=triton.grpc_url, download_allow_networks=LOOPBACK, max_k=1)
+    with running_frontend(settings) as frontend:
+        body = httpx.post(f"{frontend}/", json={"images": [url]}, timeout=30).json()
+    assert len(body["successful_results"][url]) == 1
+
+
+def test_one_bad_image_never_hurts_another(frontend: httpx.Client, image_server: ImageServer) -> None:
+    good = image_server.add("/good.png", flat(GREEN))
+    bad = {
+        image_server.url("/missing.jpg"): "download_failed",
+        image_server.add("/page.jpg", b"<html></html>"): "not_an_image",
+        image_server.add("/cut.jpg", flat(RED, "JPEG")[:200]): "not_an_image",
+        image_server.add("/icon.ico", b"\x00\x00\x01\x00\x01\x00" + bytes(40)): "unsupported_format",
+        "http://10.1.2.3/inside.jpg": "forbidden_url",
+        "http://[::ffff:169.254.169.254]/latest/meta-data": "forbidden_url",
+        "ftp://example.org/bird.jpg": "invalid_url",
+        "bird.jpg": "invalid_url",
+        "": "invalid_url",
+    }
+    body = classify(frontend, [*list(bad)[:5], good, *list(bad)[5:]])
+    assert list(body["successful_results"]) == [good]
+    assert body["failed_results"] == list(bad)
+    assert {failure["url"]: failure["code"] for failure in body["failures"]} == bad
+    assert all(failure["message"] for failure in body["failures"])
+    assert body["errors"] == []
+
+
+def test_a_download_that_fails_says_what_the_server_answered(frontend: httpx.Client, image_server: ImageServer) -> None:
+    (failure,) = classify(frontend, [image_server.url("/missing.jpg")])["failures"]
+    assert failure["message"] == "The download failed: the server answered with status 404"
+
+
+def test_a_url_named_twice_is_fetched_once_and_answered_once(frontend: httpx.Client, image_server: ImageServer) -> None:
+    url = image_server.add("/red.png", flat(RED))
+    missing = image_server.url("/missing.png")
+    body = classify(frontend, [url, missing] * 20)
+    assert list(body["successful_results"]) == [url]
+    assert body["failed_results"] == [missing]
+    assert image_server.requests == {"/red.png": 1, "/missing.png": 1}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/a%20b.png",
+        "/%7Ebird/%C3%A9.png?q=%2F+%20#part",
+        "/a/../b//c/./d.png",
+        "/bird.png?token=a%2Bb%3D&x=1&x=2&empty=",
+        "/ünïcode/鳥.png",
+    ],
+)
+def test_urls_are_keys_exactly_as_sent(frontend: httpx.Client, image_server: ImageServer, path: str) -> None:
+    """What the image server sees is the path as written; only what HTTP cannot carry is percent-encoded."""
+    on_the_wire = httpx.URL(image_server.url(path)).raw_path.decode() if not path.isascii() else path.partition("#")[0]
+    image_server.add(on_the_wire, flat(RED))
+    url = image_server.url(path)
+    assert list(classify(frontend, [url])["successful_results"]) == [url]
+    assert image_server.requests[on_the_wire] == 1
+
+
+def test_says_who_it_is_when_it_downloads(frontend: httpx.Client, image_server: ImageServer) -> None:
+    url = image_server.add("/red.png", flat(RED))
+    classify(frontend, [url])
+    assert image_server.headers["/red.png"]["User-Agent"].startswith("birds/")
+
+
+@pytest.mark.parametrize(
+    ("body", "errors"),
+    [
+        ({"images": []}, ["No images provided"]),
+        ({}, ["No images provided"]),
+        ({"images": ["x"] * 1001}, ["Too many images provided. Max 1000 images allowed"]),
+        ({"images": ["x"], "k": -1}, ["Min allowed value of K is 0"]),
+        ({"images": ["x"], "k": 11}, ["Max allowed value of K is 10"]),
+        ({"images": [], "k": 11}, ["No images provided", "Max allowed value of K is 10"]),
+        (
+            {"images": ["x"] * 1001, "k": -1},
+            ["Too many images provided. Max 1000 images allowed", "Min allowed value of K is 0"],
+        ),
+    ],
+    ids=str,
+)
+def test_all_mistakes_of_a_request_are_listed_and_nothing_is_processed(
+    frontend: httpx.Client, body: dict[str, object], errors: list[str]
+) -> None:
+    response = frontend.post("/", json=body)
+    assert response.status_code == 200
+    assert response.json() == NOTHING | {"time_taken": response.json()["time_taken"], "errors": errors}
+
+
+@pytest.mark.parametrize(
+    ("body", "errors"),
+    [
+        (b"", ['The body must be JSON like {"images": ["https://…"], "k": 3}']),
+        (b"{", ['The body must be JSON like {"images": ["https://…"], "k": 3}']),
+        (b"[]", ['The body must be JSON like {"images": ["https://…"], "k": 3}']),
+        (b"null", ['The body must be JSON like {"images": ["https://…"], "k": 3}']),
+        (b"\xff\xfe", ['The body must be JSON like {"images": ["https://…"], "k": 3}']),
+        (b'{"images": ["\xff"]}', ['The body must be JSON like {"images": ["https://…"], "k": 3}']),
+        (b'{"k": ' + b"9" * 5000 + b"}", ['The body must be JSON like {"images": ["https://…"], "k": 3}']),
+        (b"[" * 100_000, ['The body must be JSON like {"images": ["https://…"], "k": 3}']),
+        (b'{"images": "http://x/"}', ["images must be a list of URLs, each a string"]),
+        (b'{"images": [1]}', ["images must be a list of URLs, each a string"]),
+        (b'{"images": [], "k": "3"}', ["k must be a whole number"]),
+        (b'{"images": [], "k": true}', ["k must be a whole number"]),
+        (b'{"images": null, "k": 1.5}', ["images must be a list of URLs, each a string", "k must be a whole number"]),
+    ],
+)
+def test_a_body_that_is_not_this_json_gets_422_in_the_same_shape(
+    frontend: httpx.Client, body: bytes, errors: list[str]
+) -> None:
+    response = frontend.post("/", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 422
+    assert response.json() == NOTHING | {"time_taken": 0, "errors": errors}
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_over_the_limit_gets_413_in_the_same_shape(triton: TritonServer, chunked: bool) -> None:
+    body = json.dumps({"images": ["http://example.org/" + "x" * 2000]}).encode()
+    settings = Settings(triton_url=triton.grpc_url, max_request_bytes=1000)
+    with running_frontend(settings) as url:
+        response = httpx.post(f"{url}/", content=iter([body]) if chunked else body, timeout=30)
+    assert response.status_code == 413
+    assert response.json() == NOTHING | {"time_taken": 0, "errors": ["The body is too large. Max 1000 bytes allowed"]}
+
+
+def test_without_triton_the_answer_is_503_in_the_same_shape(image_server: ImageServer) -> None:
+    settings = Settings(triton_url=f"127.0.0.1:{free_port()}", download_allow_networks=LOOPBACK)
+    url = image_server.add("/red.png", flat(RED))
+    with running_frontend(settings) as frontend:
+        response = httpx.post(f"{frontend}/", json={"images": [url]}, timeout=30)
+        assert httpx.get(f"{frontend}/health/live", timeout=30).status_code == 200
+        assert httpx.get(f"{frontend}/health/ready", timeout=30).status_code == 503
+    assert response.status_code == 503
+    assert int(response.headers["Retry-After"]) >= 1
+    message = "The inference server is not available. Try again later"
+    assert response.json() == NOTHING | {"time_taken": 0, "errors": [message]}
+
+
+def test_a_dead_stub_is_a_503_not_a_bad_image(tiny_repository: Path, tmp_path: Path, image_server: ImageServer) -> None:
+    """Triton never restarts a Python process that died, and still calls itself ready."""
+    url = image_server.add("/red.png", flat(RED))
+    with TritonServer(free_triton_ports(), tmp_path / "log", tiny_repository) as triton:
+        triton.wait_until_ready()
+        stub = next(pid for pid in descendants(triton.pid) if "preprocess" in command_line(pid))
+        os.kill(stub, signal.SIGKILL)
+        settings = Settings(triton_url=triton.grpc_url, download_allow_networks=LOOPBACK)
+        with running_frontend(settings) as frontend:
+            response = httpx.post(f"{frontend}/", json={"images": [url]}, timeout=30)
+            assert httpx.get(f"{frontend}/health/ready", timeout=30).status_code == 503
+    assert response.status_code == 503
+
+
+def test_nothing_outlives_the_requests_deadline(triton: TritonServer, image_server: ImageServer) -> None:
+    async def never(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(30)
+        return web.Response()
+
+    slow = image_server.add("/slow.png", never)
+    quick = image_server.add("/quick.png", flat(BLUE))
+    settings = Settings(
+        triton_url=triton.grpc_url,
+        download_allow_networks=LOOPBACK,
+        request_timeout=1,
+    )
+    with running_frontend(settings) as url:
+        body = httpx.post(f"{url}/", json={"images": [slow, quick]}, timeout=20).json()
+    assert list(body["successful_results"]) == [quick]
+    assert [(failure["url"], failure["code"]) for failure in body["failures"]] == [(slow, "deadline_exceeded")]
+
+
+def test_is_ready_when_a_real_inference_answers(frontend: httpx.Client) -> None:
+    assert frontend.get("/health/ready").json() == {"status": "ready"}
+
+
+def test_documents_itself_with_examples(frontend: httpx.Client) -> None:
+    assert frontend.get("/docs").status_code == 200
+    document = frontend.get("/openapi.json").json()
+    schemas = document["components"]["schemas"]
+    assert schemas["ClassifyRequest"]["examples"]
+    assert set(schemas["ClassifyResponse"]["examples"][0]) == SHAPE
+    assert {"200", "413", "422", "503"} <= set(document["paths"]["/"]["post"]["responses"])
+
+
+@pytest.mark.parametrize("path", ["/", "/models", "/metrics", "/health/live", "/health/ready", "/docs"])
+def test_head_is_answered_as_get_is_without_the_body(frontend: httpx.Client, path: str) -> None:
+    get, head = frontend.get(path), frontend.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["Content-Type"] == get.headers["Content-Type"]
+    if path != "/metrics":  # which are others each time
+        assert head.headers["Content-Length"] == get.headers["Content-Length"]
+
+
+def test_head_tells_of_ill_health_too() -> None:
+    with running_frontend(Settings(triton_url=f"127.0.0.1:{free_port()}")) as url:
+        assert httpx.head(f"{url}/health/ready", timeout=30).status_code == 503
+
+
+def test_what_is_answered_is_documented_once(frontend: httpx.Client) -> None:
+    operations = [
+        (method, operation["operationId"])
+        for methods in frontend.get("/openapi.json").json()["paths"].values()
+        for method, operation in methods.items()
+    ]
+    assert {method for method, _ in operations} == {"get", "post"}
+    assert len({name for _, name in operations}) == len(operations)

@@ -1,0 +1,187 @@
+"""Answers line by line: each image as soon as it is done, slow readers hold back the work, lost ones end it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from aiohttp import web
+
+from frontend.settings import Settings
+from tests.support.frontend_server import running_frontend
+from tests.support.image_server import ImageServer
+from tests.support.images import GREEN, RED, flat
+from tests.support.network import LOOPBACK
+from tools.serve.ports import free_port, free_triton_ports
+from tools.serve.triton_process import TritonServer
+
+NDJSON = {"Accept": "application/x-ndjson"}
+
+
+def lines(frontend: httpx.Client, body: dict[str, object]) -> Iterator[dict[str, Any]]:
+    with frontend.stream("POST", "/", json=body, headers=NDJSON) as response:
+        assert response.status_code == 200
+        assert response.headers["content-type"] == "application/x-ndjson"
+        for line in response.iter_lines():
+            yield json.loads(line)
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_one_line_an_image_then_the_totals(frontend: httpx.Client, image_server: ImageServer) -> None:
+    good = image_server.add("/good.png", flat(GREEN))
+    missing = image_server.url("/missing.png")
+    *images, totals = lines(frontend, {"images": [good, missing, good], "k": 1})
+    by_url = {line.pop("url"): line for line in images}
+    assert len(images) == len(by_url) == 2
+    (prediction,) = by_url[good]["predictions"]
+    assert prediction["bird_name"] == "Viridis minor"
+    assert set(by_url[good]) == {"predictions", "model_version"}
+    message = "The download failed: the server answered with status 404"
+    assert by_url[missing] == {"failure": {"code": "download_failed", "message": message}}
+    assert totals.pop("time_taken") > 0
+    assert totals == {"succeeded": 1, "failed": 1, "status": 200, "errors": []}
+
+
+def test_an_image_is_told_while_another_is_still_on_its_way(frontend: httpx.Client, image_server: ImageServer) -> None:
+    release = asyncio.Event()
+
+    async def held(request: web.Request) -> web.StreamResponse:
+        await release.wait()
+        return web.Response(body=flat(RED))
+
+    slow, quick = image_server.add("/slow.png", held), image_server.add("/quick.png", flat(GREEN))
+    answer = lines(frontend, {"images": [slow, quick]})
+    assert next(answer)["url"] == quick
+    image_server.loop.call_soon_threadsafe(release.set)
+    assert [line.get("url") for line in answer] == [slow, None]
+
+
+def test_the_stream_says_the_same_as_the_object(frontend: httpx.Client, image_server: ImageServer) -> None:
+    urls = [image_server.add(f"/{n}.png", flat((n, 255 - n, 128))) for n in range(0, 250, 10)] + ["ftp://no"]
+    body: dict[str, object] = {"images": urls, "k": 4}
+    whole = frontend.post("/", json=body).json()
+    *images, _ = lines(frontend, body)
+    streamed = {line["url"]: line["predictions"] for line in images if "predictions" in line}
+    assert {url: [p["bird_name"] for p in top] for url, top in streamed.items()} == {
+        url: [p["bird_name"] for p in top] for url, top in whole["successful_results"].items()
+    }
+    failures = [{"url": line["url"], **line["failure"]} for line in images if "failure" in line]
+    assert failures == whole["failures"]
+
+
+def test_mistakes_are_told_in_the_only_line(frontend: httpx.Client) -> None:
+    (totals,) = lines(frontend, {"images": [], "k": 99})
+    assert totals["errors"] == ["No images provided", "Max allowed value of K is 10"]
+    assert totals["succeeded"] == totals["failed"] == 0
+
+
+def test_without_triton_the_status_is_503_although_lines_were_asked_for(image_server: ImageServer) -> None:
+    settings = Settings(triton_url=f"127.0.0.1:{free_port()}", download_allow_networks=LOOPBACK)
+    url = image_server.add("/red.png", flat(RED))
+    with running_frontend(settings) as frontend:
+        response = httpx.post(f"{frontend}/", json={"images": [url]}, headers=NDJSON, timeout=30)
+    assert response.status_code == 503
+    assert response.headers["Retry-After"]
+    assert response.json()["errors"] == ["The inference server is not available. Try again later"]
+
+
+def test_triton_lost_after_the_first_line_is_told_in_the_last(
+    tiny_repository: Any, image_server: ImageServer, tmp_path: Any
+) -> None:
+    release = asyncio.Event()
+
+    async def held(request: web.Request) -> web.StreamResponse:
+        await release.wait()
+        return web.Response(body=flat(RED))
+
+    slow, quick = image_server.add("/slow.png", held), image_server.add("/quick.png", flat(GREEN))
+    with TritonServer(free_triton_ports(), tmp_path / "triton.log", tiny_repository) as triton:
+        triton.wait_until_ready()
+        settings = Settings(triton_url=triton.grpc_url, download_allow_networks=LOOPBACK)
+        with running_frontend(settings) as url, httpx.Client(base_url=url, timeout=30) as frontend:
+            answer = lines(frontend, {"images": [slow, quick]})
+            assert next(answer)["url"] == quick
+            triton.stop()
+            image_server.loop.call_soon_threadsafe(release.set)
+            (totals,) = answer
+    assert totals["status"] == 503
+    assert totals["succeeded"] == 1
+    assert totals["errors"] == ["The inference server is not available. Try again later"]
+
+
+@pytest.mark.parametrize("headers", [NDJSON, {}], ids=["lines", "object"])
+def test_a_client_that_goes_away_ends_the_work(
+    frontend: httpx.Client, image_server: ImageServer, headers: dict[str, str]
+) -> None:
+    ended = 0
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        nonlocal ended
+        try:
+            await asyncio.sleep(30)
+        finally:
+            ended += 1
+        return web.Response()
+
+    urls = [image_server.add(f"/{n}.png", endless) for n in range(200)]
+    with pytest.raises(httpx.ReadTimeout):
+        frontend.post("/", json={"images": urls}, headers=headers, timeout=1)
+    begun = image_server.requests.total()
+    assert 0 < begun < len(urls)
+    assert eventually(lambda: ended == begun), f"{begun - ended} of {begun} downloads go on"
+    assert image_server.requests.total() == begun  # and no other began
+
+
+def test_a_slow_reader_holds_back_the_work(frontend: httpx.Client, image_server: ImageServer) -> None:
+    """Nothing is read of a long answer: once the buffers on its way are full, no further image is fetched."""
+    red = flat(RED)
+
+    async def one(request: web.Request) -> web.StreamResponse:
+        return web.Response(body=red)
+
+    padding = "x" * 8000  # long lines fill the sockets' buffers soon
+    urls = [image_server.add(f"/{n}?{padding}", one) for n in range(1000)]
+    body = json.dumps({"images": urls}).encode()
+    head = "POST / HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\nContent-Type: application/json\r\n"
+    with socket.socket() as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.connect((frontend.base_url.host, frontend.base_url.port))
+        reader.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        fetched = -1
+
+        def at_rest() -> bool:
+            nonlocal fetched
+            before, fetched = fetched, image_server.requests.total()
+            time.sleep(1)
+            return 0 < before == fetched
+
+        assert eventually(at_rest, 30)
+        assert fetched < len(urls)
+        answer = b""
+        while b'"succeeded":' not in answer[-300:]:
+            received = reader.recv(1 << 16)
+            assert received, "the answer was cut off"
+            answer += received
+    assert image_server.requests.total() == len(urls)
+    assert b'"succeeded":1000' in answer[-300:]
+
+
+def test_the_lines_are_in_the_documentation(frontend: httpx.Client) -> None:
+    paths = frontend.get("/openapi.json").json()["paths"]
+    for path in ("/", "/files"):
+        assert "application/x-ndjson" in paths[path]["post"]["responses"]["200"]["content"]
+        assert "application/json" in paths[path]["post"]["responses"]["200"]["content"]

@@ -1,0 +1,98 @@
+"""Ten times the load that the service can carry: as much is done as before, the rest is refused at once."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import psutil
+import pytest
+from aiohttp import web
+
+from tests.support.image_server import ImageServer
+from tests.support.images import encoded, halves
+from tests.support.processes import eventually
+from tools.measure.soak.checked_load import Case, CheckedLoad
+from tools.serve.child_process import ChildProcess
+from tools.serve.ports import free_port
+from tools.serve.triton_process import TritonServer
+
+SECONDS = 15
+CLIENTS = 12  # enough to keep everything busy, few enough to be taken on
+CROWD = 64  # a quarter of them is admitted; the others ask again 0.1 s after a refusal: some 500 requests a second
+
+
+@contextmanager
+def frontend_process(triton: TritonServer) -> Iterator[tuple[str, int]]:
+    port = free_port()
+    settings = {
+        "BIRDS_PORT": str(port),
+        "BIRDS_TRITON_URL": triton.grpc_url,
+        "BIRDS_DOWNLOAD_ALLOW_NETWORKS": "127.0.0.0/8",
+        "BIRDS_LOG_LEVEL": "warning",
+        "BIRDS_MAX_BACKLOG": "64",  # with the default it would take hundreds of clients
+    }
+    process = ChildProcess([sys.executable, "-m", "frontend"], {**os.environ, **settings})
+    url = f"http://127.0.0.1:{port}"
+    try:
+        assert eventually(lambda: is_ready(url), 60)
+        yield url, process.pid
+    finally:
+        process.stop(10)
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health/ready", timeout=10).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def load(url: str, cases: list[Case], clients: int, seconds: float) -> tuple[CheckedLoad, float]:
+    """The load after so many seconds, and the requests that were served in each of them."""
+    with CheckedLoad(url, cases, clients, images_per_request=5) as running:
+        time.sleep(2)
+        start = time.monotonic()
+        time.sleep(seconds)
+        end = time.monotonic()
+    served = [a for a in running.answers if a.verdict == "complete" and start <= a.at + a.seconds <= end]
+    return running, len(served) / seconds
+
+
+@pytest.mark.slow
+def test_ten_times_the_load_is_served_as_fast_and_leaves_nothing_behind(
+    triton: TritonServer, image_server: ImageServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = encoded(halves((255, 0, 0), (215, 0, 40), (640, 480)), "JPEG")
+    serial = itertools.count()
+
+    async def never_the_same_file(request: web.Request) -> web.Response:
+        """Triton has no cached answer for it: what follows a JPEG's end changes nothing but the bytes."""
+        return web.Response(body=photo + str(next(serial)).encode())
+
+    cases = [Case(image_server.add(f"/{n}.jpg", never_the_same_file), bird="Rubra maxima") for n in range(200)]
+    with frontend_process(triton) as (url, pid):
+        frontend = psutil.Process(pid)
+        calm, best = load(url, cases, CLIENTS, SECONDS)
+        before = frontend.memory_info().rss
+        crowd, served = load(url, cases, CROWD, SECONDS)
+        dropped = time.monotonic()
+        grown = frontend.memory_info().rss - before
+        with CheckedLoad(url, cases, 2, images_per_request=5) as afterwards:
+            afterwards.wait_for_complete(10, dropped, timeout_seconds=10)
+    refusals = sorted(a.seconds for a in crowd.answers if a.verdict == "refused")
+    with capsys.disabled():
+        print(
+            f"\nserved {5 * best:.0f} images/s at its best, {5 * served:.0f} beside {len(refusals) / SECONDS:.0f} "
+            f"refusals/s (median {1000 * refusals[len(refusals) // 2]:.0f} ms); {grown / 1e6:.0f} MB more"
+        )
+    assert set(calm.verdicts()) == {"complete"}, calm.faults()
+    assert set(crowd.verdicts()) == {"complete", "refused"}, crowd.faults()
+    assert len(refusals) > 5 * len([a for a in crowd.answers if a.verdict == "complete"])
+    assert set(afterwards.verdicts()) == {"complete"}
+    assert grown < 60e6

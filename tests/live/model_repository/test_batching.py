@@ -1,0 +1,95 @@
+"""Dynamic batching: what arrives together is executed together, and nobody suffers for a neighbour."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import tritonclient.grpc
+import tritonclient.grpc.aio
+from tritonclient.utils import InferenceServerException
+
+from tests.support.images import BLUE, GREEN, RED, flat
+from tools.serve.triton_process import TritonServer
+
+CONCURRENT = 48
+
+
+@pytest.fixture
+def statistics(triton: TritonServer) -> Iterator[Statistics]:
+    with tritonclient.grpc.InferenceServerClient(triton.grpc_url) as client:
+        yield Statistics(client)
+
+
+class Statistics:
+    """Triton's own counts since this object was made: images inferred and executions that took."""
+
+    def __init__(self, client: tritonclient.grpc.InferenceServerClient) -> None:
+        self._client = client
+        self._before = {model: self._counts(model) for model in ("preprocess", "classifier")}
+
+    def _counts(self, model: str) -> tuple[int, int]:
+        counts = self._client.get_inference_statistics(model, as_json=True)["model_stats"][0]
+        return int(counts.get("inference_count", 0)), int(counts.get("execution_count", 0))
+
+    def since(self, model: str, expected: int) -> tuple[int, int]:
+        """Triton counts after it has answered: wait a little for the number that is expected."""
+        deadline = time.monotonic() + 10
+        before = self._before[model]
+        while (now := self._counts(model))[0] - before[0] < expected and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return now[0] - before[0], now[1] - before[1]
+
+
+async def classify_concurrently(triton: TritonServer, images: list[bytes]) -> list[int | str]:
+    """The index of each image's best label, or the error's text; all requests are under way at once."""
+
+    async def one(image: bytes) -> int | str:
+        tensor = tritonclient.grpc.aio.InferInput("IMAGE", [1, 1], "BYTES")
+        tensor.set_data_from_numpy(np.array([[image]], dtype=np.object_))
+        try:
+            result = await client.infer("birds", [tensor])
+        except InferenceServerException as error:
+            return str(error.message())
+        return int(result.as_numpy("PROBABILITIES").argmax())
+
+    async with tritonclient.grpc.aio.InferenceServerClient(triton.grpc_url) as client:
+        return list(await asyncio.gather(*(one(image) for image in images)))
+
+
+async def test_concurrent_single_images_are_executed_in_fewer_larger_batches(
+    triton: TritonServer, statistics: Statistics
+) -> None:
+    images = [flat(colour, "JPEG", (640, 480)) for colour in (RED, GREEN, BLUE)] * (CONCURRENT // 3)
+    answers = await classify_concurrently(triton, images)
+    assert answers == [0, 1, 2] * (CONCURRENT // 3)
+    for model in ("preprocess", "classifier"):
+        inferences, executions = statistics.since(model, CONCURRENT)
+        assert inferences == CONCURRENT
+        assert executions <= CONCURRENT / 2, f"{model} ran {executions} times for {CONCURRENT} images"
+
+
+async def test_a_bad_image_fails_alone_among_its_batch(triton: TritonServer) -> None:
+    images = [b"no image" if index % 4 == 1 else flat(GREEN, "PNG", (300, 300)) for index in range(CONCURRENT)]
+    answers = await classify_concurrently(triton, images)
+    for index, answer in enumerate(answers):
+        if index % 4 == 1:
+            assert "not_an_image: " in str(answer)
+        else:
+            assert answer == 1
+
+
+async def test_images_of_different_sizes_for_the_classifier_are_all_answered(triton: TritonServer) -> None:
+    async with tritonclient.grpc.aio.InferenceServerClient(triton.grpc_url) as client:
+
+        async def one(size: int) -> tuple[int, ...]:
+            tensor = tritonclient.grpc.aio.InferInput("pixels", [2, size, size, 3], "UINT8")
+            tensor.set_data_from_numpy(np.full((2, size, size, 3), (0, 255, 0), np.uint8))
+            rows = (await client.infer("classifier", [tensor])).as_numpy("probabilities")
+            return tuple(rows.argmax(axis=1))
+
+        answers = await asyncio.gather(*(one(8 + index % 3) for index in range(24)))
+    assert set(answers) == {(1, 1)}

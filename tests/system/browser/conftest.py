@@ -1,0 +1,59 @@
+"""A page of the real frontend in a real browser, whose console must stay free of errors."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page
+
+from tests.system.browser.chromium import executable, running_chromium
+
+_OF_THE_NETWORK = re.compile("Failed to load resource").match
+AXE = Path(__file__).with_name("node_modules") / "axe-core" / "axe.min.js"
+INSTALL = "run tests/system/browser/install.sh"
+
+
+def require(found: object, what: str) -> None:
+    """Skip where a developer lacks something; fail where nothing may be left untested."""
+    if found:
+        return
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{what} is missing: {INSTALL}")
+    pytest.skip(f"{what} is missing: {INSTALL}")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    path = executable()
+    require(path, "Chromium")
+    async with running_chromium(str(path)) as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(browser: Browser, frontend: httpx.Client, request: pytest.FixtureRequest) -> AsyncIterator[Page]:
+    """The page at /, opened. A test's `context` mark holds options of the browser context (theme, language, size).
+
+    At the end no script may have failed, and nothing may have been asked of another host than this machine.
+    """
+    mark = request.node.get_closest_marker("context")
+    context = await browser.new_context(base_url=str(frontend.base_url), **(mark.kwargs if mark else {}))
+    page = await context.new_page()
+    page.set_default_timeout(15_000)
+    problems: list[str] = []
+    hosts: set[str | None] = set()
+    # What the browser itself says of an answer with an error status, or of none, is not the page's doing.
+    page.on("console", lambda m: problems.append(m.text) if m.type == "error" and not _OF_THE_NETWORK(m.text) else None)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("request", lambda sent: hosts.add(httpx.URL(sent.url).host) if sent.url.startswith("http") else None)
+    await page.goto("/")
+    yield page
+    await context.close()
+    assert problems == []
+    assert hosts == {"127.0.0.1"}

@@ -1,0 +1,128 @@
+"""The cheap look at a file's first bytes: it agrees with Pillow, and never refuses what `preprocess` would take."""
+
+from __future__ import annotations
+
+import io
+import struct
+
+import bird_pixels
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from frontend.classify.image_sniff import check_image, read_header
+from frontend.errors import ImageError, NotAnImage, TooManyPixels, UnsupportedFormat
+from frontend.settings import Settings
+from tests.support.images import RED, encoded, flat
+from tests.unit.preprocess.test_hostile_files import BOMBS, claiming, gif_with_a_huge_frame, webp_claiming
+from tools.models.repository import read_config
+
+FILES = {
+    **{kind: flat(RED, kind, (37, 23)) for kind in bird_pixels.FORMATS},
+    "progressive JPEG": flat(RED, "JPEG", (37, 23), progressive=True),
+    "JPEG with EXIF and a profile": flat(RED, "JPEG", (37, 23), exif=Image.Exif().tobytes(), icc_profile=bytes(99_000)),
+    "CMYK JPEG": encoded(Image.new("CMYK", (37, 23)), "JPEG"),
+    "lossless WebP": flat(RED, "WEBP", (37, 23), lossless=True),
+    "transparent WebP": flat((*RED, 99), "WEBP", (37, 23)),
+    "lossless transparent WebP": flat((*RED, 99), "WEBP", (37, 23), lossless=True),
+    "transparent AVIF": flat((*RED, 99), "AVIF", (37, 23)),
+    "PNG of 16 bits": encoded(Image.new("I;16", (37, 23)), "PNG"),
+    "one-bit BMP": encoded(Image.new("1", (37, 23)), "BMP"),
+    "animated GIF": encoded(
+        Image.new("RGB", (37, 23)), "GIF", save_all=True, append_images=[Image.new("RGB", (37, 23), RED)]
+    ),
+}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_reads_kind_and_size_as_pillow_does(file: str) -> None:
+    header = read_header(FILES[file])
+    with Image.open(io.BytesIO(FILES[file])) as image:
+        assert (header.kind, header.size) == (image.format, (37, 23))
+
+
+def test_knows_the_formats_that_preprocess_accepts() -> None:
+    assert {read_header(flat(RED, kind)).kind for kind in bird_pixels.FORMATS} == set(bird_pixels.FORMATS)
+
+
+def test_both_sides_agree_on_the_limits() -> None:
+    parameters = read_config("preprocess").parameters
+    for name, setting in (("max_pixels", "max_pixels"), ("max_bytes", "download_max_bytes")):
+        assert int(parameters[name].string_value) == Settings.model_fields[setting].default
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        pytest.param(b"", NotAnImage, id="nothing"),
+        pytest.param(b"\xff", NotAnImage, id="one byte"),
+        pytest.param(b"<!doctype html><title>Not found</title>", NotAnImage, id="HTML"),
+        pytest.param(b'{"error": "not found"}', NotAnImage, id="JSON"),
+        pytest.param(b"%PDF-1.7\n", NotAnImage, id="PDF"),
+        pytest.param(b"PK\x03\x04", NotAnImage, id="ZIP"),
+        pytest.param(b"\x1f\x8b\x08" + bytes(99), NotAnImage, id="gzip"),
+        pytest.param(b"RIFF\x00\x00\x00\x00WAVE", NotAnImage, id="WAV"),
+        pytest.param(b"\x00\x00\x00\x18ftypmp42", NotAnImage, id="MP4"),
+        pytest.param(b"<?xml version='1.0'?><svg/>", UnsupportedFormat, id="SVG"),
+        pytest.param(b"%!PS-Adobe-3.0 EPSF-3.0\n", UnsupportedFormat, id="EPS"),
+        pytest.param(b"\x00\x00\x00\x18ftypheic", UnsupportedFormat, id="HEIC"),
+        *(pytest.param(flat(RED, kind), UnsupportedFormat, id=kind) for kind in ("ICO", "PPM", "JPEG2000")),
+    ],
+)
+def test_refuses_what_is_no_accepted_image(data: bytes, error: type[ImageError]) -> None:
+    with pytest.raises(error):
+        check_image(data, 50_000_000)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "AVIF"])
+def test_refuses_too_many_pixels(kind: str) -> None:
+    with pytest.raises(TooManyPixels):
+        check_image(claiming(65_535, kind), 50_000_000)
+
+
+def test_refuses_a_webp_canvas_of_too_many_pixels() -> None:
+    with pytest.raises(TooManyPixels):
+        check_image(webp_claiming(16_384), 50_000_000)
+
+
+def test_counts_width_times_height() -> None:
+    check_image(flat(RED, "PNG", (50, 20)), 1000)
+    with pytest.raises(TooManyPixels):
+        check_image(flat(RED, "PNG", (50, 20)), 999)
+
+
+@pytest.mark.parametrize("kind", bird_pixels.FORMATS)
+def test_leaves_a_header_cut_short_to_preprocess(kind: str) -> None:
+    data = flat(RED, kind)
+    for end in range(12, 200):
+        read_header(data[:end])
+
+
+def test_a_long_run_of_fill_bytes_takes_no_time() -> None:
+    assert read_header(b"\xff\xd8" + b"\xff" * 20_000_000).size is None
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(st.sampled_from(sorted(FILES)), st.lists(st.tuples(st.integers(0, 300), st.integers(0, 255)), max_size=6))
+def test_never_refuses_what_preprocess_accepts(file: str, changes: list[tuple[int, int]]) -> None:
+    data = bytearray(FILES[file])
+    for offset, value in changes:
+        data[offset % len(data)] = value
+    try:
+        bird_pixels.decode(bytes(data), bird_pixels.PixelFormat(8, 8, 1_000_000, 1_000_000))
+    except bird_pixels.ImageRejected:
+        return
+    check_image(bytes(data), 1_000_000)
+
+
+def test_what_only_preprocess_can_see_is_left_to_it() -> None:
+    check_image(gif_with_a_huge_frame(), 50_000_000)
+    assert "GIF frame of 65,535²" in BOMBS
+
+
+def test_a_size_that_claims_to_be_many_numbers_is_skipped_as_the_decoder_skips_it() -> None:
+    """Found by fuzzing: the width once more, as 40 million numbers that are not there."""
+    tags = [(256, 4, 1, 40), (257, 4, 1, 24), (256, 4, 40_000_000, 1 << 24)]
+    whole = b"II*\x00" + struct.pack("<IH", 8, len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    check_image(whole + bytes(4), max_pixels=40 * 24)

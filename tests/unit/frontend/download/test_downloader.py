@@ -1,0 +1,469 @@
+"""Downloads from servers with bad habits: whatever they do, it ends in time, in bounds, and with a code."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import logging
+import time
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from frontend.download.address_policy import AddressPolicy
+from frontend.download.downloader import Downloader
+from frontend.errors import DownloadFailed, DownloadTimeout, ForbiddenUrl, ImageError, InvalidUrl, Overloaded, TooLarge
+from tests.support.image_server import ImageServer
+from tests.support.network import LOOPBACK
+
+MAX_BYTES = 1_000_000
+TIMEOUT_SECONDS = 1.0
+
+
+def downloader(**options: Any) -> Downloader:
+    defaults = {"policy": AddressPolicy(allow_networks=LOOPBACK), "timeout_seconds": 10, "max_bytes": MAX_BYTES}
+    return Downloader(**{**defaults, **options})
+
+
+async def download(url: str, **options: Any) -> bytes:
+    async with downloader(**options) as loader, loader.download(url) as body:
+        return body
+
+
+async def failure(url: str, **options: Any) -> ImageError:
+    with pytest.raises(ImageError) as failed:
+        await download(url, **options)
+    return failed.value
+
+
+@asynccontextmanager
+async def raw_server(
+    handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], address: str = "127.0.0.1"
+) -> AsyncIterator[tuple[str, list[None]]]:
+    """A TCP server that does what HTTP libraries refuse to. Yields its URL and a list that grows with connections."""
+    connections: list[None] = []
+    open_ones: set[asyncio.Task[None]] = set()
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await handle(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the downloader had enough, or the test has
+        finally:
+            writer.close()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(None)
+        open_ones.add(asyncio.create_task(converse(reader, writer)))
+
+    server = await asyncio.start_server(connected, address, 0)
+    try:
+        port = server.sockets[0].getsockname()[1]
+        yield f"http://{address}:{port}/bird.jpg", connections
+    finally:
+        server.close()
+        for task in open_ones:
+            task.cancel()
+        await asyncio.gather(*open_ones)
+        await server.wait_closed()
+
+
+def replying(*parts: bytes, pause_seconds: float = 0) -> Callable[..., Awaitable[None]]:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(pause_seconds)
+
+    return handle
+
+
+async def test_returns_the_body_whatever_the_server_calls_it(image_server: ImageServer) -> None:
+    assert await download(image_server.add("/bird.html", b"bytes")) == b"bytes"
+
+
+@pytest.mark.parametrize(
+    "status", [201, 202, 204, 205, 206, 300, 304, 400, 401, 403, 404, 407, 410, 418, 429, 500, 501]
+)
+async def test_takes_nothing_but_status_200(image_server: ImageServer, status: int) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=status, body=None if status in (204, 205, 304) else b"bytes")
+
+    failed = await failure(image_server.add("/a", answer))
+    assert isinstance(failed, DownloadFailed)
+    assert failed.parameters == {"reason": "status", "status": status}
+    assert image_server.requests["/a"] == 1
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+async def test_tries_once_more_when_that_may_help(image_server: ImageServer, status: int) -> None:
+    async def first_fails(_: web.Request) -> web.Response:
+        return web.Response(status=status) if image_server.requests["/a"] == 1 else web.Response(body=b"bytes")
+
+    async def always_fails(_: web.Request) -> web.Response:
+        return web.Response(status=status)
+
+    assert await download(image_server.add("/a", first_fails)) == b"bytes"
+    failed = await failure(image_server.add("/b", always_fails))
+    assert failed.parameters == {"reason": "status", "status": status}
+    assert image_server.requests == {"/a": 2, "/b": 2}
+
+
+async def test_tries_once_more_after_a_hang_up() -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+
+    async with raw_server(hang_up) as (url, connections):
+        failed = await failure(url)
+    assert failed.parameters == {"reason": "connection"}
+    assert 2 <= len(connections) <= 4  # aiohttp repeats a GET once by itself
+
+
+@pytest.mark.parametrize(
+    ("parts", "pause_seconds"),
+    [
+        pytest.param([], 60, id="never answers"),
+        pytest.param([b"HTTP/1.1 200 OK\r\n", *[b"X: y\r\n"] * 600], 0.1, id="slow headers"),
+        pytest.param([b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n", *[b"x"] * 600], 0.1, id="slow body"),
+        pytest.param([b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", b""], 60, id="no body"),
+        pytest.param([b"HTTP/1.1 100 Continue\r\n\r\n"] * 600, 0.1, id="continues for ever"),
+    ],
+)
+async def test_a_slow_server_is_left_at_the_deadline(parts: list[bytes], pause_seconds: float) -> None:
+    started = time.monotonic()
+    slow = parts or [b""]
+    async with raw_server(replying(*slow, pause_seconds=pause_seconds)) as (url, _):
+        failed = await failure(url, timeout_seconds=TIMEOUT_SECONDS)
+    assert isinstance(failed, DownloadTimeout)
+    assert failed.parameters == {"seconds": TIMEOUT_SECONDS}
+    assert time.monotonic() - started < 10 * TIMEOUT_SECONDS
+
+
+async def test_retries_and_redirects_share_the_one_deadline(image_server: ImageServer) -> None:
+    async def slow_redirect(_: web.Request) -> web.Response:
+        await asyncio.sleep(0.4)
+        return web.Response(status=302, headers={"Location": "/a"})
+
+    assert isinstance(await failure(image_server.add("/a", slow_redirect), timeout_seconds=1), DownloadTimeout)
+    assert image_server.requests["/a"] <= 3
+
+
+async def test_an_endless_body_is_left_at_the_limit(image_server: ImageServer) -> None:
+    sent = 0
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(bytes(1 << 16))
+            sent += 1 << 16
+
+    failed = await failure(image_server.add("/a", endless))
+    assert isinstance(failed, TooLarge)
+    assert failed.parameters == {"max": MAX_BYTES}
+    assert sent < 20 * MAX_BYTES  # what was under way in socket buffers
+
+
+async def test_a_failure_does_not_keep_the_bytes_that_came_before_it(image_server: ImageServer) -> None:
+    """A thousand failures of one request are kept until it is answered; 136 of them once held 2.7 GB."""
+
+    async def unannounced(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(bytes(2 * MAX_BYTES))
+        return response
+
+    failed: BaseException | None = await failure(image_server.add("/a", unannounced))
+    kept = 0
+    while failed:
+        for frame, _ in traceback.walk_tb(failed.__traceback__):
+            kept += sum(len(value) for value in frame.f_locals.values() if isinstance(value, bytes | bytearray))
+        failed = failed.__cause__ or failed.__context__
+    assert kept < MAX_BYTES / 4
+
+
+async def test_an_announced_excess_is_refused_unread() -> None:
+    async with raw_server(replying(b"HTTP/1.1 200 OK\r\nContent-Length: 1000001\r\n\r\n", pause_seconds=0)) as (url, _):
+        assert isinstance(await failure(url), TooLarge)
+
+
+async def test_a_body_of_exactly_the_limit_is_taken(image_server: ImageServer) -> None:
+    assert len(await download(image_server.add("/a", bytes(MAX_BYTES)))) == MAX_BYTES
+
+
+async def test_a_content_length_is_not_trusted() -> None:
+    async with raw_server(replying(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nshort")) as (url, _):
+        assert (await failure(url)).parameters == {"reason": "incomplete"}
+    async with raw_server(replying(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nshort, and much more")) as (url, _):
+        assert (await failure(url)).parameters == {"reason": "protocol"}
+    async with raw_server(replying(b"HTTP/1.1 200 OK\r\n\r\nno length at all")) as (url, _):
+        assert await download(url) == b"no length at all"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(b"\xff\xd8\xff\xe0", id="an image without HTTP"),
+        pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n\r\n", id="SSH"),
+        pytest.param(b"HTTP/1.1 OK\r\n\r\n", id="no status"),
+        pytest.param(b"HTTP/1.1 99999 OK\r\n\r\n", id="status of five digits"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", id="negative length"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 1e3\r\n\r\n", id="length that is no number"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", id="two lengths"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nx", id="broken chunk"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", id="cut chunk"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n", id="a header of 100 kB"),
+        pytest.param(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100_000 + b"\r\n", id="100,000 headers"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nX\0: y\r\n\r\n", id="NUL in a header"),
+        pytest.param(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", id="upgrade"),
+        pytest.param(b"", id="nothing"),
+    ],
+)
+async def test_an_answer_that_is_no_http_is_a_failed_download(reply: bytes) -> None:
+    async with raw_server(replying(reply)) as (url, _):
+        failed = await failure(url)
+    assert isinstance(failed, DownloadFailed)
+    assert failed.parameters["reason"] in ("protocol", "connection", "incomplete", "status")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "GZIP", "identity, gzip", "x-made-up"])
+async def test_compression_is_neither_asked_for_nor_undone(image_server: ImageServer, encoding: str) -> None:
+    bomb = gzip.compress(bytes(50_000_000))
+    assert len(bomb) < MAX_BYTES
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=bomb, headers={"Content-Encoding": encoding})
+
+    assert (await failure(image_server.add("/a", answer))).parameters == {"reason": "encoding"}
+    assert image_server.headers["/a"]["Accept-Encoding"] == "identity"
+    assert await download(image_server.add("/bomb.gz", bomb)) == bomb
+
+
+async def test_follows_five_redirects_and_no_more(image_server: ImageServer) -> None:
+    def to(path: str) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def redirect(_: web.Request) -> web.Response:
+            return web.Response(status=301 + int(path[-1]) % 3, headers={"Location": path})
+
+        return redirect
+
+    image_server.add("/0", b"bytes")
+    for number in range(1, 7):
+        image_server.add(f"/{number}", to(f"/{number - 1}"))
+    image_server.add("/loop9", to("/loop9"))
+    assert await download(image_server.url("/5")) == b"bytes"
+    for path in ("/6", "/loop9"):
+        assert (await failure(image_server.url(path))).parameters == {"reason": "redirects"}
+    assert image_server.requests["/loop9"] == 6
+
+
+@pytest.mark.parametrize(
+    "location", ["file:///etc/passwd", "ftp://127.0.0.1/a", "http://u:p@127.0.0.1/", "http://[::1"]
+)
+async def test_a_redirect_to_what_is_no_url_is_refused(image_server: ImageServer, location: str) -> None:
+    async def redirect(_: web.Request) -> web.Response:
+        return web.Response(status=302, headers={"Location": location})
+
+    assert isinstance(await failure(image_server.add("/a", redirect)), InvalidUrl)
+
+
+async def test_a_redirect_without_a_target_is_a_failed_download(image_server: ImageServer) -> None:
+    async def redirect(_: web.Request) -> web.Response:
+        return web.Response(status=302)
+
+    assert (await failure(image_server.add("/a", redirect))).parameters == {"reason": "status", "status": 302}
+
+
+async def test_tells_what_failed(image_server: ImageServer) -> None:
+    async with raw_server(replying(b"")) as (url, _):
+        closed_port = url
+    assert (await failure(closed_port)).parameters == {"reason": "connection"}
+    assert (await failure("http://no-such-name.invalid/")).parameters == {"reason": "dns"}
+    assert (await failure(image_server.url("/").replace("http:", "https:"))).parameters == {"reason": "tls"}
+
+
+@pytest.mark.parametrize("host", ["xn--a", "xn--", "a" * 63, "_", "-", "xn--zz--", "1.2.3.4.example.invalid"])
+async def test_a_host_that_no_resolver_likes_is_a_failed_download(host: str) -> None:
+    assert (await failure(f"http://{host}/")).parameters == {"reason": "dns"}
+
+
+async def test_keeps_no_cookies_and_reads_no_environment(
+    image_server: ImageServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login user password secret\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    for variable in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nobody is there
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=b"bytes", headers={"Set-Cookie": "session=1"})
+
+    async with downloader() as loader:
+        for _ in range(2):
+            async with loader.download(image_server.add("/a", answer)) as body:
+                assert body == b"bytes"
+    assert set(image_server.headers["/a"]) == {"Host", "User-Agent", "Accept", "Accept-Encoding"}
+
+
+async def test_goes_through_a_proxy_when_there_is_one(image_server: ImageServer) -> None:
+    """The proxy resolves and judges names; numeric hosts and ports are still judged here."""
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request.append((await reader.readuntil(b"\r\n\r\n")).splitlines()[0])
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nbytes")
+        await writer.drain()
+
+    request: list[bytes] = []
+    async with raw_server(proxy) as (url, connections):
+        options = {"proxy": url.removesuffix("/bird.jpg"), "policy": AddressPolicy()}
+        assert await download("http://birds.example/a.jpg?x=1", **options) == b"bytes"
+        assert request == [b"GET http://birds.example/a.jpg?x=1 HTTP/1.1"]
+        for refused in ("http://10.0.0.1/", "http://[::1]/", "http://0x7f.1/"):
+            assert isinstance(await failure(refused, **options), ForbiddenUrl)
+        assert isinstance(await failure("http://birds.example:8080/", **options), InvalidUrl)
+        assert len(connections) == 1
+
+
+async def test_connections_to_one_host_are_bounded(image_server: ImageServer) -> None:
+    now = most = 0
+
+    async def slow(_: web.Request) -> web.Response:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.02)
+        now -= 1
+        return web.Response(body=b"bytes")
+
+    async with downloader() as loader:
+
+        async def one(url: str) -> bytes:
+            async with loader.download(url) as body:
+                return body
+
+        urls = [image_server.add(f"/{number}", slow) for number in range(100)]
+        assert await asyncio.gather(*map(one, urls)) == [b"bytes"] * 100
+    assert 1 < most <= 16
+
+
+async def test_bytes_in_flight_are_bounded_and_everybody_gets_there(image_server: ImageServer) -> None:
+    size, capacity = 300_000, 1_000_000
+    urls = [image_server.add(f"/{number}", bytes(size)) for number in range(40)]
+    most = 0
+    async with downloader(max_bytes_in_flight=capacity, timeout_seconds=60) as loader:
+
+        async def one(url: str) -> int:
+            nonlocal most
+            async with loader.download(url) as body:
+                most = max(most, loader.budget.held_bytes)
+                await asyncio.sleep(0.01)  # inference
+                return len(body)
+
+        assert await asyncio.gather(*map(one, urls)) == [size] * 40
+        assert loader.budget.held_bytes == 0
+    assert size < most <= capacity + size
+
+
+async def test_a_download_that_waits_for_others_until_its_deadline_is_told_of_overload(
+    image_server: ImageServer,
+) -> None:
+    urls = [image_server.add(f"/{number}", bytes(600_000)) for number in range(2)]
+    async with downloader(max_bytes_in_flight=1_000_000, timeout_seconds=0.5) as loader:
+        async with loader.download(urls[0]):
+            with pytest.raises(Overloaded):
+                await body_of(loader, urls[1])
+        assert loader.budget.held_bytes == 0
+        assert len(await body_of(loader, urls[1])) == 600_000
+
+
+async def body_of(loader: Downloader, url: str) -> bytes:
+    async with loader.download(url) as body:
+        return body
+
+
+async def test_the_same_url_asked_for_at_once_is_fetched_once(image_server: ImageServer) -> None:
+    async def slow(_: web.Request) -> web.Response:
+        await asyncio.sleep(0.2)
+        return web.Response(body=b"bytes")
+
+    url = image_server.add("/a", slow)
+    async with downloader() as loader:
+
+        async def one() -> bytes:
+            async with loader.download(url) as body:
+                return body
+
+        assert await asyncio.gather(*(one() for _ in range(500))) == [b"bytes"] * 500
+        assert image_server.requests["/a"] == 1
+        await one()
+        assert image_server.requests["/a"] == 2  # nothing is kept
+
+
+async def test_bytes_still_in_use_are_not_served_to_a_later_request(image_server: ImageServer) -> None:
+    async with downloader() as loader, loader.download(image_server.add("/a", b"old")) as old:
+        image_server.add("/a", b"new")
+        async with loader.download(image_server.url("/a")) as new:
+            assert (old, new) == (b"old", b"new")
+
+
+async def test_who_shares_a_fetch_does_not_depend_on_who_started_it(image_server: ImageServer) -> None:
+    closed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    async def slow(request: web.Request) -> web.Response:
+        try:
+            await asyncio.sleep(0.3 if request.path == "/a" else 30)
+        except asyncio.CancelledError:
+            loop.call_soon_threadsafe(closed.set)
+            raise
+        return web.Response(body=b"bytes")
+
+    async with downloader() as loader:
+        for path in ("/a", "/b"):
+            url = image_server.add(path, slow)
+            tasks = [asyncio.create_task(body_of(loader, url)) for _ in range(3)]
+            await asyncio.sleep(0.1)
+            for task in tasks[:2] if path == "/a" else tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            if path == "/a":
+                assert results[2] == b"bytes"
+        assert loader.budget.held_bytes == 0
+        # Nobody waits for /b any more: its connection was given up, so that the place is free for others.
+        async with loader.download(image_server.add("/c", b"bytes")):
+            pass
+
+
+async def test_a_shared_failure_is_everybodys(image_server: ImageServer) -> None:
+    async def slow(_: web.Request) -> web.Response:
+        await asyncio.sleep(0.1)
+        return web.Response(status=404)
+
+    url = image_server.add("/a", slow)
+    async with downloader() as loader:
+        results = await asyncio.gather(*(body_of(loader, url) for _ in range(20)), return_exceptions=True)
+    assert [type(result) for result in results] == [DownloadFailed] * 20
+    assert image_server.requests["/a"] == 1
+
+
+async def test_the_log_has_the_cause_but_not_the_query(
+    image_server: ImageServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await failure("http://127.0.0.1:9/a.jpg?token=secret")
+    async with raw_server(replying(b"HTTP/1.1 nonsense\r\n\r\n")) as (url, _):
+        await failure(f"{url}?token=secret")
+    await failure("http://10.0.0.1/b.jpg?token=secret")
+    own = [record for record in caplog.records if record.name.startswith("frontend")]
+    assert len(own) >= 3
+    assert "secret" not in caplog.text
+    assert "/a.jpg" in caplog.text
+    assert "ClientConnectorError" in caplog.text

@@ -1,0 +1,113 @@
+"""The load generator, in its own process, against a real server with good and bad habits."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from tests.support.image_server import ImageServer
+from tools.measure.bench import load
+from tools.measure.bench.json_worker import JsonWorker, WorkerEnded
+from tools.measure.bench.load import LoadResult, LoadSpec
+from tools.serve.ports import free_port
+
+SERVICE_SECONDS = 0.02
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[JsonWorker]:
+    with JsonWorker(load.__name__) as worker:
+        yield worker
+
+
+class Service(ImageServer):
+    """Answers every call with as many results as it has URLs, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bodies: list[dict[str, Any]] = []
+        self.add("/", self._classify)
+
+    async def _classify(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.bodies.append(body)
+        await asyncio.sleep(SERVICE_SECONDS)
+        return web.json_response({"successful_results": {url: [] for url in body["images"]}})
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    service = Service()
+    with service:
+        yield service
+
+
+def ask(worker: JsonWorker, spec: LoadSpec) -> LoadResult:
+    return LoadResult(**worker.ask(asdict(spec)))
+
+
+def test_so_many_calls_are_made_as_were_asked_for(worker: JsonWorker, service: Service) -> None:
+    result = ask(worker, LoadSpec(service.url("/"), "http://images", concurrency=4, images_per_call=3, calls=10))
+    assert len(service.bodies) == len(result.latencies_ms) == 10
+    assert {len(body["images"]) for body in service.bodies} == {3}
+    assert result.statuses == {"200": 10}
+    assert result.total_images == 30
+    assert result.images_per_second * result.seconds == pytest.approx(30)
+    assert min(result.latencies_ms) >= 1000 * SERVICE_SECONDS
+
+
+def test_every_image_is_a_new_one_unless_few_are_asked_for(worker: JsonWorker, service: Service) -> None:
+    for distinct in (0, 0, 7):
+        ask(worker, LoadSpec(service.url("/"), "http://images", 2, calls=10, distinct_images=distinct))
+    urls = [url for body in service.bodies for url in body["images"]]
+    assert len(set(urls[:100])) == 100
+    assert len(set(urls[100:])) == 7
+
+
+def test_images_a_second_are_what_a_steady_server_gives(worker: JsonWorker, service: Service) -> None:
+    """Four callers and a server that takes a fixed time: the rate follows from the latencies, whatever they are."""
+    spec = LoadSpec(service.url("/"), "http://images", concurrency=4, seconds=0.5, warm_up_seconds=0.1)
+    result = ask(worker, spec)
+    mean_seconds = sum(result.latencies_ms) / len(result.latencies_ms) / 1000
+    assert result.seconds == pytest.approx(0.5)
+    assert result.images_per_second == pytest.approx(4 * 5 / mean_seconds, rel=0.2)
+    assert result.total_images == 5 * len(service.bodies) > result.images_per_second * result.seconds
+
+
+async def slow(_: web.Request) -> web.Response:
+    await asyncio.sleep(5)
+    return web.Response()
+
+
+async def broken(_: web.Request) -> web.Response:
+    return web.Response(status=500)
+
+
+def test_calls_that_fail_are_counted_by_how(worker: JsonWorker, service: Service) -> None:
+    urls = {
+        "500": service.add("/broken", broken),
+        "timed out": service.add("/slow", slow),
+        "no answer": f"http://127.0.0.1:{free_port()}/",
+    }
+    for status, url in urls.items():
+        result = ask(worker, LoadSpec(url, "http://images", 2, calls=4, timeout_seconds=0.2))
+        assert result.statuses == {status: 4}
+        assert result.failed_images == 20
+        assert result.images_per_second == 0
+
+
+def test_the_generator_does_without_tensorflow(worker: JsonWorker) -> None:
+    with open(f"/proc/{worker.pid}/maps") as maps:
+        assert "tensorflow" not in maps.read()
+
+
+def test_a_worker_that_ends_is_an_error_and_not_a_hang(capfd: pytest.CaptureFixture[str]) -> None:
+    with JsonWorker(load.__name__) as worker, pytest.raises(WorkerEnded, match="ended with exit code 1"):
+        worker.ask(json.loads('{"no": "spec"}'))
+    assert "TypeError" in capfd.readouterr().err

@@ -1,0 +1,323 @@
+"""`python -m tools.models.commands` on files alone: one clear line for every mistake, and nothing changed by any."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tensorflow as tf
+
+from tests.support.model_repository import copy_templates, install_classifier
+from tests.support.savedmodels import mean_colours, save_module
+from tests.support.tiny_model import LABELS
+from tools import ROOT
+from tools.models import commands, publishing
+from tools.models.repository import read_default, read_versions
+from tools.models.weights import own_savedmodel
+from tools.serve.ports import free_port
+from tools.triton.settings import TritonSettings
+
+NOBODY = f"http://127.0.0.1:{free_port()}"  # where no Triton is
+
+
+@pytest.fixture
+def repository(tiny_savedmodel: Path, tmp_path: Path) -> Path:
+    """One version, as a Triton that has been started and stopped leaves it."""
+    repository = tmp_path / "models"
+    copy_templates(repository)
+    install_classifier(repository, tiny_savedmodel, LABELS)
+    publishing.prepare(repository, TritonSettings())
+    return repository
+
+
+@pytest.fixture
+def labels_file(tmp_path: Path) -> Path:
+    path = tmp_path / "labels.txt"
+    path.write_text("Red\nGreen\nBlue\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def good_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_module(tmp_path_factory.mktemp("good") / "model", lambda x: tf.nn.softmax(mean_colours(x) / 50))
+
+
+def run(repository: Path, *arguments: str) -> int:
+    return commands.main([*arguments, "--repository", str(repository), "--triton", NOBODY])
+
+
+def command(repository: Path, *arguments: str) -> list[str]:
+    return [
+        sys.executable,
+        "-m",
+        "tools.models.commands",
+        *arguments,
+        "--repository",
+        str(repository),
+        "--triton",
+        NOBODY,
+    ]
+
+
+def contents(repository: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def unchanged(repository: Path) -> Iterator[None]:
+    before = contents(repository)
+    yield
+    assert contents(repository) == before
+    assert not (repository / ".publishing").exists()
+
+
+def add_version(repository: Path, savedmodel: Path, number: int | None = None) -> int:
+    def build(directory: Path) -> None:
+        shutil.copytree(savedmodel, directory / "model.savedmodel")
+        (directory / "labels.txt").write_text("Red\nGreen\nBlue\n")
+
+    return publishing.publish(repository, build, number)
+
+
+def test_publish_rollback_list_and_retire(
+    repository: Path, good_model: Path, labels_file: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(repository, "publish", "--savedmodel", str(good_model), "--labels", str(labels_file)) == 0
+    assert "this takes effect when it starts" in capfd.readouterr().err
+    assert read_default(repository) == 2
+    assert run(repository, "rollback") == 0
+    assert read_default(repository) == 1
+    capfd.readouterr()
+    assert run(repository, "list", "--json") == 0
+    first, second = json.loads(capfd.readouterr().out)["versions"]
+    assert (first["version"], first["default"], first["labels"]) == (1, True, 4)
+    assert (second["version"], second["default"], second["labels"], second["size"]) == (2, False, 3, "32x32")
+    assert second["source"] == str(good_model)
+    assert run(repository, "list") == 0
+    assert re.search(r"^2 +no +no +3 +32x32 +openvino", capfd.readouterr().out, re.MULTILINE)
+    assert run(repository, "retire", "2") == 0
+    assert list(read_versions(repository)) == [1]
+    assert not (repository / "birds_v2").exists()
+
+
+def test_numbers_are_sorted_as_numbers_and_may_be_chosen(repository: Path, good_model: Path) -> None:
+    assert add_version(repository, good_model, 10) == 10
+    assert add_version(repository, good_model, 9) == 9
+    assert list(read_versions(repository)) == [1, 9, 10]
+    assert add_version(repository, good_model) == 11
+    assert publishing.set_default(repository) == 10
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("Red\n\nBlue\n", "label 1 (counted from 0) is blank"),
+        ("Red\nBlue\nRed\n", "has the label 'Red' 2 times"),
+        ("Red\nBlue\n", "has 2 labels, the model answers with shape [4, 3]"),
+        ("", "has no labels"),
+        ("id,name\n0,Red\n2,Blue\n3,Green\n", "should count from 0, but not the id 1"),
+        ("id,name\n0,Red\n0,Blue\n1,Green\n", "has the id 0 twice"),
+        ("id,name\nzero,Red\n", "has an id that is no whole number: 'zero'"),
+        ("id,name\n0,Red,x\n", "line 2: two columns are wanted"),
+    ],
+)
+def test_a_label_file_that_does_not_fit(good_model: Path, tmp_path: Path, content: str, message: str) -> None:
+    labels = tmp_path / "odd.txt"
+    labels.write_text(content)
+    assert message in refusal(good_model, labels)
+
+
+def refusal(model: Path, labels: Path) -> str:
+    with pytest.raises(ValueError, match=r"\S") as refused:
+        own_savedmodel.load(model, labels, None, (24, 24))
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def _two_inputs(directory: Path) -> Path:
+    module = tf.Module()
+    spec = tf.TensorSpec([None, 8, 8, 3], tf.uint8)
+    module.f = tf.function(lambda a, b: {"rows": mean_colours(a) + mean_colours(b)}, input_signature=[spec, spec])
+    tf.saved_model.save(module, str(directory), signatures={"serving_default": module.f})
+    return directory
+
+
+def _no_signature(directory: Path) -> Path:
+    tf.saved_model.save(tf.Module(), str(directory))
+    return directory
+
+
+def _custom_operation(directory: Path) -> Path:
+    save_module(directory, lambda x: tf.nn.softmax(mean_colours(x)))
+    graph = (directory / "saved_model.pb").read_bytes()
+    assert b"Softmax" in graph
+    (directory / "saved_model.pb").write_bytes(graph.replace(b"Softmax", b"Sharpen"))
+    return directory
+
+
+def _damaged(directory: Path) -> Path:
+    directory.mkdir()
+    (directory / "saved_model.pb").write_bytes(b"this is not a graph")
+    return directory
+
+
+def _too_large(x: Any) -> Any:
+    """Needs 4 TB for one batch."""
+    return mean_colours(x) + tf.reduce_sum(tf.random.uniform([1_000_000, 1_000_000])) * 0
+
+
+def _not_a_number(x: Any) -> Any:
+    return mean_colours(x) * float("nan")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        pytest.param(lambda d: d, "it has no saved_model.pb", id="no folder"),
+        pytest.param(_damaged, "saved_model.pb is damaged", id="damaged"),
+        pytest.param(_no_signature, "has no signature serving_default, but none at all", id="no signature"),
+        pytest.param(_two_inputs, "has 2 inputs (a, b), one is wanted", id="two inputs"),
+        pytest.param(_custom_operation, "uses the operation Sharpen, which TensorFlow does not have", id="custom op"),
+        pytest.param(lambda d: save_module(d, _too_large), "memory", id="more memory than there is"),
+        pytest.param(lambda d: save_module(d, _not_a_number), "no numbers (NaN", id="NaN"),
+        pytest.param(
+            lambda d: save_module(d, mean_colours, batch=1), "its batch size is fixed at 1", id="batch size of one"
+        ),
+        pytest.param(
+            lambda d: save_module(d, mean_colours, dtype=tf.float32), "say with --scale what range", id="no scale"
+        ),
+    ],
+)
+def test_a_savedmodel_that_cannot_be_served(labels_file: Path, tmp_path: Path, make: Any, message: str) -> None:
+    assert message in refusal(make(tmp_path / "own"), labels_file)
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_a_mistake_is_one_line_and_nothing_is_changed(
+    repository: Path, labels_file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = _custom_operation(tmp_path / "own")
+    assert run(repository, "publish", "--savedmodel", str(model), "--labels", str(labels_file)) == 1
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert re.match("models: .* uses the operation Sharpen, which TensorFlow does not have: ", last)
+
+
+@pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["publish", "--source=imagenet-birds", "--version=1"], "version 1 exists"),
+        (["rollback"], "there is no version before 1 to roll back to"),
+        (["rollback", "--to=1"], "version 1 is the default already"),
+        (["rollback", "--to=7"], "there is no version 7 (there are: 1)"),
+        (["retire", "7"], "there is no version 7 (there are: 1)"),
+        (["retire", "1"], "version 1 is the default"),
+    ],
+    ids=" ".join,
+)
+def test_a_version_that_cannot_be_meant(
+    repository: Path, capfd: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert run(repository, *arguments) == 1
+    assert message in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize("number", ["0", "-1", "two", "1.5", ""])
+def test_a_version_is_a_whole_number_from_1(repository: Path, capfd: pytest.CaptureFixture[str], number: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(repository, "publish", "--source=imagenet-birds", f"--version={number}")
+    assert ended.value.code == 2
+    assert "versions are whole numbers from 1" in capfd.readouterr().err
+
+
+def test_only_one_change_at_a_time(repository: Path, good_model: Path) -> None:
+    with (repository / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(publishing.PublishingError, match=r"another change to .* is under way"):
+            add_version(repository, good_model)
+    assert list(read_versions(repository)) == [1]
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_a_disk_that_is_full(repository: Path, good_model: Path, labels_file: Path) -> None:
+    """No file may grow beyond 2 kB: writing fails half way, as on a full disk."""
+    ended = subprocess.run(
+        command(repository, "publish", "--savedmodel", str(good_model), "--labels", str(labels_file)),
+        cwd=ROOT,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith("models: ")
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_no_permission_to_write(
+    repository: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may write anywhere, so the refusal is the system call's."""
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert run(repository, "rollback") == 1
+    assert "cannot be written to: Permission denied" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "asked to stop"])
+def test_a_publish_that_is_ended_leaves_no_half_version(
+    repository: Path, good_model: Path, labels_file: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    before = contents(repository)
+    publish = command(repository, "publish", "--savedmodel", str(good_model), "--labels", str(labels_file))
+    scratch = tmp_path / "tmp"
+    scratch.mkdir()
+    environment = {**os.environ, "TMPDIR": str(scratch)}
+    with subprocess.Popen(publish, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL) as process:
+        while not (repository / ".publishing" / "version").exists():
+            time.sleep(0.01)
+        time.sleep(0.5)
+        os.kill(process.pid, number)
+    publishing.prepare(repository, TritonSettings())
+    assert contents(repository) == before
+    assert not list(scratch.iterdir())
+
+
+def test_a_publish_killed_between_its_last_steps_is_undone(repository: Path, good_model: Path) -> None:
+    """As a kill leaves it after the version is in place, and before it is the default."""
+    before = contents(repository)
+    shutil.copytree(good_model, repository / "classifier" / "2" / "model.savedmodel")
+    (repository / ".publishing").mkdir()
+    (repository / ".publishing" / "number").write_text("2")
+    publishing.prepare(repository, TritonSettings())
+    assert contents(repository) == before
+    assert read_default(repository) == 1
+
+
+def test_help_is_instant_and_teaches() -> None:
+    help_text = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "tools.models.commands", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "publish --savedmodel DIR --labels FILE" in help_text.stdout
+    assert "tensorflow" not in help_text.stderr

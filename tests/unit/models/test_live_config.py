@@ -1,0 +1,64 @@
+"""The configurations that Triton is started with: derived from those in git, from settings and from the versions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.model_repository import copy_templates, install_classifier
+from tests.support.tiny_model import LABELS
+from tools.models.live_config import write_all
+from tools.models.repository import About, read_config, read_live_config, savedmodel_path, write_about
+from tools.triton.settings import TritonSettings
+
+
+@pytest.fixture
+def repository(tiny_savedmodel: Path, tmp_path: Path) -> Path:
+    repository = tmp_path / "models"
+    copy_templates(repository)
+    install_classifier(repository, tiny_savedmodel, LABELS)
+    return repository
+
+
+def test_without_settings_the_files_in_git_hold(repository: Path) -> None:
+    write_all(repository, TritonSettings())
+    assert read_live_config("classifier", repository) == read_config("classifier", repository)
+    assert read_live_config("preprocess", repository) == read_config("preprocess", repository)
+
+
+def test_settings_change_instances_batches_device_and_engine(repository: Path) -> None:
+    settings = TritonSettings(
+        max_batch_size=6, classifier_instances=3, preprocess_instances=2, device="gpu", engine="tensorflow"
+    )
+    write_all(repository, settings)
+    classifier = read_live_config("classifier", repository)
+    assert [(group.count, group.kind == group.KIND_GPU) for group in classifier.instance_group] == [(3, True)]
+    assert classifier.parameters["engine"].string_value == "tensorflow"
+    assert [sample.batch_size for sample in classifier.model_warmup] == [1, 2, 4, 6]
+    assert read_live_config("preprocess", repository).instance_group[0].count == 2
+    for model in ("birds", "birds_v1", "preprocess", "classifier"):
+        assert read_live_config(model, repository).max_batch_size == 6
+
+
+def test_warm_up_never_exceeds_the_batch_size(repository: Path) -> None:
+    write_all(repository, TritonSettings(max_batch_size=2))
+    for model in ("preprocess", "classifier"):
+        config = read_live_config(model, repository)
+        assert max(sample.batch_size for sample in config.model_warmup) == 2
+
+
+def test_a_version_of_another_size_gets_pixels_of_its_own(repository: Path) -> None:
+    write_about(savedmodel_path(repository), About("mine", 299, 300, "openvino", "2026-01-01T00:00:00+00:00"))
+    write_all(repository, TritonSettings())
+    assert [output.name for output in read_live_config("preprocess", repository).output] == ["PIXELS", "PIXELS_299x300"]
+    step, *_ = read_live_config("birds", repository).ensemble_scheduling.step
+    assert dict(step.output_map) == {"PIXELS_299x300": "pixels"}
+
+
+def test_what_does_not_change_is_not_written(repository: Path) -> None:
+    """Triton reloads what looks newer."""
+    write_all(repository, TritonSettings())
+    before = {path: path.stat().st_mtime_ns for path in repository.rglob("*.pbtxt")}
+    write_all(repository, TritonSettings())
+    assert {path: path.stat().st_mtime_ns for path in repository.rglob("*.pbtxt")} == before

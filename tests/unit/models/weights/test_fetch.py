@@ -1,0 +1,62 @@
+"""Pinned files: cache before mirror before Internet, and only verified bytes are kept."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from tests.support.image_server import ImageServer
+from tools.models.weights.fetch import FetchError, PinnedFile, fetch
+
+CONTENT = b"weights" * 1000
+UNREACHABLE = "http://127.0.0.1:9/weights.bin"
+
+
+def pinned(url: str = UNREACHABLE) -> PinnedFile:
+    return PinnedFile("weights.bin", hashlib.sha256(CONTENT).hexdigest(), url)
+
+
+def test_fetches_from_the_internet_once(image_server: ImageServer, tmp_path: Path) -> None:
+    file = pinned(image_server.add("/weights.bin", CONTENT))
+    for _ in range(2):
+        assert fetch(file, cache=tmp_path).read_bytes() == CONTENT
+    assert image_server.requests["/weights.bin"] == 1
+
+
+def test_prefers_a_mirror_folder(tmp_path: Path) -> None:
+    mirror = tmp_path / "a mirror"
+    mirror.mkdir()
+    (mirror / "weights.bin").write_bytes(CONTENT)
+    assert fetch(pinned(), str(mirror), tmp_path / "cache").read_bytes() == CONTENT
+
+
+def test_prefers_a_mirror_url(image_server: ImageServer, tmp_path: Path) -> None:
+    image_server.add("/mirror/weights.bin", CONTENT)
+    assert fetch(pinned(), image_server.url("/mirror/"), tmp_path).read_bytes() == CONTENT
+
+
+def test_goes_on_to_the_internet_when_the_mirror_lacks_the_file(image_server: ImageServer, tmp_path: Path) -> None:
+    file = pinned(image_server.add("/weights.bin", CONTENT))
+    assert fetch(file, str(tmp_path / "empty"), tmp_path / "cache").read_bytes() == CONTENT
+
+
+def test_refuses_bytes_with_another_checksum_and_keeps_nothing(image_server: ImageServer, tmp_path: Path) -> None:
+    file = pinned(image_server.add("/weights.bin", CONTENT + b"!"))
+    with pytest.raises(FetchError, match=r"could not fetch weights.bin .*checksum"):
+        fetch(file, cache=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_replaces_a_damaged_cached_file(image_server: ImageServer, tmp_path: Path) -> None:
+    (tmp_path / "weights.bin").write_bytes(CONTENT[:100])
+    file = pinned(image_server.add("/weights.bin", CONTENT))
+    assert fetch(file, cache=tmp_path).read_bytes() == CONTENT
+
+
+def test_names_every_place_that_failed(tmp_path: Path) -> None:
+    with pytest.raises(FetchError) as failed:
+        fetch(pinned(), str(tmp_path / "nowhere"), tmp_path / "cache")
+    assert "nowhere/weights.bin" in str(failed.value)
+    assert UNREACHABLE in str(failed.value)

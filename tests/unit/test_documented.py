@@ -1,0 +1,78 @@
+"""What the documents say is so: settings, codes, tensors, limits."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+
+from frontend import errors
+from frontend.errors import BirdsError, DownloadFailed, ImageError, ServiceError
+from frontend.i18n.messages import failure_message
+from frontend.inference.client import MODEL
+from frontend.settings import Settings
+from tools import ROOT
+from tools.models.repository import read_config
+from tools.triton.settings import TritonSettings
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+ENGLISH = yaml.safe_load((ROOT / "frontend" / "i18n" / "locales" / "en.yaml").read_text(encoding="utf-8"))
+
+
+def kinds(base: type[BirdsError]) -> list[type[BirdsError]]:
+    return [
+        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, base) and kind != base
+    ]
+
+
+@pytest.mark.parametrize("name", TritonSettings.model_fields)
+def test_every_setting_of_triton_is_in_the_readme(name: str) -> None:
+    assert f"| `BIRDS_{name.upper()}` |" in README
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_is_in_the_readme_with_its_default(name: str) -> None:
+    default = Settings.model_fields[name].default
+    written = ",".join(map(str, default)) if isinstance(default, tuple) else "" if default is None else str(default)
+    row = re.search(rf"^\| `BIRDS_{name.upper()}` \| (.*?) \|", README, re.MULTILINE)
+    assert row, f"BIRDS_{name.upper()} is not in the README's table"
+    assert row[1].strip("`").replace(" ", "").replace("—", "") == written
+
+
+@pytest.mark.parametrize("kind", kinds(ImageError))
+def test_every_code_has_a_sentence_and_a_line_in_the_readme(kind: type[BirdsError]) -> None:
+    assert kind.code in ENGLISH["failures"]
+    assert f"| `{kind.code}` |" in README
+
+
+@pytest.mark.parametrize("kind", kinds(ServiceError))
+def test_every_service_error_has_a_sentence(kind: type[BirdsError]) -> None:
+    assert kind.code in ENGLISH["errors"]
+
+
+@pytest.mark.parametrize("reason", ENGLISH["download_reasons"])
+def test_every_download_reason_makes_a_sentence(reason: str) -> None:
+    message = failure_message(DownloadFailed(reason=reason, status=500), "en")
+    assert message.startswith("The download failed: ")
+    assert "{" not in message
+
+
+def test_the_ensembles_tensors_are_those_of_its_members() -> None:
+    ensemble = read_config(MODEL)
+    produced = {tensor.name for tensor in ensemble.input}
+    for step in ensemble.ensemble_scheduling.step:
+        member = read_config(step.model_name)
+        assert set(step.input_map) == {tensor.name for tensor in member.input}
+        assert set(step.output_map) <= {tensor.name for tensor in member.output}
+        assert set(step.input_map.values()) <= produced
+        assert member.max_batch_size >= ensemble.max_batch_size
+        produced |= set(step.output_map.values())
+    assert {tensor.name for tensor in ensemble.output} <= produced
+
+
+def test_both_models_batch_dynamically_and_count_their_instances() -> None:
+    for model in ("preprocess", "classifier"):
+        config = read_config(model)
+        assert config.HasField("dynamic_batching")
+        assert all(group.count for group in config.instance_group)
