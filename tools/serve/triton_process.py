@@ -31,7 +31,7 @@ from tools.triton.control_key import create_key, remove_key, remove_leftover_key
 from tools.triton.settings import TritonSettings
 
 BACKENDS = ROOT / "backends"
-NUMPY_FIX = ROOT / "tools" / "numpy2_stub_fix.py"
+NUMPY_FIX = ROOT / "tools" / "serve" / "numpy2_stub_fix.py"
 _SHARED_MEMORY = Path("/dev/shm")
 _SHM_PREFIX = "triton_birds_"
 _SCRATCH_PARENT = Path("/tmp")  # not TMPDIR: Triton's command lines bear no spaces or commas
