@@ -1,10 +1,11 @@
-"""What can go wrong, as types.
+"""Every failure that a caller can see, as a tree of exception types.
 
 BirdsError
-├── ImageError            one image: an entry of `failures`, the others go on
+├── ImageError            one image: becomes an entry of `failures`; the other images continue
 │   ├── InvalidUrl          ForbiddenUrl        DownloadTimeout     DownloadFailed      TooLarge
-│   ├── NotAnImage          UnsupportedFormat   TooManyPixels
-│   └── DeadlineExceeded    Overloaded          InferenceFailed     InternalError
+│   ├── NotAnImage          UnsupportedFormat   TooManyPixels       TooExpensive
+│   ├── DeadlineExceeded    Overloaded          InferenceFailed     TritonLost
+│   └── InternalError
 └── ServiceError          the whole request: becomes the response, with its HTTP status
     ├── TritonUnavailable   ServiceOverloaded   503
     ├── Unauthorized        401
@@ -13,9 +14,9 @@ BirdsError
     ├── RequestTimeout      408
     ├── InvalidUpload       422
     └── NoImages            TooManyImages       UnknownModelVersion
-                            200: told in `errors`, as every mistake in well-formed JSON is
+                            200: listed in `errors`, like every mistake in well-formed JSON
 
-Each has a stable `code`; its sentence stands in the message catalogue under that code.
+Each type has a stable `code`. The message catalogues hold the sentence for each code.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import ClassVar
 
 
 class BirdsError(Exception):
-    """`parameters` fill the placeholders of the code's sentence; they are all that a client gets to see."""
+    """Base of all failures. `parameters` fill the placeholders of the code's sentence; clients see nothing else."""
 
     code: ClassVar[str]
 
@@ -50,7 +51,7 @@ class DownloadTimeout(ImageError):
 
 
 class DownloadFailed(ImageError):
-    """`reason` is a key of the catalogue's section download_reasons."""
+    """The parameter `reason` is a key of the catalogue's section `download_reasons`."""
 
     code = "download_failed"
 
@@ -71,20 +72,41 @@ class TooManyPixels(ImageError):
     code = "too_many_pixels"
 
 
+class TooExpensive(ImageError):
+    """Decoding the image takes more time or memory than allowed."""
+
+    code = "too_expensive"
+
+
 class DeadlineExceeded(ImageError):
+    """The request's deadline passed before this image was done."""
+
     code = "deadline_exceeded"
 
 
 class Overloaded(ImageError):
+    """A full queue refused the image."""
+
     code = "overloaded"
 
 
 class InferenceFailed(ImageError):
+    """Triton failed on this image."""
+
     code = "inference_failed"
 
 
+class TritonLost(ImageError):
+    """Triton went away before this image was done, while other images of the request were answered.
+
+    If Triton answered no image, the whole request fails with TritonUnavailable instead.
+    """
+
+    code = "triton_unavailable"
+
+
 class InternalError(ImageError):
-    """A bug of ours: logged with its traceback, shown as nothing but this code."""
+    """A bug in this service. The log has its traceback; the client sees only this code."""
 
     code = "internal_error"
 
@@ -96,12 +118,14 @@ class ServiceError(BirdsError):
 
     @property
     def headers(self) -> dict[str, str]:
-        """What the response says beside its body."""
+        """Headers that the response must carry."""
         seconds = self.parameters.get("seconds")
         return {} if seconds is None else {"Retry-After": str(seconds)}
 
 
 class TritonUnavailable(ServiceError):
+    """No Triton server can be reached, or none of them works."""
+
     code = "triton_unavailable"
     status = 503
 
@@ -111,14 +135,14 @@ class TritonUnavailable(ServiceError):
 
 
 class ServiceOverloaded(ServiceError):
-    """More is asked for than can be done in time; `seconds` is when to come back."""
+    """The service cannot do this much work in time. The caller may retry after `seconds`."""
 
     code = "overloaded"
     status = 503
 
 
 class Unauthorized(ServiceError):
-    """No API key, or none that is accepted."""
+    """The API key is missing or not accepted."""
 
     code = "unauthorized"
     status = 401
@@ -129,7 +153,7 @@ class Unauthorized(ServiceError):
 
 
 class RateLimited(ServiceError):
-    """The caller has asked for too many images; `seconds` is when some more may be."""
+    """The caller sent too many images. It may send more after `seconds`."""
 
     code = "rate_limited"
     status = 429

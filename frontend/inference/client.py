@@ -17,6 +17,7 @@ from frontend.errors import (
     InferenceFailed,
     NotAnImage,
     Overloaded,
+    TooExpensive,
     TooLarge,
     TooManyPixels,
     TritonUnavailable,
@@ -37,7 +38,7 @@ _LABEL = re.compile(r"(?P<name>.+?) \((?P<common>.+)\)")
 # preprocess starts its errors with a code; the ensemble puts its own name in front. too_large names the limit.
 _REJECTION = re.compile(r"(?:in ensemble '\w+', )?(\w+): (?:.*?(\d+) bytes)?")
 _REJECTIONS: dict[str, type[ImageError]] = {
-    kind.code: kind for kind in (NotAnImage, UnsupportedFormat, TooManyPixels, TooLarge)
+    kind.code: kind for kind in (NotAnImage, UnsupportedFormat, TooManyPixels, TooExpensive, TooLarge)
 }
 
 

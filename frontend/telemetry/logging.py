@@ -26,7 +26,7 @@ def log_config(form: Format, level: Level) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"lines": {"()": "frontend.logs.formatter", "as_json": as_json}},
+        "formatters": {"lines": {"()": f"{__name__}.formatter", "as_json": as_json}},
         "handlers": {"stdout": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "lines"}},
         "root": {"level": "WARNING", "handlers": ["stdout"]},
         "loggers": {name: {"level": level.upper()} for name in ("frontend", "uvicorn")},

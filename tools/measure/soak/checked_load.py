@@ -19,7 +19,14 @@ Verdict = Literal["complete", "partial", "refused", "unreachable", "late", "wron
 
 # What may become of a good image while something is broken; each is a code of the documented table.
 CODES_OF_FAULTS = frozenset(
-    {"deadline_exceeded", "download_failed", "download_timeout", "inference_failed", "overloaded"}
+    {
+        "deadline_exceeded",
+        "download_failed",
+        "download_timeout",
+        "inference_failed",
+        "overloaded",
+        "triton_unavailable",
+    }
 )
 _GRACE_SECONDS = 3  # for the network, the event loop and a busy machine, on top of the service's own deadline
 _PAUSE_AFTER_REFUSAL_SECONDS = 0.1  # far less than Retry-After asks for: impatient clients are the harder load
