@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCKS := requirements/serve.txt requirements/tritonserver.txt pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-slow test-chart test-compose bench fuzz check format lock clean
+.PHONY: help serve test test-setup test-slow test-chart test-compose bench fuzz check format lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST) | awk -F': ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -13,8 +13,11 @@ help: ## list the targets
 serve: $(VENV)/.serve ## install, build the classifier, run Triton and the frontend until Ctrl-C (ARGS="--help")
 	@exec $(BIN)/python -m tools.serve.service $(ARGS)
 
-test: $(VENV)/.dev ## install and run the whole suite against a real Triton
+test: test-setup ## install what the tests need and run them: unit, live (a real Triton), system
 	@$(BIN)/python -m pytest
+
+test-setup: $(VENV)/.dev ## install the programs that the tests use: Debian packages (root or sudo) and axe-core (npm)
+	@$(BIN)/python -m tests.setup
 
 test-slow: $(VENV)/.dev ## the long tests that make test leaves out: faults at full length, under load
 	@$(BIN)/python -m pytest -m slow

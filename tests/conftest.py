@@ -84,7 +84,7 @@ def mirror() -> str:
     """The mirror with the AIY weights; tests that need it are skipped where there is none."""
     mirror = os.environ.get("BIRDS_MODEL_MIRROR")
     if not mirror:
-        pytest.skip("BIRDS_MODEL_MIRROR is not set: the AIY weights are not here")
+        pytest.skip("the AIY weights are missing: BIRDS_MODEL_MIRROR=FOLDER_OR_URL make test")
     return mirror
 
 
@@ -93,7 +93,7 @@ def photos() -> dict[str, bytes]:
     """Real photos by file name, from the folders in BIRDS_TEST_PHOTOS."""
     folders = os.environ.get("BIRDS_TEST_PHOTOS")
     if not folders:
-        pytest.skip("BIRDS_TEST_PHOTOS is not set: there are no real photos here")
+        pytest.skip("real photos are missing: BIRDS_TEST_PHOTOS=FOLDER make test")
     paths = [path for folder in folders.split(os.pathsep) for path in Path(folder).iterdir()]
     return {path.name: path.read_bytes() for path in sorted(paths) if path.suffix in {".jpg", ".bmp"}}
 

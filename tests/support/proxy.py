@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import httpx
 
 from tests.support.name_server import NAME, NameServer
 from tests.support.processes import eventually
+from tests.support.programs import path_of
 from tools import ROOT
 from tools.serve.child_process import ChildProcess
 from tools.serve.ports import free_port
@@ -61,8 +61,7 @@ class Proxy:
 @contextmanager
 def running_proxy(names: NameServer, port: int, log: Path, **environment: str) -> Iterator[Proxy]:
     """Yield an HAProxy before the frontends on `port` at the addresses of `names`. As root it gives root up."""
-    program = shutil.which("haproxy")
-    assert program, "haproxy is missing: run tests/system/deploy/install.sh"
+    program = path_of("haproxy")
     listen, metrics = (f"127.0.0.1:{free_port()}" for _ in range(2))
     settings = {
         "BIRDS_PROXY_LISTEN": listen,

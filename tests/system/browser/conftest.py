@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page
 
-from tests.system.browser.chromium import executable, running_chromium
+from tests.support.programs import path_of
+from tests.system.browser.chromium import running_chromium
 
 _OF_THE_NETWORK = re.compile("Failed to load resource").match
-AXE = Path(__file__).with_name("node_modules") / "axe-core" / "axe.min.js"
-INSTALL = "run tests/system/browser/install.sh"
-
-
-def require(found: object, what: str) -> None:
-    """Skip where a developer lacks something; fail where nothing may be left untested."""
-    if found:
-        return
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{what} is missing: {INSTALL}")
-    pytest.skip(f"{what} is missing: {INSTALL}")
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    path = executable()
-    require(path, "Chromium")
-    async with running_chromium(str(path)) as browser:
+    async with running_chromium(path_of("chromium")) as browser:
         yield browser
 
 

@@ -15,14 +15,16 @@ from pathlib import Path
 from birds_client import DEFAULT_URL
 from playwright.async_api import expect
 
-from tests.system.browser.chromium import executable, running_chromium
+from tests.support.programs import path_of
+from tests.system.browser.chromium import running_chromium
 
 
 async def take(out: Path, photos: list[Path], url: str, theme: str) -> None:
     """Save a PNG of the page once every photo has its answer."""
-    path = executable()
-    if path is None:
-        sys.exit("screenshot: Chromium is missing: run tests/system/browser/install.sh")
+    try:
+        path = path_of("chromium")
+    except LookupError as error:
+        sys.exit(f"screenshot: {error}")
     async with running_chromium(path) as browser:
         page = await browser.new_page(
             color_scheme="dark" if theme == "dark" else "light", viewport={"width": 1100, "height": 700}

@@ -16,9 +16,9 @@ from playwright.async_api import FilePayload, Page, Route, expect
 
 from tests.support.image_server import ImageServer
 from tests.support.images import BLUE, GREEN, RED, flat
-from tests.system.browser.conftest import AXE, require
+from tests.support.programs import AXE
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.needs("chromium", "axe-core")]
 
 Files = dict[str, bytes]
 RED_GREEN_BLUE = {"red.jpg": flat(RED, "JPEG"), "green.png": flat(GREEN), "blue.webp": flat(BLUE, "WEBP")}
@@ -66,7 +66,6 @@ async def cards(page: Page) -> dict[str, str]:
 
 
 async def serious_violations(page: Page) -> list[Any]:
-    require(AXE.exists(), "axe-core")
     await page.evaluate(AXE.read_text(encoding="utf-8"))
     found = await page.evaluate("axe.run()")
     return [

@@ -32,6 +32,8 @@ DEADLINE_SECONDS = 20
 STUB = "preprocess"
 MODEL = "birds_v1"  # its requests include those that the cache answers
 
+pytestmark = pytest.mark.needs("haproxy")
+
 
 @dataclass
 class Service:

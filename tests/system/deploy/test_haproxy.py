@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import socket
 import subprocess
 import threading
@@ -25,7 +24,10 @@ from frontend.telemetry.request_id import request_id
 from tests.support.image_server import ImageServer
 from tests.support.name_server import NameServer
 from tests.support.processes import eventually
+from tests.support.programs import path_of
 from tests.support.proxy import CONFIGURATION, Proxy, running_proxy
+
+pytestmark = pytest.mark.needs("haproxy")
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +56,7 @@ def proxy(backend: ImageServer, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 def test_the_configuration_is_valid_without_any_variable() -> None:
-    program = shutil.which("haproxy")
-    assert program, "haproxy is missing: run tests/system/deploy/install.sh"
+    program = path_of("haproxy")
     bare = {name: value for name, value in os.environ.items() if not name.startswith("BIRDS_")}
     check = subprocess.run([program, "-c", "-f", str(CONFIGURATION)], env=bare, capture_output=True, text=True)
     assert check.returncode == 0, check.stderr
