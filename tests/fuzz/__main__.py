@@ -1,8 +1,7 @@
-"""The long form of the fuzzing: `python -m tests.fuzz --minutes 30`.
+"""Fuzz the decoder, the header check and the URL parser for a given time: `python -m tests.fuzz --minutes 30`.
 
-Two thirds of the time go to coverage-guided fuzzing (decoder, header, URLs), one third to mutated real files; requests
-made up from the OpenAPI document come last and are counted, not timed. Findings and the corpus, which later runs build
-upon, are kept in .cache/fuzz. Exit code 1 means that there are findings.
+Two thirds of the time go to coverage-guided fuzzing, one third to mutated real files. Findings and the corpus, which
+later runs extend, are kept in .cache/fuzz. Exit code 1 means that something was found.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from tools import ROOT
 
 CACHE = ROOT / ".cache" / "fuzz"
 _SHARES = {"decoder": 0.5, "header": 0.1, "urls": 0.1}
-_MUTATIONS_PER_MINUTE = 400_000  # what one core does
+_MUTATIONS_PER_MINUTE = 400_000  # throughput of one core
 _EXAMPLES_PER_MINUTE = 30
 
 

@@ -1,7 +1,7 @@
 """One coverage-guided fuzzing run: `python -m tests.fuzz.coverage_guided TARGET CORPUS_FOLDER [libFuzzer options]`.
 
-Atheris watches which lines of Pillow's parsers and of our own modules an input reaches and keeps those that reach new
-ones. A finding is written next to the corpus as crash-… and ends the run.
+Atheris records which lines of Pillow's parsers and of our modules each input reaches, and keeps the inputs that reach
+new lines. A finding is written next to the corpus as crash-… and ends the run.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _fuzz_text_safely(data: bytes) -> None:
     try:
         _fuzz_text(data)
     except UnicodeDecodeError:
-        pass  # no text
+        pass  # not text
 
 
 TARGETS: dict[str, tuple[Callable[[bytes], object], Callable[[], list[bytes]]]] = {

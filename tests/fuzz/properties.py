@@ -1,4 +1,4 @@
-"""What must hold for any bytes and any string, however they were come by."""
+"""Properties that must hold for any bytes and any string."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ CODES = {"too_large", "not_an_image", "unsupported_format", "too_many_pixels"}
 
 
 def check_decoding(data: bytes) -> bool:
-    """Pixels of the right shape (True) or a documented refusal (False); what is accepted passes the frontend too."""
+    """Return True for pixels of the right shape and False for a documented refusal.
+
+    An image that the decoder accepts must also pass the frontend's header check.
+    """
     try:
         pixels = decode(data, WANTED)
     except ImageRejected as rejected:
@@ -28,7 +31,7 @@ def check_decoding(data: bytes) -> bool:
 
 
 def check_header(data: bytes) -> None:
-    """The cheap look answers, or refuses as documented."""
+    """The header check either passes or raises a documented error."""
     try:
         check_image(data, WANTED.max_pixels)
     except ImageError as refusal:
@@ -40,7 +43,7 @@ def _expect_documented(code: str) -> None:
 
 
 def check_url(text: str) -> None:
-    """A URL that is accepted is plain ASCII, has no credentials, and means the same when it is read again."""
+    """An accepted URL is plain ASCII, has no credentials, and parses to itself."""
     try:
         url = parse_url(text)
     except InvalidUrl:

@@ -1,4 +1,4 @@
-"""Real files of every accepted kind, small, to be mutated; and the mutations."""
+"""Small valid files of every accepted format, and the mutations that damage them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _VARIANTS: dict[str, list[dict[str, Any]]] = {
 
 
 def seed_files() -> list[bytes]:
-    """About 80 files: every kind in every mode it can have, with EXIF, and animated where that exists."""
+    """About 80 files: every format in each of its modes, with EXIF, and animated where the format allows it."""
     noise = np.random.default_rng(3).integers(0, 256, (24, 40, 3), dtype=np.uint8)
     picture = Image.fromarray(noise)
     exif = Image.Exif()
@@ -48,7 +48,7 @@ def seed_files() -> list[bytes]:
 
 
 def mutated(data: bytes, others: list[bytes], chance: random.Random) -> bytes:
-    """`data` with one to eight damages of different kinds."""
+    """Apply one to eight random kinds of damage to `data`."""
     for _ in range(chance.randint(1, 8)):
         data = chance.choice(_DAMAGES)(data, others, chance) or b"\0"
     return data

@@ -1,4 +1,4 @@
-"""Mutated files and made-up URLs: the short form of what `python -m tests.fuzz` does for longer."""
+"""A short run of the fuzzing that `python -m tests.fuzz` does for longer: mutated files and random URLs."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def test_every_seed_is_accepted() -> None:
     assert all(check_decoding(seed) for seed in SEEDS)
 
 
-def test_damaged_files_come_out_as_pixels_or_as_a_refusal(capfd: pytest.CaptureFixture[str]) -> None:
-    start = random.SystemRandom().randrange(10**9)  # new files every time; the number is in the message of a failure
+def test_damaged_files_decode_or_are_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    start = random.SystemRandom().randrange(10**9)  # new files on every run; a failure message names the number
     accepted = 0
     for number in range(start, start + MUTATIONS):
         chance = random.Random(number)
@@ -31,13 +31,13 @@ def test_damaged_files_come_out_as_pixels_or_as_a_refusal(capfd: pytest.CaptureF
             accepted += check_decoding(data)
         except Exception as error:
             raise AssertionError(f"mutation {number}: {data.hex()}") from error
-    assert 0 < accepted < MUTATIONS, "mutations that are all accepted or all refused test nothing"
+    assert 0 < accepted < MUTATIONS, "a run in which all files are accepted, or all refused, tests nothing"
     assert capfd.readouterr() == ("", ""), f"a file wrote to the terminal, one of {start} to {start + MUTATIONS}"
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=300), st.sampled_from(SEEDS), st.integers(0, 80))
-def test_any_bytes_after_any_beginning_of_a_file(tail: bytes, seed: bytes, kept: int) -> None:
+def test_any_bytes_after_a_valid_beginning(tail: bytes, seed: bytes, kept: int) -> None:
     check_decoding(seed[:kept] + tail)
     check_header(seed[:kept] + tail)
 
@@ -49,6 +49,6 @@ HOSTILE = st.text(st.sampled_from("htps:/@[]%.。01x①٣a-\\#?&= \t\r\n\0\u202e
 @given(
     st.one_of(st.text(max_size=80), HOSTILE, HOSTILE.map("http://".__add__), HOSTILE.map("http://a.example".__add__))
 )
-def test_any_string_is_either_refused_or_made_a_safe_url(text: str) -> None:
+def test_any_string_is_refused_or_safe(text: str) -> None:
     check_url(text)
     check_redirect(text)

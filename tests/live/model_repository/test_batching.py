@@ -1,4 +1,4 @@
-"""Dynamic batching: what arrives together is executed together, and nobody suffers for a neighbour."""
+"""Dynamic batching: concurrent images share executions, and a bad image fails alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def statistics(triton: TritonServer) -> Iterator[Statistics]:
 
 
 class Statistics:
-    """Triton's own counts since this object was made: images inferred and executions that took."""
+    """Triton's counts of inferences and executions since this object was created."""
 
     def __init__(self, client: tritonclient.grpc.InferenceServerClient) -> None:
         self._client = client
@@ -36,7 +36,7 @@ class Statistics:
         return int(counts.get("inference_count", 0)), int(counts.get("execution_count", 0))
 
     def since(self, model: str, expected: int) -> tuple[int, int]:
-        """Triton counts after it has answered: wait a little for the number that is expected."""
+        """Triton updates its counts after it has answered, so wait until `expected` inferences are counted."""
         deadline = time.monotonic() + 10
         before = self._before[model]
         while (now := self._counts(model))[0] - before[0] < expected and time.monotonic() < deadline:
@@ -45,7 +45,7 @@ class Statistics:
 
 
 async def classify_concurrently(triton: TritonServer, images: list[bytes]) -> list[int | str]:
-    """The index of each image's best label, or the error's text; all requests are under way at once."""
+    """Send all requests at once; return the index of each image's best label, or the error text."""
 
     async def one(image: bytes) -> int | str:
         tensor = tritonclient.grpc.aio.InferInput("IMAGE", [1, 1], "BYTES")
@@ -60,9 +60,7 @@ async def classify_concurrently(triton: TritonServer, images: list[bytes]) -> li
         return list(await asyncio.gather(*(one(image) for image in images)))
 
 
-async def test_concurrent_single_images_are_executed_in_fewer_larger_batches(
-    triton: TritonServer, statistics: Statistics
-) -> None:
+async def test_concurrent_images_are_batched(triton: TritonServer, statistics: Statistics) -> None:
     images = [flat(colour, "JPEG", (640, 480)) for colour in (RED, GREEN, BLUE)] * (CONCURRENT // 3)
     answers = await classify_concurrently(triton, images)
     assert answers == [0, 1, 2] * (CONCURRENT // 3)
@@ -72,7 +70,7 @@ async def test_concurrent_single_images_are_executed_in_fewer_larger_batches(
         assert executions <= CONCURRENT / 2, f"{model} ran {executions} times for {CONCURRENT} images"
 
 
-async def test_a_bad_image_fails_alone_among_its_batch(triton: TritonServer) -> None:
+async def test_bad_image_fails_alone_in_its_batch(triton: TritonServer) -> None:
     images = [b"no image" if index % 4 == 1 else flat(GREEN, "PNG", (300, 300)) for index in range(CONCURRENT)]
     answers = await classify_concurrently(triton, images)
     for index, answer in enumerate(answers):
@@ -82,7 +80,7 @@ async def test_a_bad_image_fails_alone_among_its_batch(triton: TritonServer) -> 
             assert answer == 1
 
 
-async def test_images_of_different_sizes_for_the_classifier_are_all_answered(triton: TritonServer) -> None:
+async def test_classifier_accepts_images_of_different_sizes(triton: TritonServer) -> None:
     async with tritonclient.grpc.aio.InferenceServerClient(triton.grpc_url) as client:
 
         async def one(size: int) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""The ensemble as any Triton client sees it: HTTP and gRPC, single images and batches, good and bad."""
+"""The ensemble seen by a plain Triton client: HTTP and gRPC, single images and batches, good and bad images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def protocol(request: pytest.FixtureRequest) -> Any:
 
 
 def infer(triton: TritonServer, protocol: Any, images: list[bytes], class_count: int = 0, model: str = "birds") -> Any:
-    """Classify with the plain client library, as a user would."""
+    """Classify with NVIDIA's client library, as a user would."""
     address = triton.grpc_url if protocol is tritonclient.grpc else triton.http_url.removeprefix("http://")
     tensor = protocol.InferInput("IMAGE", [len(images), 1], "BYTES")
     tensor.set_data_from_numpy(np.array([[image] for image in images], dtype=np.object_))
@@ -38,7 +38,7 @@ def infer(triton: TritonServer, protocol: Any, images: list[bytes], class_count:
         client.close()
 
 
-def test_answers_with_a_probability_a_label(triton: TritonServer, protocol: Any) -> None:
+def test_returns_one_probability_per_label(triton: TritonServer, protocol: Any) -> None:
     probabilities = infer(triton, protocol, [flat(RED)])
     assert probabilities.shape == (1, len(LABELS))
     assert probabilities.dtype == np.float32
@@ -46,7 +46,7 @@ def test_answers_with_a_probability_a_label(triton: TritonServer, protocol: Any)
     assert probabilities.argmax() == 0
 
 
-def test_answers_with_the_best_labels_when_asked_for_classes(triton: TritonServer, protocol: Any) -> None:
+def test_returns_best_labels_for_class_count(triton: TritonServer, protocol: Any) -> None:
     entries = infer(triton, protocol, [flat(BLUE, "JPEG")], class_count=2)
     score, index, label = entries.flat[0].decode().split(":", 2)
     assert entries.size == 2
@@ -54,12 +54,12 @@ def test_answers_with_the_best_labels_when_asked_for_classes(triton: TritonServe
     assert 0 < float(score) <= 1
 
 
-def test_answers_a_batch_row_by_row(triton: TritonServer, protocol: Any) -> None:
+def test_batch_rows_match_their_images(triton: TritonServer, protocol: Any) -> None:
     probabilities = infer(triton, protocol, [flat(GREEN), flat(GREY), flat(BLUE, "GIF"), flat(RED, "BMP")])
     assert probabilities.argmax(axis=1).tolist() == [1, 3, 2, 0]
 
 
-def test_takes_a_whole_file_as_the_body_of_a_plain_http_post(triton: TritonServer) -> None:
+def test_accepts_a_file_as_plain_http_body(triton: TritonServer) -> None:
     request = urllib.request.Request(
         f"{triton.http_url}/v2/models/birds/infer",
         data=flat(GREEN, "JPEG"),
@@ -81,13 +81,13 @@ def test_takes_a_whole_file_as_the_body_of_a_plain_http_post(triton: TritonServe
         pytest.param(b"8BPS\x00\x01" + bytes(40), "unsupported_format", id="a Photoshop file"),
     ],
 )
-def test_refuses_bad_bytes_with_a_code_in_front(triton: TritonServer, protocol: Any, image: bytes, code: str) -> None:
+def test_error_message_starts_with_a_code(triton: TritonServer, protocol: Any, image: bytes, code: str) -> None:
     with pytest.raises(InferenceServerException, match=rf"^(\[.*\] )?in ensemble 'birds', {code}: ") as refused:
         infer(triton, protocol, [image])
     assert refused.value.status() in ("400", "StatusCode.INVALID_ARGUMENT")
 
 
-def test_the_backend_serves_on_tensorflow_and_openvino_alike(triton: TritonServer) -> None:
+def test_tensorflow_and_openvino_agree(triton: TritonServer) -> None:
     pixels = np.random.default_rng(7).integers(0, 256, (5, 60, 50, 3), dtype=np.uint8)
     answers = {}
     with tritonclient.grpc.InferenceServerClient(triton.grpc_url) as client:

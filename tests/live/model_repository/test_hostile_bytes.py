@@ -1,4 +1,4 @@
-"""Strangers' bytes at Triton's own ports: every answer is an error of that request, and no process dies of them."""
+"""Hostile bytes sent to Triton's own ports fail their own request only, and every process survives."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ import tritonclient.grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
+from tests.support.hostile_images import BOMBS, SHREDDED
 from tests.support.images import GREEN, RED, flat
 from tests.support.processes import children
-from tests.unit.preprocess.test_hostile_files import BOMBS, SHREDDED
 from tools.serve.triton_process import TritonServer
 
 GOOD = flat(RED)
 
 
 def element(data: bytes) -> bytes:
-    """A BYTES element as Triton transports it."""
+    """A BYTES element in Triton's wire format."""
     return struct.pack("<I", len(data)) + data
 
 
 def over_http(triton: TritonServer, shape: list[int], raw: bytes, model: str = "birds") -> tuple[int, str]:
-    """Post a binary tensor as it is; the client library would refuse to send most of these."""
+    """Post a raw binary tensor; the client library would refuse to send most of these."""
     tensor = {"name": "IMAGE", "shape": shape, "datatype": "BYTES", "parameters": {"binary_data_size": len(raw)}}
     header = json.dumps({"inputs": [tensor]}).encode()
     return post(triton, header + raw, {"Inference-Header-Content-Length": str(len(header))}, model)
@@ -59,7 +59,7 @@ def over_grpc(triton: TritonServer, shape: list[int], raw: bytes, model: str = "
 
 @pytest.fixture
 def unharmed(triton: TritonServer) -> Iterator[None]:
-    """After the test the same processes are there, and they still work."""
+    """After the test, check that the same processes still run and still answer."""
     before = children(triton.pid)
     assert before
     yield
@@ -91,7 +91,7 @@ MALFORMED = {
 @pytest.mark.usefixtures("unharmed")
 @pytest.mark.parametrize("model", ["birds", "preprocess"])
 @pytest.mark.parametrize("case", MALFORMED)
-def test_a_malformed_tensor_is_refused(triton: TritonServer, case: str, model: str) -> None:
+def test_refuses_malformed_tensor(triton: TritonServer, case: str, model: str) -> None:
     shape, raw = MALFORMED[case]
     assert over_http(triton, shape, raw, model)[0] in (400, 500)
     assert over_grpc(triton, shape, raw, model) is grpc.StatusCode.INVALID_ARGUMENT
@@ -99,21 +99,21 @@ def test_a_malformed_tensor_is_refused(triton: TritonServer, case: str, model: s
 
 @pytest.mark.usefixtures("unharmed")
 @pytest.mark.parametrize("batch", [0, 2**32 + 1, 2**62])
-def test_a_batch_size_that_triton_misreads_is_harmless(triton: TritonServer, batch: int) -> None:
-    """Triton keeps 32 bits of it and takes 0 for 1: one element is one image."""
+def test_misread_batch_size_is_harmless(triton: TritonServer, batch: int) -> None:
+    """Triton keeps the low 32 bits of the batch size and treats 0 as 1, so one element is one image."""
     assert over_http(triton, [batch, 1], element(GOOD))[0] == 200
     assert over_grpc(triton, [batch, 1], element(GOOD)) is grpc.StatusCode.OK
 
 
 @pytest.mark.usefixtures("unharmed")
 @pytest.mark.parametrize("data", [["x"], [1], [None], ["x", "y"], [], {}, "x", [["x"]], ["\u0000"], ["\ud800"], None])
-def test_images_in_json_are_refused(triton: TritonServer, data: object) -> None:
+def test_refuses_images_in_json(triton: TritonServer, data: object) -> None:
     body = {"inputs": [{"name": "IMAGE", "shape": [1, 1], "datatype": "BYTES", "data": data}]}
     assert post(triton, json.dumps(body).encode(), {})[0] in (400, 500)
 
 
 @pytest.mark.usefixtures("unharmed")
-def test_bombs_are_refused_with_a_code_and_without_a_traceback(triton: TritonServer) -> None:
+def test_refuses_bombs_with_a_code(triton: TritonServer) -> None:
     for make in (*BOMBS.values(), *SHREDDED.values()):
         status, answer = over_http(triton, [1, 1], element(make()))
         assert status == 400
@@ -122,7 +122,7 @@ def test_bombs_are_refused_with_a_code_and_without_a_traceback(triton: TritonSer
 
 
 @pytest.mark.usefixtures("unharmed")
-def test_a_file_over_the_size_limit_is_refused(triton: TritonServer) -> None:
+def test_refuses_file_over_the_size_limit(triton: TritonServer) -> None:
     status, answer = over_http(triton, [1, 1], element(GOOD + bytes(20_000_000)))
     assert status == 400
     assert "too_large: the file has more than 20000000 bytes" in answer

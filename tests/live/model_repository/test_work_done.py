@@ -1,6 +1,6 @@
-"""How much work an answer takes, in counts that are the same on every machine: the guard against getting slower.
+"""Counts of the work behind an answer, which guard against the service getting slower.
 
-A timing says more, but wobbles; what is counted here may only get less.
+Counts are the same on every machine; timings vary. These counts may fall but must not rise.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ from tools.serve.triton_process import TritonServer
 from tools.triton.statistics import Statistics, between, read_statistics
 
 IMAGES = 100
-# Of 100 images that are there at once: 8 and 11 to 15 were seen. The first to arrive run alone, then batches fill up
+# Measured for 100 concurrent images: 8 for preprocess, 11 to 15 for classifier. The first images run alone, then
+# batches fill up.
 MOST_EXECUTIONS = {"preprocess": 20, "classifier": 30}
 PIXEL_BYTES = 224 * 224 * 3
 
 
 @pytest.fixture(scope="module")
 def images() -> list[bytes]:
-    """Photo-sized JPEGs, all different: decoding takes long enough for the next ones to arrive."""
+    """100 different photo-sized JPEGs. Decoding one takes long enough for the next ones to arrive."""
     return [
         encoded(halves((index, 2 * index, 0), (0, 255 - index, index), (640, 480)), "JPEG") for index in range(IMAGES)
     ]
 
 
 async def classify_at_once(triton: TritonServer, images: list[bytes]) -> Statistics:
-    """Triton's statistics of exactly these images, each a request of its own, all sent together."""
+    """Send every image as its own request, all at once, and return Triton's statistics of exactly these."""
     before = read_statistics(triton.grpc_url)
     async with tritonclient.grpc.aio.InferenceServerClient(triton.grpc_url) as client:
 
@@ -49,7 +50,7 @@ async def classify_at_once(triton: TritonServer, images: list[bytes]) -> Statist
     return between(before, read_statistics(triton.grpc_url))
 
 
-async def test_a_hundred_images_at_once_take_few_executions(triton: TritonServer, images: list[bytes]) -> None:
+async def test_concurrent_images_take_few_executions(triton: TritonServer, images: list[bytes]) -> None:
     counts = await classify_at_once(triton, images)
     for model, most in MOST_EXECUTIONS.items():
         assert counts[model].inferences <= IMAGES
@@ -57,7 +58,7 @@ async def test_a_hundred_images_at_once_take_few_executions(triton: TritonServer
     assert set(counts) == {"birds", *MOST_EXECUTIONS}, "no other model takes part"
 
 
-def test_a_call_of_a_hundred_urls_asks_triton_once_an_image(
+def test_each_distinct_url_is_inferred_once(
     frontend: httpx.Client, triton: TritonServer, image_server: ImageServer, images: list[bytes]
 ) -> None:
     urls = [image_server.add(f"/{index}.jpg", image) for index, image in enumerate(images)]
@@ -70,7 +71,7 @@ def test_a_call_of_a_hundred_urls_asks_triton_once_an_image(
     assert counts["classifier"].executions <= IMAGES / 2
 
 
-def test_the_tensor_between_the_steps_is_a_byte_a_sample(triton: TritonServer, images: list[bytes]) -> None:
+def test_pixels_travel_as_one_byte_per_sample(triton: TritonServer, images: list[bytes]) -> None:
     with tritonclient.grpc.InferenceServerClient(triton.grpc_url) as client:
         tensor = tritonclient.grpc.InferInput("IMAGE", [2, 1], "BYTES")
         tensor.set_data_from_numpy(np.array([[image] for image in images[:2]], dtype=np.object_))
@@ -81,11 +82,11 @@ def test_the_tensor_between_the_steps_is_a_byte_a_sample(triton: TritonServer, i
     assert [tensor.data_type for tensor in classifier.input] == [tritonclient.grpc.model_config_pb2.TYPE_UINT8]
 
 
-def test_a_model_is_one_process_and_openvino_does_without_tensorflow(triton: TritonServer) -> None:
-    """One of the test repository's models is pinned to TensorFlow, which shows that the library would be seen."""
+def test_openvino_model_does_not_load_tensorflow(triton: TritonServer) -> None:
+    """One model of the test repository is pinned to TensorFlow, which proves that the check would see the library."""
     stubs = [child for child in psutil.Process(triton.pid).children(recursive=True) if "stub" in child.name()]
     models = [Path(process.cmdline()[1]).parts[-3] for process in stubs]
-    assert sorted(models) == sorted(set(models)), "a process a model"
+    assert sorted(models) == sorted(set(models)), "one process per model"
     assert {"preprocess", "classifier", "classifier_on_tensorflow"} <= set(models)
     loads = {
         model

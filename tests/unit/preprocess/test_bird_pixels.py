@@ -1,4 +1,4 @@
-"""Bytes to pixels: every format and mode comes out right, everything else is refused with a code."""
+"""Every accepted format and mode decodes to the right pixels; everything else is refused with a code."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def test_decodes_every_accepted_format(kind: str) -> None:
     assert np.abs(pixels.astype(int) - RED).max() <= 6
 
 
-def test_squashes_to_the_wanted_size_without_cropping() -> None:
+def test_resizes_without_cropping() -> None:
     pixels = decode(encoded(halves(RED, BLUE, (400, 20))), WANTED)
     assert tuple(pixels[8, 2]) == RED
     assert tuple(pixels[8, -3]) == BLUE
 
 
-def test_shows_the_first_frame_of_an_animation() -> None:
+def test_decodes_first_frame_of_animation() -> None:
     frames = [Image.new("RGB", (20, 20), colour) for colour in (RED, BLUE)]
     for kind in ("GIF", "WEBP", "PNG"):
         data = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
@@ -36,8 +36,8 @@ def test_shows_the_first_frame_of_an_animation() -> None:
 @pytest.mark.parametrize("size", [(80, 40), (1600, 500)], ids=["small", "decoded at a reduced scale"])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_turns_the_picture_upright(orientation: int, kind: str, size: tuple[int, int]) -> None:
-    """A picture stored as `orientation` says, by turning it the opposite way, comes out as it was."""
+def test_applies_exif_orientation(orientation: int, kind: str, size: tuple[int, int]) -> None:
+    """A picture that was rotated before saving comes out upright if EXIF says how it was rotated."""
     upright = halves(RED, BLUE, size)
     undo = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -77,20 +77,20 @@ def test_turns_the_picture_upright(orientation: int, kind: str, size: tuple[int,
         pytest.param(Image.new("RGB", (9, 9), RED).quantize(4), "GIF", RED, id="GIF"),
     ],
 )
-def test_handles_every_mode(image: Image.Image, kind: str, expected: tuple[int, int, int]) -> None:
+def test_converts_every_mode_to_rgb(image: Image.Image, kind: str, expected: tuple[int, int, int]) -> None:
     pixels = decode(encoded(image, kind), WANTED)
     assert np.abs(pixels.astype(int) - expected).max() <= 3
 
 
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "zstd", "lzma"])
-def test_handles_every_compression_of_tiff(compression: str) -> None:
+def test_decodes_every_tiff_compression(compression: str) -> None:
     image = Image.new("RGB", (64, 48), RED)
     pixels = decode(encoded(image, "TIFF", compression=compression), WANTED)
     assert np.abs(pixels.astype(int) - RED).max() <= 6
 
 
-def test_handles_ycck() -> None:
-    """A CMYK JPEG whose Adobe marker says that its first three channels hold a YCbCr picture of the inks."""
+def test_decodes_ycck_jpeg() -> None:
+    """YCCK is a CMYK JPEG whose Adobe marker says that the inks are stored as YCbCr."""
     inks = Image.new("RGB", (16, 16), (0, 255, 255)).convert("YCbCr").getpixel((0, 0))  # no cyan, all of the others
     assert isinstance(inks, tuple)
     stored = Image.new("CMYK", (16, 16), (*(255 - channel for channel in inks), 0))
@@ -102,8 +102,8 @@ def test_handles_ycck() -> None:
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
-def test_a_large_picture_of_any_mode_comes_out_like_a_small_one(mode: str) -> None:
-    """Large ones are averaged band by band first; the two colours must end up where they belong, at full contrast."""
+def test_large_and_small_pictures_match_in_every_mode(mode: str) -> None:
+    """Large pictures are averaged band by band first; both colours must keep their place and full contrast."""
     small, large = (halves((255, 255, 255), (0, 0, 0), (side, side)).convert("L") for side in (48, 977))
     convert = (lambda image: image.convert(mode)) if mode != "I;16" else _to_16_bits
     expected, actual = (decode(encoded(convert(image)), WANTED).astype(int) for image in (small, large))
@@ -116,28 +116,28 @@ def _to_16_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
 
 
-def test_a_transparent_palette_colour_shows_the_background() -> None:
+def test_transparent_palette_colour_becomes_background() -> None:
     image = Image.new("P", (9, 9), 0)
     image.putpalette([0, 0, 0, 255, 255, 255])
     assert decode(encoded(image, "PNG", transparency=0), WANTED).min() == 255
 
 
-def test_a_large_jpeg_is_decoded_at_reduced_scale() -> None:
-    """The decoder itself shrinks: far fewer pixels than the file has are ever in memory."""
+def test_decodes_large_jpeg_at_reduced_scale() -> None:
+    """libjpeg scales while it decodes, so memory never holds all pixels of the file."""
     data = encoded(halves(RED, BLUE, (4000, 3000)), "JPEG")
     wanted = PixelFormat(24, 16, 12_000_000, 1_000_000)
     assert open_image(data, wanted).image.size == (500, 375)
     assert np.abs(decode(data, wanted)[8, 3].astype(int) - RED).max() < 6
 
 
-def test_refuses_too_many_pixels_by_the_header_alone() -> None:
-    header = flat(RED, "PNG", (1001, 1000))[:60]  # no pixel data is there to decode
+def test_judges_pixel_count_by_the_header() -> None:
+    header = flat(RED, "PNG", (1001, 1000))[:60]  # contains no pixel data
     with pytest.raises(ImageRejected, match=r"^too_many_pixels: more than 1000000 pixels"):
         decode(header, WANTED)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
-def test_refuses_files_cut_short(kind: str) -> None:
+def test_refuses_truncated_files(kind: str) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (50, 50, 3), dtype=np.uint8)
     whole = encoded(Image.fromarray(noise), kind)
     for tenth in range(1, 10):
@@ -164,7 +164,7 @@ def test_refuses_files_cut_short(kind: str) -> None:
         pytest.param(b"GIF89a", "not_an_image", id="a signature alone"),
     ],
 )
-def test_refuses_what_is_no_accepted_image(data: bytes, code: str) -> None:
+def test_refuses_other_files_with_a_code(data: bytes, code: str) -> None:
     with pytest.raises(ImageRejected) as refused:
         decode(data, WANTED)
     assert refused.value.code == code

@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from frontend.settings import Settings
 from tests.live.frontend.api.test_contract import SHAPE
 from tests.support.frontend_server import running_frontend
+from tests.support.hostile_images import claiming, webp_claiming
 from tests.support.image_server import ImageServer
 from tests.support.images import GREEN, RED, flat
 from tests.support.network import LOOPBACK
-from tests.unit.preprocess.test_hostile_files import claiming, webp_claiming
 from tools.serve.triton_process import TritonServer
 
 

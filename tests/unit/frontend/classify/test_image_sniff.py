@@ -1,4 +1,4 @@
-"""The cheap look at a file's first bytes: it agrees with Pillow, and never refuses what `preprocess` would take."""
+"""The header check agrees with Pillow and never refuses an image that `preprocess` would accept."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from PIL import Image
 from frontend.classify.image_sniff import check_image, read_header
 from frontend.errors import ImageError, NotAnImage, TooManyPixels, UnsupportedFormat
 from frontend.settings import Settings
+from tests.support.hostile_images import BOMBS, claiming, gif_with_a_huge_frame, webp_claiming
 from tests.support.images import RED, encoded, flat
-from tests.unit.preprocess.test_hostile_files import BOMBS, claiming, gif_with_a_huge_frame, webp_claiming
 from tools.models.repository import read_config
 
 FILES = {
@@ -42,11 +42,11 @@ def test_reads_kind_and_size_as_pillow_does(file: str) -> None:
         assert (header.kind, header.size) == (image.format, (37, 23))
 
 
-def test_knows_the_formats_that_preprocess_accepts() -> None:
+def test_recognizes_every_format_that_preprocess_accepts() -> None:
     assert {read_header(flat(RED, kind)).kind for kind in bird_pixels.FORMATS} == set(bird_pixels.FORMATS)
 
 
-def test_both_sides_agree_on_the_limits() -> None:
+def test_frontend_and_preprocess_have_the_same_limits() -> None:
     parameters = read_config("preprocess").parameters
     for name, setting in (("max_pixels", "max_pixels"), ("max_bytes", "download_max_bytes")):
         assert int(parameters[name].string_value) == Settings.model_fields[setting].default
@@ -70,7 +70,7 @@ def test_both_sides_agree_on_the_limits() -> None:
         *(pytest.param(flat(RED, kind), UnsupportedFormat, id=kind) for kind in ("ICO", "PPM", "JPEG2000")),
     ],
 )
-def test_refuses_what_is_no_accepted_image(data: bytes, error: type[ImageError]) -> None:
+def test_refuses_other_files(data: bytes, error: type[ImageError]) -> None:
     with pytest.raises(error):
         check_image(data, 50_000_000)
 
@@ -81,25 +81,25 @@ def test_refuses_too_many_pixels(kind: str) -> None:
         check_image(claiming(65_535, kind), 50_000_000)
 
 
-def test_refuses_a_webp_canvas_of_too_many_pixels() -> None:
+def test_refuses_webp_canvas_with_too_many_pixels() -> None:
     with pytest.raises(TooManyPixels):
         check_image(webp_claiming(16_384), 50_000_000)
 
 
-def test_counts_width_times_height() -> None:
+def test_limit_is_width_times_height() -> None:
     check_image(flat(RED, "PNG", (50, 20)), 1000)
     with pytest.raises(TooManyPixels):
         check_image(flat(RED, "PNG", (50, 20)), 999)
 
 
 @pytest.mark.parametrize("kind", bird_pixels.FORMATS)
-def test_leaves_a_header_cut_short_to_preprocess(kind: str) -> None:
+def test_leaves_truncated_headers_to_preprocess(kind: str) -> None:
     data = flat(RED, kind)
     for end in range(12, 200):
         read_header(data[:end])
 
 
-def test_a_long_run_of_fill_bytes_takes_no_time() -> None:
+def test_stops_early_in_a_run_of_fill_bytes() -> None:
     assert read_header(b"\xff\xd8" + b"\xff" * 20_000_000).size is None
 
 
@@ -116,13 +116,13 @@ def test_never_refuses_what_preprocess_accepts(file: str, changes: list[tuple[in
     check_image(bytes(data), 1_000_000)
 
 
-def test_what_only_preprocess_can_see_is_left_to_it() -> None:
+def test_leaves_gif_frame_sizes_to_preprocess() -> None:
     check_image(gif_with_a_huge_frame(), 50_000_000)
     assert "GIF frame of 65,535²" in BOMBS
 
 
-def test_a_size_that_claims_to_be_many_numbers_is_skipped_as_the_decoder_skips_it() -> None:
-    """Found by fuzzing: the width once more, as 40 million numbers that are not there."""
+def test_skips_tiff_sizes_that_the_decoder_skips() -> None:
+    """Found by fuzzing: a second width tag claims to hold 40 million numbers, which the file does not contain."""
     tags = [(256, 4, 1, 40), (257, 4, 1, 24), (256, 4, 40_000_000, 1 << 24)]
     whole = b"II*\x00" + struct.pack("<IH", 8, len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
     check_image(whole + bytes(4), max_pixels=40 * 24)
