@@ -1,4 +1,4 @@
-"""Puts the application together: its parts, their lifetimes, and the one place where errors become responses."""
+"""Builds the application: its parts, their lifetimes, and the one place where errors become responses."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from frontend import VERSION
 from frontend.api.routes import router
 from frontend.api.schemas import ClassifyResponse
+from frontend.api.services import Services
 from frontend.classify.classifier import ImageClassifier
 from frontend.download.downloader import Downloader
 from frontend.errors import ServiceError
@@ -26,12 +27,11 @@ from frontend.inference.client import Inference
 from frontend.inference.readiness import Readiness
 from frontend.inference.versions import ModelVersions
 from frontend.limits.admission import Admission
-from frontend.middleware.access_log import AccessLog
-from frontend.middleware.api_keys import ApiKeys
-from frontend.middleware.auth import Gate
-from frontend.middleware.body_limit import BodyLimit
+from frontend.middleware.access_log import AccessLogMiddleware
+from frontend.middleware.auth import ApiKeys, AuthMiddleware
+from frontend.middleware.body_limit import BodyLimitMiddleware
 from frontend.middleware.rate_limit import RateLimit
-from frontend.middleware.request_context import RequestContexts
+from frontend.middleware.request_context import RequestContextMiddleware
 from frontend.page.page import add_page
 from frontend.settings import Settings
 from frontend.telemetry import request_stats
@@ -45,25 +45,23 @@ _CLIENT_CLOSED_REQUEST = 499
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Build the ASGI application; settings come from the environment unless given."""
+    """Build the ASGI application. Settings come from the environment unless they are given."""
     settings = settings or Settings()
-    app = FastAPI(
-        title="Birds",
-        summary="Bird species from image URLs",
-        version=VERSION,
-        lifespan=_lifespan,
-    )
-    app.state.settings = settings
-    app.state.metrics = Metrics()
-    # The last one added sees a request first.
-    app.add_middleware(BodyLimit, max_bytes=settings.max_request_bytes, except_path="/files")
-    rate_limit = RateLimit(settings.rate_limit) if settings.rate_limit else None
-    keys = ApiKeys(settings.all_api_keys)
-    app.add_middleware(Gate, keys=keys, rate_limit=rate_limit, refusal=_service_error)
-    if settings.trusted_proxies:
-        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=[str(proxy) for proxy in settings.trusted_proxies])
-    app.add_middleware(RequestContexts, timeout_seconds=settings.request_timeout)
-    app.add_middleware(AccessLog, keys=keys)
+    metrics = Metrics()
+    tracing = Tracing.from_environment()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            async with _running_services(settings, metrics) as services:
+                app.state.services = services
+                yield
+        finally:
+            if tracing:
+                tracing.close()
+
+    app = FastAPI(title="Birds", summary="Bird species from image URLs", version=VERSION, lifespan=lifespan)
+    _add_middleware(app, settings, metrics, tracing)
     app.include_router(router)
     add_page(app)
     app.add_exception_handler(RequestValidationError, _invalid_body)
@@ -74,28 +72,37 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
+def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics, tracing: Tracing | None) -> None:
+    """Add the middleware, innermost first: the one added last sees a request first."""
+    keys = ApiKeys(settings.all_api_keys)
+    rate_limit = RateLimit(settings.rate_limit) if settings.rate_limit else None
+    app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_request_bytes, streamed_path="/files")
+    app.add_middleware(AuthMiddleware, keys=keys, refuse=_service_error)
+    app.add_middleware(RequestContextMiddleware, timeout_seconds=settings.request_timeout, rate_limit=rate_limit)
+    if settings.trusted_proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=[str(proxy) for proxy in settings.trusted_proxies])
+    app.add_middleware(AccessLogMiddleware, metrics=metrics, tracing=tracing, keys=keys)
+
+
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    settings: Settings = app.state.settings
+async def _running_services(settings: Settings, metrics: Metrics) -> AsyncIterator[Services]:
     if not settings.all_api_keys and not _is_loopback(settings.host):
-        log.warning("everybody who reaches %s may ask: BIRDS_API_KEYS is not set", settings.host)
+        log.warning("BIRDS_API_KEYS is not set: everybody who can reach %s can use the service", settings.host)
     async with AsyncExitStack() as stack:
         downloader = await stack.enter_async_context(Downloader.from_settings(settings))
         inference = await stack.enter_async_context(Inference(settings.triton_url))
-        app.state.downloader = downloader
         versions = ModelVersions(inference.catalogue, settings.canary_version, settings.canary_percent)
-        app.state.model_versions = versions
-        app.state.url_classifier = ImageClassifier(inference, versions, settings.max_pixels)
-        app.state.url_admission = Admission(settings.max_backlog)
-        # Slots and an admission of their own: a file waits for its place with its bytes in memory, and were that
-        # place one of a download that waits for memory, neither would go on.
-        app.state.upload_admission = Admission(settings.max_backlog)
-        app.state.upload_classifier = ImageClassifier(inference, versions, settings.max_pixels)
-        app.state.readiness = Readiness(inference)
-        app.state.tracing = tracing = Tracing.from_environment()
-        if tracing:
-            stack.callback(tracing.close)
-        yield
+        yield Services(
+            settings=settings,
+            metrics=metrics,
+            downloader=downloader,
+            model_versions=versions,
+            readiness=Readiness(inference),
+            url_classifier=ImageClassifier(inference, versions, settings.max_pixels),
+            url_admission=Admission(settings.max_backlog),
+            upload_classifier=ImageClassifier(inference, versions, settings.max_pixels),
+            upload_admission=Admission(settings.max_backlog),
+        )
 
 
 def _is_loopback(host: str) -> bool:
@@ -121,25 +128,25 @@ async def _service_error(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _client_gone(request: Request, _: Exception) -> Response:
-    log.info("the client of %s %s went away", request.method, request.url.path)
-    return Response(status_code=_CLIENT_CLOSED_REQUEST)  # for the log: nobody reads it
+    log.info("the client closed the connection of %s %s", request.method, request.url.path)
+    return Response(status_code=_CLIENT_CLOSED_REQUEST)  # for the access log: the client is gone
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    if isinstance(error.__cause__, ServiceError):  # FastAPI wraps whatever is raised while it reads a body
+    if isinstance(error.__cause__, ServiceError):  # FastAPI wraps an error raised while it reads a body
         return await _service_error(request, error.__cause__)
-    if error.status_code == 400:  # or it could not parse the body at all: no UTF-8, nested too deep
+    if error.status_code == 400:  # FastAPI could not parse the body: not UTF-8, or nested too deep
         return await _invalid_body(request, RequestValidationError([]))
     return await http_exception_handler(request, error)
 
 
 async def _bug(request: Request, error: Exception) -> JSONResponse:
-    log.error("unexpected failure of %s %s", request.method, request.url.path, exc_info=error)
+    log.error("unexpected error in %s %s", request.method, request.url.path, exc_info=error)
     language = _language(request)
     response = _failed(500, [error_message("internal_error", language)], language)
-    if observed := request_stats.current():  # this answer does not pass the observer
-        response.headers[HEADER] = observed.request_id
+    if stats := request_stats.current():  # this response does not pass AccessLogMiddleware
+        response.headers[HEADER] = stats.request_id
     return response
 
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from frontend.inference.channel import channel_target
-from frontend.middleware.api_keys import checked_key, keys_in
+from frontend.middleware.auth import checked_key, keys_in_file
 from frontend.middleware.rate_limit import checked_limit
 from frontend.telemetry import logging
 
@@ -24,12 +24,12 @@ def _require_channel_target(url: str) -> str:
     return url
 
 
-def _with_keys(path: Path) -> Path:
-    keys_in(path)
+def _require_keys(path: Path) -> Path:
+    keys_in_file(path)
     return path
 
 
-def _with_limit(limit: str) -> str:
+def _require_limit(limit: str) -> str:
     checked_limit(limit)
     return limit
 
@@ -95,10 +95,10 @@ class Settings(BaseSettings):
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode, CommaSeparated] = Field(
         (), description="keys, separated by commas, one of which every request must bear; without any, all may ask"
     )
-    api_keys_file: Annotated[Path, AfterValidator(_with_keys)] | None = Field(
+    api_keys_file: Annotated[Path, AfterValidator(_require_keys)] | None = Field(
         None, description="file with more of them, one a line; lines that begin with # do not count"
     )
-    rate_limit: Annotated[str, AfterValidator(_with_limit)] | None = Field(
+    rate_limit: Annotated[str, AfterValidator(_require_limit)] | None = Field(
         None, description="images that a key, or without keys an address, may ask for, such as 600/minute"
     )
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode, CommaSeparated] = Field(
@@ -108,4 +108,4 @@ class Settings(BaseSettings):
     @property
     def all_api_keys(self) -> list[SecretStr]:
         """The keys of the variable and of the file, as it is now. Raises ValueError if that has become unreadable."""
-        return [*self.api_keys, *(keys_in(self.api_keys_file) if self.api_keys_file else [])]
+        return [*self.api_keys, *(keys_in_file(self.api_keys_file) if self.api_keys_file else [])]

@@ -21,6 +21,7 @@ from frontend.api.schemas import (
     ModelVersionBody,
     TotalsLine,
 )
+from frontend.api.services import get_services
 from frontend.api.uploads import Upload
 from frontend.classify.classifier import ImageClassifier, images_at
 from frontend.download.downloader import Downloader
@@ -103,22 +104,22 @@ async def classify(body: ClassifyRequest, request: Request) -> Response:
     the answer comes line by line, each image as soon as it is done. Closing the connection cancels the rest.
     """
     answer = Answer(request)
-    settings: Settings = request.app.state.settings
+    settings: Settings = get_services(request).settings
     k = body.k if "k" in body.model_fields_set else _default_k(settings)
     errors = validation_errors(len(body.images), k, settings, answer.language)
     choice = await _choose_version(body.model_version, request, answer, errors)
     if choice is None:
         return answer.of_mistakes(errors)
-    downloader: Downloader = request.app.state.downloader
-    classifier: ImageClassifier = request.app.state.url_classifier
-    admission: Admission = request.app.state.url_admission
-    visit = request_context_of(request.scope)
+    downloader: Downloader = get_services(request).downloader
+    classifier: ImageClassifier = get_services(request).url_classifier
+    admission: Admission = get_services(request).url_admission
+    context = request_context_of(request.scope)
     distinct = len(set(body.images))
-    claim = visit.ending.enter_context(admission.admit(distinct, visit.deadline))
-    visit.spend(distinct)
+    claim = context.exit_stack.enter_context(admission.admit(distinct, context.deadline))
+    context.charge(distinct)
     images = images_at(body.images, downloader.download)
     return await answer.of_outcomes(
-        classifier.outcomes(images, k, visit.deadline, _BACKLOG, choice, claim.done, distinct),
+        classifier.outcomes(images, k, context.deadline, _BACKLOG, choice, claim.done, distinct),
         lambda: streaming.client_gone(request),
     )
 
@@ -141,20 +142,22 @@ async def classify_files(
     while later ones still arrive.
     """
     answer = Answer(request)
-    settings: Settings = request.app.state.settings
+    settings: Settings = get_services(request).settings
     k = _default_k(settings) if k is None else k
     errors = validation_errors(1, k, settings, answer.language)
     choice = await _choose_version(model_version, request, answer, errors)
     if choice is None:
         return answer.of_mistakes(errors)
-    classifier: ImageClassifier = request.app.state.upload_classifier
-    admission: Admission = request.app.state.upload_admission
-    visit = request_context_of(request.scope)
-    claim = visit.ending.enter_context(admission.admit(_expected_files(request, settings.max_images), visit.deadline))
-    budget = request.app.state.downloader.budget
-    upload = Upload(request, settings.max_images, settings.download_max_bytes, visit, budget)
+    classifier: ImageClassifier = get_services(request).upload_classifier
+    admission: Admission = get_services(request).upload_admission
+    context = request_context_of(request.scope)
+    claim = context.exit_stack.enter_context(
+        admission.admit(_expected_files(request, settings.max_images), context.deadline)
+    )
+    budget = get_services(request).downloader.budget
+    upload = Upload(request, settings.max_images, settings.download_max_bytes, context, budget)
     # Many clients read nothing before they have sent everything: the outcomes of all files must find room.
-    outcomes = classifier.outcomes(upload.images(), k, visit.deadline, settings.max_images, choice, claim.done)
+    outcomes = classifier.outcomes(upload.images(), k, context.deadline, settings.max_images, choice, claim.done)
     return await answer.of_outcomes(outcomes, upload.client_gone)
 
 
@@ -166,7 +169,7 @@ async def classify_files(
 )
 async def models(request: Request) -> ModelsResponse:
     """The versions that a request may name in `model_version`, and the one that answers those that name none."""
-    versions: ModelVersions = request.app.state.model_versions
+    versions: ModelVersions = get_services(request).model_versions
     catalogue = await versions.catalogue()
     choice = await versions.choose(None)
     return ModelsResponse(
@@ -182,7 +185,7 @@ async def models(request: Request) -> ModelsResponse:
 @router.head("/metrics", include_in_schema=False)
 @router.get("/metrics", summary="Counters for Prometheus", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
-    counted: Metrics = request.app.state.metrics
+    counted: Metrics = get_services(request).metrics
     return Response(counted.text(), media_type=CONTENT_TYPE)
 
 
@@ -199,7 +202,7 @@ async def live() -> dict[str, str]:
     responses={503: {"description": "It does not", "content": {"application/json": {}}}},
 )
 async def ready(request: Request, response: Response) -> dict[str, str]:
-    readiness: Readiness = request.app.state.readiness
+    readiness: Readiness = get_services(request).readiness
     if await readiness.check():
         return {"status": "ready"}
     response.status_code = 503
@@ -222,13 +225,13 @@ async def _choose_version(
     """Where to send the images; None if there are mistakes, to which an unknown version is added."""
     if errors and named is None:
         return None
-    versions: ModelVersions = request.app.state.model_versions
+    versions: ModelVersions = get_services(request).model_versions
     try:
         choice = await versions.choose(named)
     except UnknownModelVersion as error:
         errors.append(service_error_message(error, answer.language))
         return None
-    metrics: Metrics = request.app.state.metrics
+    metrics: Metrics = get_services(request).metrics
     metrics.set_default_version((await versions.catalogue()).default)
     answer.model_version = choice.version
     return None if errors else choice

@@ -22,13 +22,13 @@ class Upload:
     """The files of one request, in the order they arrive."""
 
     def __init__(
-        self, request: Request, max_images: int, max_bytes: int, visit: RequestContext, budget: MemoryBudget
+        self, request: Request, max_images: int, max_bytes: int, context: RequestContext, budget: MemoryBudget
     ) -> None:
         self._request = request
         self._max_images = max_images
         self._max_bytes = max_bytes
-        self._deadline = visit.deadline
-        self._spend = visit.spend
+        self._deadline = context.deadline
+        self._charge = context.charge
         self._budget = budget
         self._shares: list[Reservation] = []
         self._names: set[str] = set()
@@ -103,7 +103,7 @@ class Upload:
             unique = f"{name} ({copies})"
         if len(self._names) == self._max_images:
             raise TooManyImages(max=self._max_images)
-        self._spend(1)
+        self._charge(1)
         self._names.add(unique)
 
         @asynccontextmanager

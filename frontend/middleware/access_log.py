@@ -1,4 +1,4 @@
-"""ASGI middleware around everything: names each request, measures it, and writes its line in the log."""
+"""ASGI middleware around everything else: gives each request an id, measures it, and writes its access log line."""
 
 from __future__ import annotations
 
@@ -11,84 +11,90 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
-from frontend.middleware.api_keys import ApiKeys
+from frontend.middleware.auth import ApiKeys
 from frontend.telemetry import request_stats
 from frontend.telemetry.logging import REQUEST
+from frontend.telemetry.metrics import Metrics
 from frontend.telemetry.request_id import HEADER, request_id
 from frontend.telemetry.request_stats import RequestStats
-from frontend.telemetry.tracing import SpanNotes
+from frontend.telemetry.tracing import SpanNotes, Tracing
 
 log = logging.getLogger(__name__)
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-_STATIC = "/static"
-# Asked for again and again by machines, or by the page: their lines are for whoever looks for them.
-_QUIET = {"/health/live", "/health/ready", "/metrics", _STATIC}
-_MAX_PATH = 200
+_STATIC_FOLDER = "/static"
+# Probes, Prometheus and the page request these again and again. Their lines have the level debug.
+_QUIET_ROUTES = {"/health/live", "/health/ready", "/metrics", _STATIC_FOLDER}
+_MAX_PATH_CHARACTERS = 200
 
 
-class AccessLog:
-    """Finds the application's `metrics` and `tracing` in its state. Whoever bears one of the `keys` is trusted to
-    choose the trace that a request belongs to."""
+class AccessLogMiddleware:
+    """Logs, counts and traces every request.
 
-    def __init__(self, app: ASGIApp, keys: ApiKeys) -> None:
+    A caller with one of the `keys` is trusted to name the trace that its request belongs to.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing | None, keys: ApiKeys) -> None:
         self._app = app
+        self._metrics = metrics
+        self._tracing = tracing
         self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        state, headers = scope["app"].state, Headers(scope=scope)
-        observed = RequestStats(request_id(headers.get(HEADER)), state.metrics, state.tracing)
-        exchange = _Exchange(scope, observed)
+        headers = Headers(scope=scope)
+        stats = RequestStats(request_id(headers.get(HEADER)), self._metrics, self._tracing)
+        exchange = _Exchange(scope, stats)
 
-        async def observed_send(message: Message) -> None:
-            exchange.sent(message)
+        async def send_and_note(message: Message) -> None:
+            exchange.note_sent(message)
             await send(message)
 
-        request_stats.begin(observed)
-        bind_contextvars(request_id=observed.request_id)
+        request_stats.begin(stats)
+        bind_contextvars(request_id=stats.request_id)
         with ExitStack() as stack:
-            stack.enter_context(observed.metrics.request_in_flight())
-            if observed.tracing and scope["method"] == "POST":
+            stack.enter_context(self._metrics.request_in_flight())
+            if self._tracing and scope["method"] == "POST":
                 is_trusted = self._keys.accept(headers.get("authorization", ""))
-                span = stack.enter_context(observed.tracing.request_span("POST", headers, is_trusted))
+                span = stack.enter_context(self._tracing.request_span("POST", headers, is_trusted))
                 bind_contextvars(trace_id=span.trace_id)
                 stack.callback(exchange.describe, span)
-            stack.callback(exchange.end)
-            await self._app(scope, receive, observed_send)
+            stack.callback(exchange.finish)
+            await self._app(scope, receive, send_and_note)
 
 
 class _Exchange:
-    """One request and its answer, as far as the wire shows it."""
+    """One request and its response, as seen on the wire."""
 
-    def __init__(self, scope: Scope, observed: RequestStats) -> None:
+    def __init__(self, scope: Scope, stats: RequestStats) -> None:
         self._scope = scope
-        self._observed = observed
+        self._stats = stats
         self._started = time.perf_counter()
-        self._status = 500  # what is answered if the application raises before it answers
+        self._status = 500  # the status if the application raises before it sends a response
         self._is_complete = False
 
-    def sent(self, message: Message) -> None:
-        """Note a message on its way out; the first one gets the request's id."""
+    def note_sent(self, message: Message) -> None:
+        """Note a message of the response. Adds the request id to its headers."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            MutableHeaders(scope=message)[HEADER] = self._observed.request_id
+            MutableHeaders(scope=message)[HEADER] = self._stats.request_id
         elif message["type"] == "http.response.body":
             self._is_complete = not message.get("more_body", False)
 
-    def end(self) -> None:
-        """Count the request and write its line."""
+    def finish(self) -> None:
+        """Count the request and write its line in the log."""
         seconds = time.perf_counter() - self._started
         route, method = self._route, self._scope["method"]
-        known = method if method in _METHODS else "other"
-        self._observed.metrics.count_request(route, known, self._status, seconds)
-        quiet = route in _QUIET and self._status < 400
-        log.log(logging.DEBUG if quiet else logging.INFO, REQUEST, extra=self._fields(seconds))
+        known_method = method if method in _METHODS else "other"
+        self._stats.metrics.count_request(route, known_method, self._status, seconds)
+        is_quiet = route in _QUIET_ROUTES and self._status < 400
+        log.log(logging.DEBUG if is_quiet else logging.INFO, REQUEST, extra=self._fields(seconds))
 
     def describe(self, span: SpanNotes) -> None:
-        observed = self._observed
+        """Write the outcome of the request on its span."""
+        stats = self._stats
         span.rename(f"{self._scope['method']} {self._route}")
         span.set(
             {
@@ -96,19 +102,19 @@ class _Exchange:
                 "http.route": self._route,
                 "http.response.status_code": self._status,
                 "client.address": self._client,
-                "birds.request_id": observed.request_id,
-                "birds.images.succeeded": observed.outcomes["ok"],
-                "birds.images.failed": observed.outcomes.total() - observed.outcomes["ok"],
+                "birds.request_id": stats.request_id,
+                "birds.images.succeeded": stats.outcomes["ok"],
+                "birds.images.failed": stats.outcomes.total() - stats.outcomes["ok"],
             }
         )
-        if observed.error or self._status >= 500:
-            span.fail(observed.error or str(self._status))
+        if stats.error or self._status >= 500:
+            span.fail(stats.error or str(self._status))
 
     @property
     def _route(self) -> str:
-        """The route's pattern; whatever clients make up shares one name."""
-        if self._scope["path"].startswith(f"{_STATIC}/"):
-            return _STATIC
+        """The route's pattern. All paths that match no route share one name, so clients cannot create new labels."""
+        if self._scope["path"].startswith(f"{_STATIC_FOLDER}/"):
+            return _STATIC_FOLDER
         return getattr(self._scope.get("route"), "path", None) or "unmatched"
 
     @property
@@ -117,19 +123,19 @@ class _Exchange:
         return client[0] if client else None
 
     def _fields(self, seconds: float) -> dict[str, Any]:
-        observed = self._observed
+        stats = self._stats
         fields: dict[str, Any] = {
             "method": self._scope["method"],
-            "path": self._scope["path"][:_MAX_PATH],
+            "path": self._scope["path"][:_MAX_PATH_CHARACTERS],
             "status": self._status,
             "seconds": round(seconds, 4),
-            "images": dict(observed.outcomes),
-            "downloaded_bytes": observed.downloaded_bytes,
-            "model_version": ",".join(sorted(observed.model_versions)),
-            "error": observed.error,
+            "images": dict(stats.outcomes),
+            "downloaded_bytes": stats.downloaded_bytes,
+            "model_version": ",".join(sorted(stats.model_versions)),
+            "error": stats.error,
             "client": self._client,
         }
-        for stage, times in observed.stages.items():
+        for stage, times in stats.stages.items():
             fields[f"{stage}_seconds"] = round(times.total, 4)
             fields[f"{stage}_seconds_slowest"] = round(times.slowest, 4)
         if not self._is_complete and self._status < 499:

@@ -12,6 +12,7 @@ from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from frontend.api.schemas import DEFAULT_K
+from frontend.api.services import get_services
 from frontend.i18n.messages import catalogue, preferred_language
 from frontend.settings import Settings
 
@@ -39,7 +40,7 @@ def add_page(app: FastAPI) -> None:
 @router.head("/", include_in_schema=False)
 @router.get("/", include_in_schema=False)
 async def page(request: Request) -> HTMLResponse:
-    settings: Settings = request.app.state.settings
+    settings: Settings = get_services(request).settings
     language = preferred_language(request.headers.get("accept-language"))
     html = _page(language, settings.max_k)
     return HTMLResponse(html, headers={**_HEADERS, "Content-Language": language})

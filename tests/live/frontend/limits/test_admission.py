@@ -183,11 +183,11 @@ def test_uploads_are_refused_in_the_same_way_and_have_no_part_in_the_bound_for_u
 
 
 def unfinished(app: FastAPI) -> int:
-    return int(app.state.url_admission.unfinished + app.state.upload_admission.unfinished)
+    return int(app.state.services.url_admission.unfinished + app.state.services.upload_admission.unfinished)
 
 
 def free_places(app: FastAPI) -> int:
-    classifiers: list[ImageClassifier] = [app.state.url_classifier, app.state.upload_classifier]
+    classifiers: list[ImageClassifier] = [app.state.services.url_classifier, app.state.services.upload_classifier]
     return sum(classifier.places.free for classifier in classifiers)
 
 
