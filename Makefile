@@ -73,7 +73,7 @@ $(VENV)/.created:
 
 # nvidia-pytriton is installed for its server binary alone; its own dependencies would pin numpy below 2.
 $(VENV)/.serve: $(LOCKS) | $(VENV)/.created
-	@echo "Installing the locked dependencies (1 GB to fetch, a minute or two) …"
+	@echo "Installing the locked dependencies (700 MB to download, a minute or two) …"
 	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements/serve.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes --no-deps -r requirements/tritonserver.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --no-index --editable client --editable .
