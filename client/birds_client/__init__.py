@@ -1,16 +1,18 @@
-"""A typed Python client of the service, for asynchronous and for ordinary code.
+"""A typed Python client of the birds classification service, for ordinary and for asynchronous code.
 
     with BirdsClient("http://127.0.0.1:8000") as birds:
         for result in birds.classify(["https://example.org/parrot.jpg", Path("owl.jpg")], k=1):
             print(result.image, result.predictions or result.failure)
 
-What it raises is in `errors.py`.
+`errors.py` shows the exceptions that it raises.
 """
 
 from birds_client.asynchronous import DEFAULT_URL, UNREADABLE, AsyncBirdsClient
 from birds_client.blocking import BirdsClient
-from birds_client.errors import ClientError, Refused, Unauthorized, Unreachable
-from birds_client.images import Image, Photo, Result
+from birds_client.errors import ClientError, ConfigurationError, Refused, Unauthorized, Unreachable
+from birds_client.images import Image, Photo
+from birds_client.results import Failure, Models, ModelVersion, Prediction, Result
+from birds_client.version import __version__
 
 __all__ = [
     "DEFAULT_URL",
@@ -18,10 +20,16 @@ __all__ = [
     "AsyncBirdsClient",
     "BirdsClient",
     "ClientError",
+    "ConfigurationError",
+    "Failure",
     "Image",
+    "ModelVersion",
+    "Models",
     "Photo",
+    "Prediction",
     "Refused",
     "Result",
     "Unauthorized",
     "Unreachable",
+    "__version__",
 ]

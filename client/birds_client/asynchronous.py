@@ -4,42 +4,50 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
 import httpx
-from anyio.streams.memory import MemoryObjectSendStream
 
-from birds_client.errors import TryAgain, Unreachable, check_status, named, trouble, unreachable
-from birds_client.images import Image, Result, batches, request_for
-from frontend.api.schemas import DEFAULT_K, NDJSON, ImageLine, ModelsResponse, ReasonBody, TotalsLine
-from frontend.errors import Overloaded
-from frontend.limits.worker_pool import as_produced
+from birds_client.connection import certificate_problem, open_http
+from birds_client.errors import Retry, Unreachable, check_status, error_for, request_id_of, unreachable
+from birds_client.images import Image, as_iterable, batches, request_for
+from birds_client.merging import merged
+from birds_client.results import Failure, Models, Result, models_from, result_from
 
 DEFAULT_URL = "http://127.0.0.1:8000"
-UNREADABLE = "unreadable_file"  # the one code that does not come from the service
+UNREADABLE = "unreadable_file"  # the one code that the client gives, not the service
 
 _REQUESTS_AT_ONCE = 4
-_TRIES = 8  # with their pauses, long enough for a restart of Triton
+_ATTEMPTS = 8  # with their pauses about a minute, longer than a restart of Triton
+_STARTED_ATTEMPTS = 2  # an image may be what broke the answer: it is sent once more, not again and again
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 15.0
-_TIMEOUT = httpx.Timeout(10, read=120, write=120)  # above the service's own deadline for a request
+_OVERLOADED = "overloaded"  # refused by a full queue before anything looked at the image
 
 Report = Callable[[Result], Awaitable[None]]
+OnWait = Callable[[str, float], None]
 
 
 class AsyncBirdsClient:
-    """Use as an async context manager. `language` is an Accept-Language header, for the sentences of failures."""
+    """Classifies images; use as an async context manager.
 
-    def __init__(self, base_url: str = DEFAULT_URL, *, api_key: str | None = None, language: str | None = None) -> None:
-        headers = {"Accept": NDJSON}
-        if api_key:
-            headers["Authorization"] = f"Bearer {api_key}"
-        if language:
-            headers["Accept-Language"] = language
-        self._http = httpx.AsyncClient(base_url=base_url, headers=headers, timeout=_TIMEOUT)
-        self._met = False  # whether the service ever answered
+    `language` is an Accept-Language header, for the sentences of failures. `on_wait` is called with a reason and a
+    number of seconds before each pause between two attempts. Raises ConfigurationError.
+    """
+
+    def __init__(
+        self,
+        base_url: str = DEFAULT_URL,
+        *,
+        api_key: str | None = None,
+        language: str | None = None,
+        on_wait: OnWait | None = None,
+    ) -> None:
+        self._http = open_http(base_url, api_key, language)
+        self._on_wait = on_wait or (lambda reason, seconds: None)
+        self._has_answered = False
 
     async def __aenter__(self) -> AsyncBirdsClient:
         await self._http.__aenter__()
@@ -48,82 +56,112 @@ class AsyncBirdsClient:
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
 
-    async def models(self) -> ModelsResponse:
-        """The model versions that `classify` may be asked for. Raises ClientError."""
+    async def models(self) -> Models:
+        """The model versions that `classify` may name. Raises ClientError."""
         try:
             response = await self._http.get("/models", headers={"Accept": "application/json"})
-            with named(response):
+            with request_id_of(response):
                 await check_status(response)
-            return ModelsResponse.model_validate(response.json())
-        except (httpx.TransportError, TryAgain, ValueError) as error:
+            return models_from(response.json())
+        except (httpx.TransportError, Retry) as error:
             raise unreachable(error) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise self._other_service() from error
 
     def classify(
-        self, images: Iterable[Image], k: int = DEFAULT_K, model_version: str | None = None
+        self,
+        images: Image | Iterable[Image],
+        k: int | None = None,
+        *,
+        model_version: str | None = None,
+        min_score: float | None = None,
+        species: str | Sequence[str] | None = None,
     ) -> AsyncGenerator[Result, None]:
-        """Yield one result for each distinct image as soon as it is known; closing the generator cancels the rest.
+        """Yield one result for each distinct image, as soon as it is known. Closing the generator cancels the rest.
 
-        `images` may be endless: it is read as fast as results come. What the service was too busy for, or lost, is
-        sent again several times before that counts as a failure. Raises ClientError.
+        `images` is one image or any iterable of them, endless ones included: it is read as fast as results come, in
+        the event loop, so it should not block. `k` is the number of species for each image (3 if it is None).
+        Predictions below `min_score`, and other species than `species` (scientific names, or the name of one of the
+        service's lists), are left out.
+
+        What the service was too busy for is sent again, for about a minute. An image that it has answered is never
+        sent again, and one whose answer broke off is sent once more. Raises ClientError.
         """
-        options = {"k": k, **({"model_version": model_version} if model_version else {})}
-        work = partial(self._work, batches(images), options)
-        return as_produced(work, _REQUESTS_AT_ONCE, _REQUESTS_AT_ONCE)
+        options = {"k": k, "model_version": model_version, "min_score": min_score, "species": species}
+        given = {name: value for name, value in options.items() if value is not None}
+        return merged(partial(self._classify_batches, batches(as_iterable(images)), given), _REQUESTS_AT_ONCE)
 
-    async def _work(
-        self, batches: Iterator[list[Image]], options: dict[str, Any], results: MemoryObjectSendStream[Result]
-    ) -> None:
+    async def _classify_batches(self, batches: Iterator[list[Image]], options: dict[str, Any], report: Report) -> None:
         for batch in batches:
-            # Files are named by number: equal names stay apart, and local paths stay here.
+            # Files are named by number: equal names stay apart, and local paths stay on this machine.
             waiting = {image if isinstance(image, str) else str(n): image for n, image in enumerate(batch)}
-            await self._until_done(waiting, options, results.send)
+            await self._classify_batch(waiting, options, report)
 
-    async def _until_done(self, waiting: dict[str, Image], options: dict[str, Any], report: Report) -> None:
+    async def _classify_batch(self, waiting: dict[str, Image], options: dict[str, Any], report: Report) -> None:
+        """Report a result for each waiting image, with as many requests as that takes."""
         pause_seconds = _FIRST_PAUSE_SECONDS
-        for tries_left in reversed(range(_TRIES)):
+        started_attempts = 0
+        for attempt in range(1, _ATTEMPTS + 1):
             try:
-                await self._try(waiting, options, report, is_last=tries_left == 0)
-            except TryAgain as again:
-                if not tries_left:
-                    raise unreachable(again) from again
-                await asyncio.sleep(min(max(pause_seconds, again.pause_seconds), _LONGEST_PAUSE_SECONDS))
-                pause_seconds *= 2
-            else:
+                await self._attempt(waiting, options, report, is_last=attempt == _ATTEMPTS)
                 return
+            except Retry as retry:
+                started_attempts += retry.started
+                if attempt == _ATTEMPTS or started_attempts == _STARTED_ATTEMPTS:
+                    raise unreachable(retry) from retry
+                seconds = min(max(pause_seconds, retry.pause_seconds), _LONGEST_PAUSE_SECONDS)
+                self._on_wait(str(retry), seconds)
+                await asyncio.sleep(seconds)
+                pause_seconds *= 2
 
-    async def _try(self, waiting: dict[str, Image], options: dict[str, Any], report: Report, is_last: bool) -> None:
-        """Send what is waiting and report every result, which then waits no more."""
+    async def _attempt(self, waiting: dict[str, Image], options: dict[str, Any], report: Report, is_last: bool) -> None:
+        """Send the waiting images once. Each result is reported and taken out of `waiting`."""
         with ExitStack() as opened:
             request, unreadable = request_for(waiting, options, opened)
             for name, error in unreadable.items():
-                reason = ReasonBody(code=UNREADABLE, message=error.strerror or str(error))
-                await report(Result(waiting.pop(name), [], reason))
+                failure = Failure(UNREADABLE, error.strerror or str(error))
+                await report(Result(waiting.pop(name), [], failure))
             if not waiting:
                 return
             try:
-                async with self._http.stream("POST", **request) as response:
-                    self._met = True
-                    with named(response):
-                        await check_status(response)
-                        async for line in response.aiter_lines():
-                            await self._take(json.loads(line), waiting, report, is_last)
-            except httpx.ConnectError as error:
-                if not self._met:  # nobody is there: trying again would only make a person wait
-                    raise Unreachable(str(error)) from error
-                raise TryAgain(str(error)) from error
+                refused = await self._exchange(request, waiting, report, is_last)
+            except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+                if problem := certificate_problem(error):
+                    raise Unreachable(problem) from error
+                if not self._has_answered:  # nothing runs there: more attempts would only make a person wait
+                    raise unreachable(error) from error
+                raise Retry(str(error) or type(error).__name__) from error
             except httpx.TransportError as error:
-                raise TryAgain(str(error) or type(error).__name__) from error
-            except ValueError as error:  # no JSON, or another kind of it
-                raise Unreachable(f"{self._http.base_url} does not answer as this service does") from error
+                raise Retry(str(error) or type(error).__name__, started=True) from error
+            except (ValueError, KeyError, TypeError, AttributeError) as error:  # not JSON, or other JSON
+                raise self._other_service() from error
+        if refused:
+            raise Retry("the service was too busy for some images")
         if waiting:
-            raise TryAgain("the answer was not complete")
+            raise Retry("the answer was not complete", started=True)
 
-    async def _take(self, line: dict[str, Any], waiting: dict[str, Image], report: Report, is_last: bool) -> None:
-        if "url" not in line:
-            totals = TotalsLine.model_validate(line)
-            if totals.errors:
-                raise trouble(totals.status, totals.errors)
-            return
-        found = ImageLine.model_validate(line)
-        if found.url in waiting and (is_last or found.failure is None or found.failure.code != Overloaded.code):
-            await report(Result(waiting.pop(found.url), found.predictions or [], found.failure, found.model_version))
+    async def _exchange(
+        self, request: dict[str, Any], waiting: dict[str, Image], report: Report, is_last: bool
+    ) -> bool:
+        """Send one request and report its results. Returns whether the service was too busy for those left waiting."""
+        refused = set()
+        async with self._http.stream("POST", **request) as response:
+            self._has_answered = True
+            with request_id_of(response):
+                await check_status(response)
+                async for text in response.aiter_lines():
+                    line = json.loads(text)
+                    if "url" not in line:
+                        if line.get("errors"):
+                            raise error_for(line["status"], line["errors"], started=True)
+                    elif (name := line["url"]) in waiting:
+                        result = result_from(waiting[name], line)
+                        if result.failure and result.failure.code == _OVERLOADED and not is_last:
+                            refused.add(name)
+                        else:
+                            del waiting[name]
+                            await report(result)
+        return bool(refused) and refused == set(waiting)
+
+    def _other_service(self) -> Unreachable:
+        return Unreachable(f"{self._http.base_url} does not answer as this service does")

@@ -2,47 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+import asyncio
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from threading import Thread
+from typing import Any, TypeVar
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from birds_client.asynchronous import DEFAULT_URL, AsyncBirdsClient, OnWait
+from birds_client.images import Image
+from birds_client.results import Models, Result
 
-from birds_client.asynchronous import DEFAULT_URL, AsyncBirdsClient
-from birds_client.images import Image, Result
-from frontend.api.schemas import DEFAULT_K, ModelsResponse
+T = TypeVar("T")
 
 
 class BirdsClient:
     """As AsyncBirdsClient, without `await`; use as a context manager."""
 
-    def __init__(self, base_url: str = DEFAULT_URL, *, api_key: str | None = None, language: str | None = None) -> None:
-        self._client = AsyncBirdsClient(base_url, api_key=api_key, language=language)
+    def __init__(
+        self,
+        base_url: str = DEFAULT_URL,
+        *,
+        api_key: str | None = None,
+        language: str | None = None,
+        on_wait: OnWait | None = None,
+    ) -> None:
+        self._client = AsyncBirdsClient(base_url, api_key=api_key, language=language, on_wait=on_wait)
+        self._loop: asyncio.AbstractEventLoop | None = None  # of a thread, while the with statement runs
 
     def __enter__(self) -> BirdsClient:
-        with ExitStack() as stack:
-            self._portal: BlockingPortal = stack.enter_context(start_blocking_portal())
-            stack.enter_context(self._portal.wrap_async_context_manager(self._client))
-            self._opened = stack.pop_all()
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever, name="birds-client", daemon=True)
+        self._thread.start()
+        self._wait_for(self._client.__aenter__())
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._opened.close()
+        assert self._loop
+        self._wait_for(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._loop = None
 
-    def models(self) -> ModelsResponse:
-        """The model versions that `classify` may be asked for. Raises ClientError."""
-        return self._portal.call(self._client.models)
+    def models(self) -> Models:
+        """The model versions that `classify` may name. Raises ClientError."""
+        return self._wait_for(self._client.models())
 
     def classify(
-        self, images: Iterable[Image], k: int = DEFAULT_K, model_version: str | None = None
+        self,
+        images: Image | Iterable[Image],
+        k: int | None = None,
+        *,
+        model_version: str | None = None,
+        min_score: float | None = None,
+        species: str | Sequence[str] | None = None,
     ) -> Iterator[Result]:
-        """Yield one result for each distinct image as soon as it is known, as AsyncBirdsClient.classify does."""
-        results = self._client.classify(images, k, model_version)
+        """Yield one result for each distinct image, as AsyncBirdsClient.classify does. Raises ClientError."""
+        results = self._client.classify(images, k, model_version=model_version, min_score=min_score, species=species)
 
         async def next_result() -> Result | None:
             return await anext(results, None)
 
         try:
-            while (result := self._portal.call(next_result)) is not None:
+            while (result := self._wait_for(next_result())) is not None:
                 yield result
         finally:
-            self._portal.call(results.aclose)
+            if self._loop:
+                self._wait_for(results.aclose())
+
+    def _wait_for(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._loop is None:
+            work.close()
+            raise RuntimeError("BirdsClient works inside a with statement: with BirdsClient(…) as birds: …")
+        waiting = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return waiting.result()
+        except BaseException:  # Ctrl-C ends the wait: the work ends, too
+            waiting.cancel()
+            raise
+
+    async def _close(self) -> None:
+        """Cancel what an unfinished `classify` still does, then close the connections."""
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.get_running_loop().shutdown_asyncgens()
+        await self._client.__aexit__()

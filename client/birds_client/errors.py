@@ -1,9 +1,10 @@
-"""How the service's refusals and silences become exceptions.
+"""The exceptions that the client raises.
 
 ClientError
-├── Unreachable     no whole answer, after several tries
-├── Unauthorized    an API key is asked for, or the one given is not accepted
-└── Refused         the service does not take the request; `errors` says why
+├── ConfigurationError   the URL, the API key or this machine's network settings cannot work
+├── Unreachable          there was no complete answer, after several attempts
+├── Unauthorized         the service asks for an API key, or does not accept the one given
+└── Refused              the service does not accept the request; `errors` says why
 """
 
 from __future__ import annotations
@@ -14,19 +15,21 @@ from contextlib import contextmanager
 
 import httpx
 
-from frontend.telemetry.request_id import HEADER
-
-_TRY_AGAIN = {408, 429, 502, 503, 504}
+_RETRY_STATUSES = {408, 429, 502, 503, 504}
 
 
 class ClientError(Exception):
-    """The service did not do its work. `request_id`, where it answered, is what its log knows the request by."""
+    """The service did not do the work. `request_id` is the request's name in the service's log, if it answered."""
 
     request_id: str | None = None
 
 
+class ConfigurationError(ClientError):
+    """No attempt can succeed until a setting is changed; the text names it."""
+
+
 class Unreachable(ClientError):
-    """The text is the last try's error."""
+    """The text is the error of the last attempt."""
 
     def __str__(self) -> str:
         text = super().__str__()
@@ -34,44 +37,49 @@ class Unreachable(ClientError):
 
 
 class Unauthorized(ClientError):
-    pass
+    """The text is the service's own sentence."""
 
 
 class Refused(ClientError):
+    """`status` is the HTTP status, `errors` the service's own sentences."""
+
     def __init__(self, status: int, errors: list[str]) -> None:
         super().__init__("; ".join(errors) or f"HTTP status {status}")
         self.status = status
         self.errors = errors
 
 
-class TryAgain(Exception):
-    """This try ended early, for a reason that may pass."""
+class Retry(Exception):
+    """This attempt failed for a reason that may pass. `started`: the service may have begun to classify its images."""
 
     request_id: str | None = None
 
-    def __init__(self, reason: str, pause_seconds: float = 0) -> None:
+    def __init__(self, reason: str, pause_seconds: float = 0, started: bool = False) -> None:
         super().__init__(reason)
         self.pause_seconds = pause_seconds
+        self.started = started
 
 
 @contextmanager
-def named(response: httpx.Response) -> Iterator[None]:
-    """What is raised inside bears the request's id."""
+def request_id_of(response: httpx.Response) -> Iterator[None]:
+    """Give the errors raised inside the id of the request."""
     try:
         yield
-    except (ClientError, TryAgain) as error:
-        error.request_id = response.headers.get(HEADER)
+    except (ClientError, Retry) as error:
+        error.request_id = response.headers.get("X-Request-ID")
         raise
 
 
 def unreachable(error: Exception) -> Unreachable:
-    failure = Unreachable(str(error))
-    if isinstance(error, TryAgain):
+    """The error for a caller, after the last attempt failed with this one."""
+    failure = Unreachable(str(error) or type(error).__name__)
+    if isinstance(error, Retry):
         failure.request_id = error.request_id
     return failure
 
 
 async def check_status(response: httpx.Response) -> None:
+    """Raise the error that an answer with another status than 200 stands for."""
     if response.status_code == httpx.codes.OK:
         return
     try:
@@ -79,12 +87,13 @@ async def check_status(response: httpx.Response) -> None:
     except (ValueError, KeyError, TypeError):
         errors = [f"HTTP status {response.status_code}"]
     retry_after = response.headers.get("Retry-After", "")
-    raise trouble(response.status_code, errors, float(retry_after) if retry_after.isdecimal() else 0)
+    raise error_for(response.status_code, errors, float(retry_after) if retry_after.isdecimal() else 0)
 
 
-def trouble(status: int, errors: list[str], pause_seconds: float = 0) -> Exception:
+def error_for(status: int, errors: list[str], pause_seconds: float = 0, started: bool = False) -> Exception:
+    """The error that a status and the service's sentences stand for."""
     if status == httpx.codes.UNAUTHORIZED:
         return Unauthorized("; ".join(errors))
-    if status in _TRY_AGAIN:
-        return TryAgain("; ".join(errors), pause_seconds)
+    if status in _RETRY_STATUSES:
+        return Retry("; ".join(errors), pause_seconds, started)
     return Refused(status, errors)

@@ -1,54 +1,52 @@
-"""What is classified and what comes of it, and how many images share a request."""
+"""The images that a caller names, and how many of them share a request."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from frontend.api.schemas import FILES_FIELD, PredictionBody, ReasonBody
-
 _URLS_PER_REQUEST = 32
 _FILES_PER_REQUEST = 16
-_BYTES_PER_REQUEST = 8 << 20  # so that a slow line is in time for the service's deadline
+_BYTES_PER_REQUEST = 8 << 20  # a slow line can send this much before the service's deadline
 
 
 @dataclass(frozen=True)
 class Photo:
-    """An image that is already in memory."""
+    """An image file that is already in memory, with a name to recognise it by."""
 
     name: str
-    content: bytes
+    content: bytes = field(repr=False)
 
 
-Image = str | Path | Photo  # a str is a URL, a Path a file
+# A str is a URL, a Path is a file, and bytes or a Photo hold the content of an image file.
+Image = str | Path | bytes | Photo
 
 
-@dataclass(frozen=True)
-class Result:
-    """What became of one image: `predictions`, best first, or a `failure` with its code and sentence."""
-
-    image: Image
-    predictions: list[PredictionBody]
-    failure: ReasonBody | None = None
-    model_version: str | None = None
+def as_iterable(images: Image | Iterable[Image]) -> Iterable[Image]:
+    """Several images as they are, a single one in a list."""
+    return [images] if isinstance(images, (str, Path, bytes, Photo)) else images
 
 
 def batches(images: Iterable[Image]) -> Iterator[list[Image]]:
-    """Images that can share a request, each distinct one once."""
+    """Group images that can share a request; leave out a URL or a file that was named before.
+
+    Raises TypeError for anything that is not an Image.
+    """
     seen: set[Image] = set()
     batch: list[Image] = []
     batch_bytes = 0
     for image in images:
         if image in seen:
             continue
-        seen.add(image)
+        if isinstance(image, (str, Path)):  # contents are not remembered: an endless supply would fill the memory
+            seen.add(image)
         image_bytes, is_url = _size(image), isinstance(image, str)
-        most = _URLS_PER_REQUEST if is_url else _FILES_PER_REQUEST
-        too_many = len(batch) >= most or batch_bytes + image_bytes > _BYTES_PER_REQUEST
-        if batch and (too_many or isinstance(batch[0], str) is not is_url):
+        limit = _URLS_PER_REQUEST if is_url else _FILES_PER_REQUEST
+        is_full = len(batch) >= limit or batch_bytes + image_bytes > _BYTES_PER_REQUEST
+        if batch and (is_full or isinstance(batch[0], str) is not is_url):
             yield batch
             batch, batch_bytes = [], 0
         batch.append(image)
@@ -58,26 +56,37 @@ def batches(images: Iterable[Image]) -> Iterator[list[Image]]:
 
 
 def _size(image: Image) -> int:
+    """The number of bytes that the request will hold for this image."""
+    if isinstance(image, str):
+        return 0
+    if isinstance(image, bytes):
+        return len(image)
     if isinstance(image, Photo):
         return len(image.content)
+    if not isinstance(image, Path):
+        raise TypeError(f"an image is a URL (str), a Path, bytes or a Photo, not {type(image).__name__}")
     try:
-        return image.stat().st_size if isinstance(image, Path) else 0
+        return image.stat().st_size
     except OSError:
-        return 0  # it will fail when it is opened
+        return 0  # opening it will fail, and that is reported
 
 
 def request_for(
     waiting: dict[str, Image], options: dict[str, Any], opened: ExitStack
 ) -> tuple[dict[str, Any], dict[str, OSError]]:
-    """The request for a batch, and the files that cannot be opened."""
+    """Return httpx's arguments for a batch, and the files that cannot be opened, by name."""
     files, unreadable = [], {}
     for name, image in waiting.items():
         if isinstance(image, str):
             return {"url": "/", "json": {"images": list(waiting), **options}}, {}
         try:
-            content = opened.enter_context(image.open("rb")) if isinstance(image, Path) else image.content
+            content = opened.enter_context(image.open("rb")) if isinstance(image, Path) else _content(image)
         except OSError as error:
             unreadable[name] = error
         else:
-            files.append((FILES_FIELD, (name, content, "application/octet-stream")))
+            files.append(("files", (name, content, "application/octet-stream")))
     return {"url": "/files", "params": options, "files": files}, unreadable
+
+
+def _content(image: bytes | Photo) -> bytes:
+    return image if isinstance(image, bytes) else image.content

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from birds_client import DEFAULT_URL, AsyncBirdsClient, Image, Refused, Unauthorized, Unreachable
+from birds_client import DEFAULT_URL, AsyncBirdsClient, ConfigurationError, Image, Refused, Unauthorized, Unreachable
 from pydantic import ValidationError
 from typer.exceptions import TyperException
 
@@ -134,7 +134,7 @@ def classify(
             tally = _continue(out, service, wanted, question, language)
         else:
             tally = _print(output_format, service, wanted, question, language)
-    except (SourceError, ResultsFileError, Refused, Unauthorized) as error:
+    except (SourceError, ResultsFileError, ConfigurationError, Refused, Unauthorized) as error:
         raise typer.Exit(_fail(str(error), Code.USAGE)) from error
     except Unreachable as error:
         text = message("cli", "unreachable", language, url=url, reason=str(error))

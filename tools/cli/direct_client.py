@@ -9,9 +9,9 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-from birds_client import UNREADABLE, Image, Photo, Result
+from birds_client import UNREADABLE, Failure, Image, Photo, Prediction, Result
 
-from frontend.api.schemas import DEFAULT_K, PredictionBody, ReasonBody
+from frontend.api.schemas import DEFAULT_K
 from frontend.classify.classifier import Image as ClassifierImage
 from frontend.classify.classifier import ImageClassifier
 from frontend.download.downloader import Downloader
@@ -29,7 +29,7 @@ class _UnreadableFile(ImageError):
 
 
 class DirectClient:
-    """Classifies as frontend.client.AsyncBirdsClient does; use as an async context manager.
+    """Classifies as birds_client.AsyncBirdsClient does; use as an async context manager.
 
     The BIRDS_* settings for downloads apply. Raises frontend.errors.ServiceError when Triton does not answer.
     """
@@ -52,7 +52,7 @@ class DirectClient:
         await self._opened.aclose()
 
     async def classify(
-        self, images: Iterable[Image], k: int = DEFAULT_K, model_version: str | None = None
+        self, images: Iterable[Image], k: int = DEFAULT_K, *, model_version: str | None = None
     ) -> AsyncGenerator[Result, None]:
         """Yield one result for each image as soon as it is known. Raises UnknownModelVersion."""
         choice = await self._versions.choose(model_version)
@@ -64,7 +64,7 @@ class DirectClient:
                 if isinstance(outcome.result, ImageError):
                     yield Result(image, [], self._reason(outcome.result))
                 else:
-                    predictions = [PredictionBody(**vars(prediction)) for prediction in outcome.result]
+                    predictions = [Prediction(**vars(prediction)) for prediction in outcome.result]
                     yield Result(image, predictions, model_version=outcome.model_version)
 
     async def _sources(self, images: Iterable[Image], taken: list[Image]) -> AsyncGenerator[ClassifierImage, None]:
@@ -77,15 +77,15 @@ class DirectClient:
         if isinstance(image, str):
             async with self._downloader.download(image) as content:
                 yield content
-        elif isinstance(image, Photo):
-            yield image.content
+        elif isinstance(image, (bytes, Photo)):
+            yield image if isinstance(image, bytes) else image.content
         else:
             yield await asyncio.to_thread(_read, image)
 
-    def _reason(self, failure: ImageError) -> ReasonBody:
+    def _reason(self, failure: ImageError) -> Failure:
         if isinstance(failure, _UnreadableFile):
-            return ReasonBody(code=failure.code, message=str(failure.parameters["reason"]))
-        return ReasonBody(code=failure.code, message=failure_message(failure, self._language))
+            return Failure(failure.code, str(failure.parameters["reason"]))
+        return Failure(failure.code, failure_message(failure, self._language))
 
 
 def _read(path: Path) -> bytes:

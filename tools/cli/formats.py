@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from typing import Any, TextIO
 
 from birds_client import Result
@@ -28,8 +29,8 @@ def record(result: Result) -> Record:
     """A result as JSON has it: `image` with `predictions` or `failure`."""
     name = name_of(result.image)
     if result.failure:
-        return {"image": name, "failure": result.failure.model_dump()}
-    predictions = [prediction.model_dump() for prediction in result.predictions]
+        return {"image": name, "failure": asdict(result.failure)}
+    predictions = [asdict(prediction) for prediction in result.predictions]
     return {"image": name, "model_version": result.model_version, "predictions": predictions}
 
 

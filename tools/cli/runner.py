@@ -24,7 +24,9 @@ class Service(Protocol):
 
     async def __aexit__(self, *_: object) -> None: ...
 
-    def classify(self, images: Iterable[Image], k: int, model_version: str | None) -> AsyncGenerator[Result, None]: ...
+    def classify(
+        self, images: Iterable[Image], k: int, *, model_version: str | None
+    ) -> AsyncGenerator[Result, None]: ...
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ async def classify_all(
     done: Callable[[bool], None],
 ) -> None:
     """Write a record of every image as soon as it is known, then call `done` with whether it was classified."""
-    async with service, aclosing(service.classify(images, question.k, question.model_version)) as results:
+    async with service, aclosing(service.classify(images, question.k, model_version=question.model_version)) as results:
         async for result in results:
             write(record(result))
             done(result.failure is None)
