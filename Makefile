@@ -8,21 +8,22 @@ LOCKS := requirements/serve.txt requirements/tritonserver.txt pyproject.toml
 .PHONY: help serve test test-setup test-slow test-chart test-compose bench fuzz check format lock clean
 
 help: ## list the targets
+	@sed -n 's/^VERSION = "\(.*\)"/birds \1/p' frontend/__init__.py
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST) | awk -F': ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 serve: $(VENV)/.serve ## install, build the classifier, run Triton and the frontend until Ctrl-C (ARGS="--help")
 	@exec $(BIN)/python -m tools.serve.service $(ARGS)
 
-test: test-setup ## install what the tests need and run them: unit, live (a real Triton), system
+test: test-setup ## install what the tests need, run unit, live (a real Triton) and system tests
 	@$(BIN)/python -m pytest
 
-test-setup: $(VENV)/.dev ## install the programs that the tests use: Debian packages (root or sudo) and axe-core (npm)
+test-setup: $(VENV)/.dev ## install the programs that the tests use
 	@$(BIN)/python -m tests.setup
 
-test-slow: $(VENV)/.dev ## the long tests that make test leaves out: faults at full length, under load
+test-slow: $(VENV)/.dev ## the long tests that make test leaves out
 	@$(BIN)/python -m pytest -m slow
 
-test-chart: $(VENV)/.dev ## the Helm chart: rendered, validated for every Kubernetes, its objects held against each other
+test-chart: $(VENV)/.dev ## the Helm chart, rendered and validated for every supported Kubernetes
 	@$(BIN)/python -m pytest tests/chart -m chart
 
 test-compose: $(VENV)/.dev ## build the images, bring docker-compose.yml up, break it; starts a Docker engine if there is none

@@ -1,3 +1,3 @@
 """The HTTP front of the service: image URLs in, bird species out."""
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"

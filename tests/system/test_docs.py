@@ -1,4 +1,4 @@
-"""The documents lead nowhere wrong, and what docs/use.md tells to type works as it is written."""
+"""No link in the documents is dead, and every command in docs/use.md works as written."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from tools import ROOT
 from tools.serve.triton_process import TritonServer
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-USE, README = (path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "use.md", ROOT / "README.md"))
+USE, TRITON, README = (
+    path.read_text(encoding="utf-8")
+    for path in (ROOT / "docs" / "use.md", ROOT / "docs" / "triton.md", ROOT / "README.md")
+)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
@@ -90,7 +93,7 @@ def run(command: list[str], code: str, reader: tuple[Path, dict[str, str], dict[
 
 
 @pytest.mark.parametrize("code", blocks("sh"), ids=lambda code: code.splitlines()[0])
-def test_every_command_of_the_guide_works(code: str, reader: tuple[Path, dict[str, str], dict[str, str]]) -> None:
+def test_guide_commands_work(code: str, reader: tuple[Path, dict[str, str], dict[str, str]]) -> None:
     output = run(["bash", "-euo", "pipefail", "-c"], code, reader)
     written = [reader[0] / name for name in ("birds.csv", "results.jsonl") if (reader[0] / name).exists()]
     assert output or written
@@ -99,7 +102,7 @@ def test_every_command_of_the_guide_works(code: str, reader: tuple[Path, dict[st
 
 
 @pytest.mark.parametrize("code", blocks("python"))
-def test_the_python_of_the_guide_works(code: str, reader: tuple[Path, dict[str, str], dict[str, str]]) -> None:
+def test_guide_python_works(code: str, reader: tuple[Path, dict[str, str], dict[str, str]]) -> None:
     output = run([sys.executable, "-c"], code, reader)
     assert "Rubra maxima" in output
     assert "Viridis minor" in output
@@ -110,17 +113,13 @@ def test_the_python_of_the_guide_works(code: str, reader: tuple[Path, dict[str, 
     [code for code in blocks("sh", README) if code.startswith(("curl -s http://127.0.0.1:8000", ".venv/bin/birds"))],
     ids=lambda code: code.split()[0],
 )
-def test_what_the_readme_sends_to_the_frontend_works(
-    code: str, reader: tuple[Path, dict[str, str], dict[str, str]]
-) -> None:
+def test_readme_commands_work(code: str, reader: tuple[Path, dict[str, str], dict[str, str]]) -> None:
     assert "Rubra maxima" in run(["bash", "-euo", "pipefail", "-c"], code, reader)
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
-def test_the_readmes_python_names_each_photo_by_either_protocol(
-    protocol: str, reader: tuple[Path, dict[str, str], dict[str, str]]
-) -> None:
-    (code,) = blocks("python", README)
+def test_triton_python_names_each_photo(protocol: str, reader: tuple[Path, dict[str, str], dict[str, str]]) -> None:
+    (code,) = blocks("python", TRITON)
     if protocol == "grpc":
         code = code.replace("tritonclient.http", "tritonclient.grpc").replace(":8010", ":8011")
     first, second = run([sys.executable, "-c"], code, reader).splitlines()
@@ -128,10 +127,10 @@ def test_the_readmes_python_names_each_photo_by_either_protocol(
     assert "Viridis minor" in second.partition(", ")[0]
 
 
-def test_the_readmes_plain_post_to_triton_lists_the_best_labels(
+def test_plain_post_to_triton_lists_best_labels(
     tiny_repository: Path, reader: tuple[Path, dict[str, str], dict[str, str]]
 ) -> None:
-    (code,) = [code for code in blocks("sh", README) if "Inference-Header-Content-Length" in code]
+    (code,) = [code for code in blocks("sh", TRITON) if "Inference-Header-Content-Length" in code]
     labels = tiny_repository / "classifier" / "1" / "labels.txt"
     code = code.replace("965", str(len(labels.read_text().splitlines())))
     code = code.replace("model_repository/classifier/1/labels.txt", str(labels))
