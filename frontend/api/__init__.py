@@ -1,1 +1,1 @@
-"""The wire: routes, schemas, responses, streaming and uploads."""
+"""The HTTP API: routes, request and response schemas, streamed answers and uploads."""

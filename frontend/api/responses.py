@@ -1,11 +1,10 @@
-"""Outcomes to answers: one JSON object, or a line an image, in the language that the client prefers."""
+"""Turns outcomes into the answer: one JSON object or a stream of lines, in the language that the client prefers."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
 
 from fastapi import Request, Response
 
@@ -27,28 +26,28 @@ from frontend.telemetry import request_stats
 
 
 class Answer:
-    """The answer to one request, begun when it is made."""
+    """The answer to one request. `time_taken` counts from the creation of this object."""
 
     def __init__(self, request: Request) -> None:
         self.language = preferred_language(request.headers.get("accept-language"))
-        self._wants_lines = streaming.is_wanted(request)
+        self._is_streamed = streaming.is_requested(request)
         self._started = time.perf_counter()
-        self.model_version: str | None = None  # that the request named, or the default
+        self.model_version: str | None = None  # the version that the request names, or the default
 
     def of_mistakes(self, errors: list[str]) -> Response:
-        """Nothing was processed; these are the reasons."""
-        if self._wants_lines:
+        """The answer to a request that was not processed because of these errors."""
+        if self._is_streamed:
             line = TotalsLine(errors=errors, time_taken=self._seconds())
             return Response(f"{line.model_dump_json()}\n", media_type=NDJSON, headers=self.headers)
         return self._as_json(ClassifyResponse(errors=errors))
 
     async def of_outcomes(
-        self, outcomes: AsyncGenerator[Outcome, None], gone: Callable[[], Coroutine[Any, Any, None]]
+        self, outcomes: AsyncGenerator[Outcome, None], disconnected: streaming.DisconnectWatch
     ) -> Response:
-        """Whatever became of the images. When `gone` returns, nobody waits any more and the rest is cancelled."""
-        if self._wants_lines:
-            return streaming.NdjsonResponse(self._lines(outcomes), gone, self.headers)
-        return self._as_json(await streaming.unless_gone(self._collect(outcomes), gone()))
+        """The answer with the outcome of every image. When `disconnected` returns, the remaining work is cancelled."""
+        if self._is_streamed:
+            return streaming.NdjsonResponse(self._lines(outcomes), disconnected, self.headers)
+        return self._as_json(await streaming.unless_disconnected(self._collect(outcomes), disconnected()))
 
     @property
     def headers(self) -> dict[str, str]:
@@ -79,7 +78,7 @@ class Answer:
                     yield line.model_dump_json(exclude_unset=True).encode() + b"\n"
             except ServiceError as error:
                 if totals.succeeded + totals.failed == 0:
-                    raise  # nothing has been sent: there is still time for the right status
+                    raise  # nothing has been sent yet, so the answer can still have an error status
                 request_stats.failed(error.code)
                 totals.status, totals.errors = error.status, [service_error_message(error, self.language)]
         totals.time_taken = self._seconds()

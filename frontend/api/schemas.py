@@ -1,4 +1,4 @@
-"""The JSON that goes in and comes out."""
+"""The JSON of requests and answers."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 DEFAULT_K = 3
-NDJSON = "application/x-ndjson"  # asks for, and marks, an answer that comes line by line
-FILES_FIELD = "files"  # of the multipart form
+NDJSON = "application/x-ndjson"  # media type of an answer that is streamed as lines
+FILES_FIELD = "files"  # name of the multipart form field
 
 _EXAMPLE_URL = "https://upload.wikimedia.org/wikipedia/commons/1/18/Ara_macao_-_two_at_Lowry_Park_Zoo.jpg"
 
 
 def _encodable(text: str) -> str:
-    text.encode()  # JSON can spell half a surrogate pair, which no answer could repeat; UnicodeEncodeError says so
+    text.encode()  # UnicodeEncodeError, a ValueError: JSON can hold half a surrogate pair, and an answer cannot
     return text
 
 
@@ -22,53 +22,57 @@ Text = Annotated[StrictStr, AfterValidator(_encodable)]
 
 
 class ClassifyRequest(BaseModel):
-    """Which images, and how many species of each."""
+    """Which images to classify, and how many species to return for each."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"images": [_EXAMPLE_URL], "k": 3}]})
 
-    images: list[Text] = Field([], description="http or https URLs; one that appears twice is fetched once")
-    k: StrictInt = Field(DEFAULT_K, description="how many species to return for each image, best first")
-    model_version: StrictStr | None = Field(None, description="one of GET /models; the default if it is left out")
+    images: list[Text] = Field([], description="http or https URLs; a URL that appears twice is fetched once")
+    k: StrictInt = Field(DEFAULT_K, description="how many species to return for each image, most probable first")
+    model_version: StrictStr | None = Field(
+        None, description="a version from GET /models; default: the one that /models calls default"
+    )
 
 
 class PredictionBody(BaseModel):
-    bird_name: str = Field(description="scientific name, or `background` for what is no bird")
-    common_name: str | None = Field(description="common name, if the label has one")
+    bird_name: str = Field(description="scientific name, or `background` if the image shows no bird")
+    common_name: str | None = Field(description="common name, or null if the label has none")
     score: float = Field(description="probability from 0 to 1")
 
 
 class FailureBody(BaseModel):
     url: str
-    code: str = Field(description="stable; for programs")
+    code: str = Field(description="stable, for programs")
     message: str = Field(description="for people")
 
 
 class ReasonBody(BaseModel):
-    code: str = Field(description="stable; for programs")
+    code: str = Field(description="stable, for programs")
     message: str = Field(description="for people")
 
 
 class ImageLine(BaseModel):
-    """One line of a streamed answer: an image, as soon as it is done. Either `predictions` or `failure` is there."""
+    """One line of a streamed answer, for one image. It has either `predictions` or `failure`."""
 
-    url: str = Field(description="the URL as it was sent, or the file's name")
+    url: str = Field(description="the URL as sent, or the name of the file")
     model_version: str | None = Field(None, description="the model version that answered")
     predictions: list[PredictionBody] | None = None
     failure: ReasonBody | None = None
 
 
 class TotalsLine(BaseModel):
-    """The last line of a streamed answer; one that ends without it was cut off."""
+    """The last line of a streamed answer. An answer without it was cut off."""
 
     succeeded: int = 0
     failed: int = 0
     time_taken: float = Field(0.0, description="seconds")
-    status: int = Field(200, description="the HTTP status, had all been known when the answer began")
-    errors: list[str] = Field([], description="what is wrong with the request as a whole, or why it ended early")
+    status: int = Field(200, description="the HTTP status that the answer would have if it were not streamed")
+    errors: list[str] = Field(
+        [], description="what is wrong with the request as a whole, or why the answer ended early"
+    )
 
 
 class ClassifyResponse(BaseModel):
-    """The answer to every POST, whether it succeeded or not."""
+    """The answer to every POST, successful or not."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -94,31 +98,37 @@ class ClassifyResponse(BaseModel):
         }
     )
 
-    successful_results: dict[str, list[PredictionBody]] = Field({}, description="predictions by URL, as it was sent")
+    successful_results: dict[str, list[PredictionBody]] = Field({}, description="predictions by URL, as sent")
     failed_results: list[str] = Field([], description="the URLs that could not be classified")
-    failures: list[FailureBody] = Field([], description="why, in the same order")
+    failures: list[FailureBody] = Field([], description="the reason for each, in the same order")
     time_taken: float = Field(0.0, description="seconds")
-    errors: list[str] = Field([], description="what is wrong with the request as a whole; then nothing was processed")
+    errors: list[str] = Field(
+        [], description="what is wrong with the request as a whole; if there is any, nothing was processed"
+    )
     model_version: str | None = Field(None, description="the model version that answered")
     other_versions: dict[str, str] = Field(
-        {}, description="the images that another version answered: the canary, or the new default, by URL"
+        {},
+        description="by URL, the version that answered if it is not `model_version`: the canary or a new default",
     )
 
 
 class ModelVersionBody(BaseModel):
-    """One version of the classifier; what is not known is null."""
+    """One version of the classifier. Unknown values are null."""
 
     version: str
     default: bool
-    labels: int | None = Field(description="how many labels it has")
-    source: str | None = Field(description="what it was built from")
+    labels: int | None = Field(description="number of labels")
+    source: str | None = Field(description="what the version was built from")
     engine: str | None = Field(description="tensorflow or openvino")
-    published: str | None = Field(description="when, in UTC")
+    published: str | None = Field(description="time of publishing, in UTC")
 
 
 class ModelsResponse(BaseModel):
     """The versions of the classifier that a request may name."""
 
-    default: str | None = Field(description="the version that answers when none is named")
-    canary: dict[str, float] = Field({}, description="the version that gets a part of the other images; percent")
+    default: str | None = Field(description="the version for requests that name none")
+    canary: dict[str, float] = Field(
+        {},
+        description="the canary version, and its share in percent of the images of requests that name no version",
+    )
     versions: list[ModelVersionBody]

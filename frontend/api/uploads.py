@@ -1,25 +1,70 @@
-"""Multipart bodies as images: each file is handed on as soon as it has arrived, so that no body is ever held whole."""
+"""Reads images from a multipart body. Each file is passed on as soon as it is complete; no body is held as a whole."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import TypeAlias
 
 from anyio import current_time, fail_after
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 from starlette.requests import Request
 
 from frontend.api.schemas import FILES_FIELD
-from frontend.api.streaming import client_gone
+from frontend.api.streaming import client_disconnected
 from frontend.classify.classifier import Image
 from frontend.errors import InvalidUpload, NoImages, RequestTimeout, TooLarge, TooManyImages
 from frontend.limits.memory_budget import MemoryBudget, Reservation
 from frontend.middleware.request_context import RequestContext
 
+# One event of the multipart parser: the headers of a part, then pieces of its content, then None at its end.
+_Event: TypeAlias = MultipartSegment | bytes | bytearray | None
+
+
+class _Part:
+    """One file while it arrives. Content beyond `max_bytes` is dropped; the rest counts against `reservation`."""
+
+    def __init__(self, name: str, max_bytes: int, reservation: Reservation) -> None:
+        self.name = name
+        self.reservation = reservation
+        self._max_bytes = max_bytes
+        self._content = bytearray()
+
+    async def add(self, data: bytes | bytearray) -> None:
+        """Wait until memory is available for `data`, then keep it."""
+        if not self.is_too_large:
+            await self.reservation.take(len(data))
+            self._content += data
+
+    @property
+    def is_too_large(self) -> bool:
+        return len(self._content) > self._max_bytes
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether this is what a browser sends for a file field in which no file was chosen."""
+        return not self.name and not self._content
+
+    def image(self, name: str) -> Image:
+        """Return the complete file as an image, once. The memory is released when the image is closed."""
+        is_too_large, content = self.is_too_large, bytes(self._content)
+        self._content.clear()
+
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[bytes]:
+            try:
+                if is_too_large:
+                    raise TooLarge(max=self._max_bytes)
+                yield content
+            finally:
+                self.reservation.release()
+
+        return Image(name, opened)
+
 
 class Upload:
-    """The files of one request, in the order they arrive."""
+    """The files of one request, in the order in which they arrive."""
 
     def __init__(
         self, request: Request, max_images: int, max_bytes: int, context: RequestContext, budget: MemoryBudget
@@ -27,92 +72,80 @@ class Upload:
         self._request = request
         self._max_images = max_images
         self._max_bytes = max_bytes
-        self._deadline = context.deadline
-        self._charge = context.charge
+        self._context = context
         self._budget = budget
-        self._shares: list[Reservation] = []
         self._names: set[str] = set()
-        self._received = asyncio.Event()
+        self._body_received = asyncio.Event()
 
-    async def client_gone(self) -> None:
-        """Return when the connection is closed after the body; before its end, `images` raises ClientDisconnect."""
-        await self._received.wait()
-        await client_gone(self._request)
+    async def client_disconnected(self) -> None:
+        """Return when the client disconnects after the end of the body. Before, `images` raises ClientDisconnect."""
+        await self._body_received.wait()
+        await client_disconnected(self._request)
 
     async def images(self) -> AsyncGenerator[Image, None]:
-        """Yield one image a file. Of a file over the limit the rest is dropped as it arrives.
+        """Yield one image for each file. Must be closed, which releases the memory of images that nobody opened.
 
-        Raises InvalidUpload, NoImages, TooManyImages, RateLimited, RequestTimeout, and ClientDisconnect. To be
-        closed, which gives back the memory of those that nobody opened.
+        Raises InvalidUpload, NoImages, TooManyImages, RateLimited, RequestTimeout and ClientDisconnect.
         """
+        reservations: list[Reservation] = []
+        part: _Part | None = None
         try:
-            async for name, content, share in self._files():
-                yield self._image(name, content, share)
+            async with aclosing(self._events()) as events:
+                async for event in events:
+                    if isinstance(event, MultipartSegment):
+                        part = self._new_part(event)
+                        reservations.append(part.reservation)
+                    elif part is not None and event is not None:
+                        with self._before_deadline():
+                            await part.add(event)
+                    elif part is not None and not part.is_empty:
+                        yield part.image(self._unique_name(part.name))
         finally:
-            for share in self._shares:
-                share.release()
+            for reservation in reservations:
+                reservation.release()
         if not self._names:
             raise NoImages()
 
-    async def _files(self) -> AsyncIterator[tuple[str, bytes, Reservation]]:
-        name, content, share = "", bytearray(), Reservation(self._budget)
-        async for event in self._events():
-            if isinstance(event, MultipartSegment):
-                if event.name != FILES_FIELD or event.filename is None:
-                    raise InvalidUpload(field=FILES_FIELD)
-                name, content, share = event.filename, bytearray(), Reservation(self._budget)
-                self._shares.append(share)
-            elif event is None:
-                if name or content:  # a form sends an empty one when no file was chosen
-                    yield name, bytes(content), share
-            elif len(content) <= self._max_bytes:
-                with self._in_time():
-                    await share.take(len(event))
-                content += event
-
-    async def _events(self) -> AsyncIterator[MultipartSegment | bytes | bytearray | None]:
-        kind, options = parse_options_header(self._request.headers.get("content-type", ""))
-        if kind != "multipart/form-data" or not options.get("boundary"):
+    async def _events(self) -> AsyncGenerator[_Event, None]:
+        content_type, options = parse_options_header(self._request.headers.get("content-type", ""))
+        if content_type != "multipart/form-data" or not options.get("boundary"):
             raise InvalidUpload(field=FILES_FIELD)
         body = self._request.stream()
         try:
             with PushMultipartParser(options["boundary"], strict=True) as parser:
-                while chunk := await self._chunk(body):
+                while chunk := await self._next_chunk(body):
                     for event in parser.parse(chunk):
                         yield event
         except MultipartError as error:
             raise InvalidUpload(field=FILES_FIELD) from error
-        self._received.set()
+        self._body_received.set()
 
-    async def _chunk(self, body: AsyncIterator[bytes]) -> bytes:
-        with self._in_time():
+    async def _next_chunk(self, body: AsyncIterator[bytes]) -> bytes:
+        with self._before_deadline():
             return await anext(body, b"")
 
-    @contextmanager
-    def _in_time(self) -> Iterator[None]:
-        try:
-            with fail_after(max(self._deadline - current_time(), 0)):
-                yield
-        except TimeoutError as error:
-            raise RequestTimeout() from error
+    def _new_part(self, segment: MultipartSegment) -> _Part:
+        if segment.name != FILES_FIELD or segment.filename is None:
+            raise InvalidUpload(field=FILES_FIELD)
+        return _Part(segment.filename, self._max_bytes, Reservation(self._budget))
 
-    def _image(self, name: str, content: bytes, share: Reservation) -> Image:
+    def _unique_name(self, name: str) -> str:
+        """Count one more image, and return its name: `name`, or `name (2)` if `name` is taken already."""
+        if len(self._names) == self._max_images:
+            raise TooManyImages(max=self._max_images)
+        self._context.charge(1)
         unique, copies = name, 1
         while unique in self._names:
             copies += 1
             unique = f"{name} ({copies})"
-        if len(self._names) == self._max_images:
-            raise TooManyImages(max=self._max_images)
-        self._charge(1)
         self._names.add(unique)
+        return unique
 
-        @asynccontextmanager
-        async def opened() -> AsyncIterator[bytes]:
-            try:
-                if len(content) > self._max_bytes:
-                    raise TooLarge(max=self._max_bytes)
-                yield content
-            finally:
-                share.release()
-
-        return Image(unique, opened)
+    @contextmanager
+    def _before_deadline(self) -> Iterator[None]:
+        """Raise RequestTimeout if the block is not done when the request's deadline passes."""
+        try:
+            with fail_after(max(self._context.deadline - current_time(), 0)):
+                yield
+        except TimeoutError as error:
+            raise RequestTimeout() from error

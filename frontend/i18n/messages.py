@@ -1,7 +1,7 @@
-"""Sentences for codes, from the YAML catalogues in locales/, in the language that the reader prefers.
+"""Messages for codes, from the YAML catalogues in locales/, in the language that the reader prefers.
 
-A catalogue's sentence may depend on a number: instead of text it then holds {placeholder: {category: text}}, with the
-plural categories of the language (CLDR's, as Babel knows them).
+A message that depends on a number is not a text but {placeholder: {category: text}}. The categories are the plural
+categories of the language (CLDR, through Babel).
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from frontend.errors import ImageError, ServiceError
 
 DEFAULT_LANGUAGE = "en"
 _LOCALES = Path(__file__).with_name("locales")
-_MAX_PREFERENCES = 50  # a header with more is noise
+_MAX_PREFERENCES = 50  # no browser sends more; the rest of the header is ignored
 
 Parameter = str | int | float
 
 
 @cache
 def languages() -> list[str]:
-    """The languages that have a catalogue."""
+    """Return the languages that have a catalogue."""
     return sorted(path.stem for path in _LOCALES.glob("*.yaml"))
 
 
 def preferred_language(accept_language: str | None) -> str:
-    """The catalogue that an Accept-Language header asks for: by quality, then by order; English when none fits."""
+    """Return the language for an Accept-Language header: by quality, then by order. The default is English."""
     wanted: dict[str, float] = {}
     for preference in (accept_language or "").split(",")[:_MAX_PREFERENCES]:
         tag, _, parameter = preference.partition(";")
@@ -58,22 +58,22 @@ def _quality(parameter: str) -> float:
 
 @cache
 def catalogue(language: str) -> dict[str, dict[str, Any]]:
-    """A language's sentences by section and code, as the file has them."""
+    """Return the messages of a language by section and code, as they are in the file."""
     sections: dict[str, dict[str, Any]] = yaml.safe_load((_LOCALES / f"{language}.yaml").read_text("utf-8"))
     return sections
 
 
 def message(section: str, code: str, language: str, **parameters: Parameter) -> str:
-    """The sentence under `code`, its placeholders filled in, in the plural form that its number asks for."""
-    sentence = catalogue(language)[section][code]
-    if isinstance(sentence, dict):
-        [(counted, forms)] = sentence.items()
-        sentence = forms[Locale.parse(language).plural_form(float(parameters[counted]))]
-    return str(sentence).format(**parameters)
+    """Return the message for `code`, in the right plural form, with `parameters` in place of the placeholders."""
+    text = catalogue(language)[section][code]
+    if isinstance(text, dict):
+        [(counted, forms)] = text.items()
+        text = forms[Locale.parse(language).plural_form(float(parameters[counted]))]
+    return str(text).format(**parameters)
 
 
 def error_message(code: str, language: str, **parameters: Parameter) -> str:
-    """The sentence for an error of the whole request."""
+    """Return the message for an error of a request as a whole."""
     return message("errors", code, language, **parameters)
 
 
@@ -82,7 +82,7 @@ def service_error_message(error: ServiceError, language: str) -> str:
 
 
 def failure_message(failure: ImageError, language: str) -> str:
-    """The sentence for one image's failure."""
+    """Return the message for the failure of one image."""
     parameters = dict(failure.parameters)
     if "reason" in parameters:
         parameters["reason"] = message("download_reasons", str(parameters["reason"]), language, **parameters)

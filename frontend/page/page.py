@@ -1,4 +1,4 @@
-"""The web page at /: HTML in the reader's language, and what it is made of."""
+"""The web page at `/`, in the reader's language, and its static files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from frontend.settings import Settings
 
 _STATIC = Path(__file__).with_name("static")
 _HEADERS = {
-    # Thumbnails come from wherever the URLs point; everything else only from here.
+    # Thumbnails come from any host that the user names. Everything else comes from this service only.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' blob: http: https:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'",
@@ -32,7 +32,7 @@ router = APIRouter()
 
 
 def add_page(app: FastAPI) -> None:
-    """Serve the page and its files."""
+    """Add the page and its static files to the application."""
     app.include_router(router)
     app.mount("/static", _Static(directory=_STATIC))
 
@@ -55,7 +55,7 @@ def _page(language: str, max_k: int) -> str:
 
 
 class _Static(StaticFiles):
-    """Files that browsers ask about again, so that a new version is seen at once."""
+    """Static files that browsers revalidate each time, so that they show a new version at once."""
 
     def file_response(self, *arguments: object, **options: object) -> Response:
         response = super().file_response(*arguments, **options)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-// One image on the page: its state, and the card that shows it.
+// One image on the page: its state and the card that shows it.
 
 import { percent, text } from "./messages.js";
 
@@ -32,8 +32,8 @@ export class Card {
   wait() { this.#become("waiting", text("waiting")); }
   cancel() { this.#become("cancelled", text("cancelled")); }
 
-  // `share` of the file has been sent, from 0 to 1; a URL has nothing to send.
-  send(share) {
+  // Show how much of the file has been sent; `share` is from 0 to 1. For a URL nothing is sent.
+  showUploaded(share) {
     if (this.file && share < 1) {
       this.#become("uploading", text("uploading"));
       this.element.querySelector("progress").value = share;
@@ -54,7 +54,7 @@ export class Card {
     this.element.querySelector(".predictions").replaceChildren(...predictions.map(predictionItem));
   }
 
-  // As the command line's JSON has it.
+  // One record of the JSON download, in the format of `birds classify --format json`.
   get record() {
     if (this.predictions) return { image: this.name, model_version: this.version, predictions: this.predictions };
     return { image: this.name, failure: this.failure ?? { code: this.state, message: text(this.state) } };

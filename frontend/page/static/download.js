@@ -1,4 +1,4 @@
-// The results as files, in the command line's formats.
+// Downloads of the results, in the same formats as `birds classify`.
 
 const COLUMNS = ["image", "rank", "bird_name", "common_name", "score", "code", "message", "model_version"];
 

@@ -1,18 +1,18 @@
-// What the server put into the page: its limits, and the sentences of the reader's language.
+// Data that the server puts into the page: its limits, and the messages in the reader's language.
 
 const data = JSON.parse(document.getElementById("page-data").textContent);
 const plural = new Intl.PluralRules(data.language);
 
 export const limits = data;
 
-// The sentence under a key. One that depends on a number is {placeholder: {category: text}}, as in the catalogues.
+// The message for a key. If it depends on a number, it is {placeholder: {category: text}}, as in the catalogues.
 export function text(key, values = {}) {
-  let sentence = data.messages[key];
-  if (typeof sentence === "object") {
-    const [[counted, forms]] = Object.entries(sentence);
-    sentence = forms[plural.select(values[counted])];
+  let message = data.messages[key];
+  if (typeof message === "object") {
+    const [[counted, forms]] = Object.entries(message);
+    message = forms[plural.select(values[counted])];
   }
-  return sentence.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+  return message.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
 
 export const percent = new Intl.NumberFormat(data.language, { style: "percent" });

@@ -1,4 +1,4 @@
-// The page: takes photos and URLs, shows what becomes of them.
+// The page: accepts photos and URLs, and shows the results.
 
 import { Card } from "./card.js";
 import { downloadCsv, downloadJson } from "./download.js";
@@ -29,11 +29,11 @@ function add(images) {
   run.add(added);
 }
 
-// --- sources
+// --- images that the user adds
 
 $("files").addEventListener("change", (event) => {
   add([...event.target.files].map((file) => ({ file })));
-  event.target.value = ""; // so that the same photo can be chosen again
+  event.target.value = ""; // otherwise choosing the same photo again would not be a change
 });
 
 $("sources").addEventListener("submit", (event) => {
@@ -64,7 +64,7 @@ document.addEventListener("drop", async (event) => {
 
 // --- model versions
 
-// A choice is offered where there is one.
+// The choice is hidden while there is only one version.
 async function offerVersions() {
   const models = await getModels();
   if (!models || models.versions.length < 2) return;
@@ -76,7 +76,7 @@ async function offerVersions() {
 
 offerVersions();
 
-// --- what is shown
+// --- display
 
 function drawSoon() {
   if (drawing) return;
@@ -99,7 +99,7 @@ function draw() {
   arrange();
 }
 
-// Screen readers hear the count now and then, not for every image.
+// Screen readers announce the count every few seconds, not for every image.
 function announceSoon() {
   announcing ??= setTimeout(() => {
     announcing = null;
@@ -114,7 +114,7 @@ const ORDERS = {
   score: (a, b) => (b.best?.score ?? -1) - (a.best?.score ?? -1),
 };
 
-// Those without an answer come last.
+// The last character of Unicode sorts cards without predictions to the end.
 function speciesOf(card) {
   return card.best ? (card.best.common_name ?? card.best.bird_name) : "\u{10FFFF}";
 }
@@ -130,7 +130,7 @@ function arrange() {
 
 for (const id of ["sort", "show", "search"]) $(id).addEventListener("input", arrange);
 
-// --- what can be done with it
+// --- actions on the results
 
 $("cancel").addEventListener("click", () => run.cancel());
 $("retry").addEventListener("click", () => {
@@ -152,7 +152,7 @@ $("json").addEventListener("click", () => downloadJson(records()));
 
 let asking = null;
 
-// Resolves to whether there is a key to try, however many requests ask at once.
+// Resolves to true if the user entered a key. Requests that ask at the same time share one dialog.
 function askForKey() {
   asking ??= new Promise((resolve) => {
     $("key-reason").textContent = text(apiKey.get() ? "key_refused" : "key_needed");

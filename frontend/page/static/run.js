@@ -1,4 +1,4 @@
-// Works off the waiting cards: a few requests at once, each with a few images; tries again what passes.
+// Sends the waiting cards: a few requests at a time, with a few images each. Temporary errors are retried.
 
 import { text } from "./messages.js";
 import { ServiceError, classify } from "./service.js";
@@ -6,18 +6,18 @@ import { ServiceError, classify } from "./service.js";
 const REQUESTS_AT_ONCE = 3;
 const URLS_PER_REQUEST = 32;
 const FILES_PER_REQUEST = 8;
-const BYTES_PER_REQUEST = 8 << 20; // so that a slow line is in time for the service's deadline
+const BYTES_PER_REQUEST = 8 << 20; // a slow connection can send this before the request's deadline
 const TRIES = 6;
 const LONGEST_PAUSE_SECONDS = 15;
-const PASSING = [0, 408, 429, 502, 503, 504];
+const TEMPORARY = [0, 408, 429, 502, 503, 504];
 
 export class Run {
   #waiting = [];
   #active = 0;
   #abort = new AbortController();
-  #keyDenied = false; // until more is added
+  #keyDenied = false; // the user closed the key dialog; reset when images are added
 
-  // `options()` gives k and version for the next request; `askForKey(refused)` resolves to whether there is a key now.
+  // `options()` returns k and version for the next request. `askForKey()` resolves to true if there is a key to try.
   constructor({ options, askForKey, onChange }) {
     this.options = options;
     this.askForKey = askForKey;
@@ -52,7 +52,7 @@ export class Run {
       try {
         await this.#finish(batch, signal);
       } catch (error) {
-        if (this.#keyDenied) batch.push(...this.#waiting.splice(0)); // none of them would fare better
+        if (this.#keyDenied) batch.push(...this.#waiting.splice(0)); // they would all be refused too
         for (const card of batch.filter((card) => card.isPending)) {
           if (signal.aborted) card.cancel();
           else card.fail(error.status ? `http_${error.status}` : "unreachable", error.message || text("lost"));
@@ -62,11 +62,11 @@ export class Run {
       this.onChange();
     }
     this.#active--;
-    this.#start(); // what was added while this one was being cancelled
+    this.#start(); // images may have been added during a cancellation
     this.onChange();
   }
 
-  // The next cards that can share a request: all URLs, or all files.
+  // Remove and return the next cards that can share a request: only URLs, or only files.
   #take() {
     const isUrl = Boolean(this.#waiting[0].url);
     const most = isUrl ? URLS_PER_REQUEST : FILES_PER_REQUEST;
@@ -78,7 +78,7 @@ export class Run {
     return this.#waiting.splice(0, count);
   }
 
-  // Returns once no card of the batch is pending; throws what cannot be helped.
+  // Returns when no card of the batch is pending. Throws errors that a retry cannot fix.
   async #finish(batch, signal) {
     for (let tries = TRIES, pause = 1; ; ) {
       try {
@@ -88,7 +88,7 @@ export class Run {
         if (error.status === 401) {
           this.#keyDenied ||= !(await this.askForKey());
           if (this.#keyDenied) throw error;
-        } else if (PASSING.includes(error.status) && --tries > 0) {
+        } else if (TEMPORARY.includes(error.status) && --tries > 0) {
           for (const card of batch.filter((card) => card.isPending)) card.wait();
           await sleep(Math.max(pause, error.retryAfterSeconds), signal);
           if (signal.aborted) throw error;
@@ -102,13 +102,13 @@ export class Run {
 
   #request(cards, signal) {
     if (!cards.length) return null;
-    for (const card of cards) card.send(0);
+    for (const card of cards) card.showUploaded(0);
     return classify(cards, {
       ...this.options(),
       signal,
       onUploaded: (bytes) => {
         for (const card of cards) {
-          if (card.isPending) card.send(Math.min(Math.max(bytes / card.file.size, 0), 1));
+          if (card.isPending) card.showUploaded(Math.min(Math.max(bytes / card.file.size, 0), 1));
           bytes -= card.file.size;
         }
       },

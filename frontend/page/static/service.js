@@ -1,13 +1,13 @@
-// Talks to the service: one request, whose answer comes line by line.
+// Requests to the service. The answer to a classification arrives line by line.
 
-const KEY = "birds-api-key"; // in sessionStorage: kept for this tab, forgotten with it
+const KEY = "birds-api-key"; // in sessionStorage, which the browser clears when the tab is closed
 
 export const apiKey = {
   get: () => sessionStorage.getItem(KEY),
   set: (value) => sessionStorage.setItem(KEY, value),
 };
 
-// Why a request as a whole did not do its work. `status` is 0 when there was no answer.
+// The failure of a request as a whole. `status` is 0 if there was no answer.
 export class ServiceError extends Error {
   constructor(status, message, retryAfterSeconds = 0) {
     super(message);
@@ -16,13 +16,13 @@ export class ServiceError extends Error {
   }
 }
 
-// The model versions that a request may name, or null when they cannot be had.
+// The answer of GET /models, or null if it fails.
 export async function getModels() {
   try {
     const response = await fetch("/models", { headers: authorization() });
     return response.ok ? await response.json() : null;
   } catch {
-    return null; // classifying will tell what is wrong
+    return null; // classification will report the problem
   }
 }
 
@@ -30,9 +30,9 @@ function authorization() {
   return apiKey.get() ? { Authorization: `Bearer ${apiKey.get()}` } : {};
 }
 
-// Classify `images` ({url} or {file}; all of one kind). `onLine(index, line)` is called for each as soon as it is
-// done, `onUploaded(bytes)` as files are sent. Resolves when all lines have come; rejects with a ServiceError.
-// An XMLHttpRequest, because fetch does not tell how much of a body has been sent.
+// Classify `images`, which are all {url} or all {file}. `onLine(index, line)` is called for each image as soon as it
+// is done, and `onUploaded(bytes)` while files are sent. Resolves after the last line; rejects with a ServiceError.
+// This uses XMLHttpRequest because fetch does not report the progress of an upload.
 export function classify(images, { k, version, signal, onLine, onUploaded }) {
   const names = new Map(images.map((image, index) => [image.url ?? String(index), index]));
   const request = new XMLHttpRequest();
@@ -78,7 +78,7 @@ function body(images, k, version) {
     return JSON.stringify({ images: images.map((image) => image.url), k, ...(version && { model_version: version }) });
   }
   const form = new FormData();
-  images.forEach((image, index) => form.append("files", image.file, String(index))); // numbers: names may be equal
+  images.forEach((image, index) => form.append("files", image.file, String(index))); // numbers, because file names may be equal
   return form;
 }
 
@@ -87,7 +87,7 @@ function refusal(request) {
   try {
     message = JSON.parse(request.responseText).errors.join(". ");
   } catch {
-    // not from the service itself: a proxy's page has nothing to say here
+    // the answer is not from the service but from a proxy; its page is of no use here
   }
   return new ServiceError(request.status, message, Number(request.getResponseHeader("Retry-After")) || 0);
 }

@@ -1,14 +1,14 @@
-// What people drop and paste, as images.
+// Turns dropped and pasted data into images.
 
-// The distinct lines that are no comment.
+// The distinct lines of the text, without comments.
 export function pastedUrls(pasted) {
   const lines = pasted.split(/\r?\n/).map((line) => line.trim());
   return [...new Set(lines.filter((line) => line && !line.startsWith("#")))].map((url) => ({ url }));
 }
 
-// Dropped files, and the images in dropped folders.
+// The dropped files, and the image files in dropped folders.
 export async function droppedFiles(transfer) {
-  // The list of items is gone after the first await.
+  // The browser empties transfer.items after the first await.
   const entries = [...transfer.items].filter((item) => item.kind === "file").map((item) => item.webkitGetAsEntry?.() ?? item.getAsFile());
   return (await Promise.all(entries.map((entry) => (entry instanceof File ? [entry] : filesOf(entry, false))))).flat();
 }
@@ -21,7 +21,7 @@ async function filesOf(entry, inFolder) {
   const reader = entry.createReader();
   const found = [];
   for (let some; (some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject))).length; ) {
-    found.push(...some); // it hands out a hundred at a time
+    found.push(...some); // readEntries returns at most 100 entries per call
   }
   return (await Promise.all(found.map((child) => filesOf(child, true)))).flat();
 }

@@ -99,7 +99,7 @@ def test_the_table_is_for_the_eye(birds: Any, photos: Path) -> None:
     rows = sorted(done.stdout.splitlines())
     assert done.returncode == 1
     assert any(row.startswith("photos/red.jpg    0.9") and row.endswith("Great Red (Rubra maxima)") for row in rows)
-    assert "photos/notes.txt     -  The file is no image, or it is damaged (not_an_image)" in rows
+    assert "photos/notes.txt     -  The file is not an image, or it is damaged (not_an_image)" in rows
     assert len(rows) == 3
 
 

@@ -1,4 +1,4 @@
-"""Headless Chromium from the system's packages, kept from every network but the loopback."""
+"""Headless Chromium from the system's packages. It can reach only the loopback network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ARGUMENTS = [
 
 @asynccontextmanager
 async def running_chromium(path: str) -> AsyncIterator[Browser]:
-    # Chromium's own sandbox refuses to run as root, which is what CI and containers are.
+    # Chromium's sandbox refuses to run as root, and CI and containers run as root.
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=path, args=_ARGUMENTS, chromium_sandbox=os.geteuid() != 0

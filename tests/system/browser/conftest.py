@@ -1,4 +1,4 @@
-"""A page of the real frontend in a real browser, whose console must stay free of errors."""
+"""Fixtures: a page of the real frontend in a real browser. Errors in its console fail the test."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def page(browser: Browser, frontend: httpx.Client, request: pytest.FixtureRequest) -> AsyncIterator[Page]:
-    """The page at /, opened. A test's `context` mark holds options of the browser context (theme, language, size).
+    """The open page at /. The `context` mark of a test holds options of the browser context (theme, language, size).
 
-    At the end no script may have failed, and nothing may have been asked of another host than this machine.
+    At the end, fail if a script failed, or if the page sent a request to another host.
     """
     mark = request.node.get_closest_marker("context")
     context = await browser.new_context(base_url=str(frontend.base_url), **(mark.kwargs if mark else {}))
@@ -34,7 +34,7 @@ async def page(browser: Browser, frontend: httpx.Client, request: pytest.Fixture
     page.set_default_timeout(15_000)
     problems: list[str] = []
     hosts: set[str | None] = set()
-    # What the browser itself says of an answer with an error status, or of none, is not the page's doing.
+    # The browser logs every answer with an error status, and every failed request. These are not errors of the page.
     page.on("console", lambda m: problems.append(m.text) if m.type == "error" and not _OF_THE_NETWORK(m.text) else None)
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("request", lambda sent: hosts.add(httpx.URL(sent.url).host) if sent.url.startswith("http") else None)

@@ -1,4 +1,4 @@
-"""Takes the picture of the page that the README shows: the running service, photos dropped on it, both themes.
+"""Takes the picture of the page for the README, from a running service, in a light or dark theme.
 
 python -m tests.system.browser.screenshot docs/page.png PHOTO… [--url URL] [--theme dark]
 
@@ -20,7 +20,7 @@ from tests.system.browser.chromium import running_chromium
 
 
 async def take(out: Path, photos: list[Path], url: str, theme: str) -> None:
-    """Save a PNG of the page once every photo has its answer."""
+    """Save a PNG of the page once every photo has been answered."""
     try:
         path = path_of("chromium")
     except LookupError as error:
@@ -39,7 +39,7 @@ async def take(out: Path, photos: list[Path], url: str, theme: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="where to write the PNG")
-    parser.add_argument("photos", type=Path, nargs="+", help="the photos to drop")
+    parser.add_argument("photos", type=Path, nargs="+", help="the photos to classify")
     parser.add_argument("--url", default=DEFAULT_URL, help="the running frontend (default: %(default)s)")
     parser.add_argument("--theme", choices=["light", "dark"], default="light")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The web page as its users meet it: in Chromium, before the real frontend and a real Triton."""
+"""The web page in Chromium, with a real frontend and a real Triton."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def choose(page: Page, files: Files) -> None:
 
 
 async def transfer(page: Page, event: str, selector: str, files: Files, texts: dict[str, str] | None = None) -> None:
-    """Drop or paste files and texts, as the browser hands them to the page."""
+    """Drop or paste files and texts, as a browser does."""
     await page.evaluate(
         """([event, selector, files, texts]) => {
             const data = new DataTransfer();
@@ -55,7 +55,7 @@ async def paste_urls(page: Page, urls: list[str]) -> None:
 
 
 async def cards(page: Page) -> dict[str, str]:
-    """The first species, or the state, by image name, in the order shown."""
+    """Return the first species, or the state, of each card by image name, in the order shown."""
     return dict(
         await page.eval_on_selector_all(
             ".card:not([hidden])",
@@ -100,11 +100,11 @@ async def test_paste_five_urls_with_one_bad(page: Page, image_server: ImageServe
     await expect(page.locator("#announcement")).to_have_text("5 of 5 done · 1 failed")
 
 
-async def test_results_come_in_while_others_are_on_their_way(page: Page, image_server: ImageServer) -> None:
+async def test_results_appear_while_others_are_pending(page: Page, image_server: ImageServer) -> None:
     release = asyncio.Event()
 
     async def held(request: web.Request) -> web.StreamResponse:
-        if request.headers["User-Agent"].startswith("birds/"):  # the browser's own request, for the thumbnail, may pass
+        if request.headers["User-Agent"].startswith("birds/"):  # not the browser's request for the thumbnail
             await release.wait()
         return web.Response(body=flat(RED))
 
@@ -137,7 +137,7 @@ async def test_cancel_a_run_of_200(page: Page, image_server: ImageServer) -> Non
     await expect(page.locator("#count")).to_have_text("200 of 200 done", timeout=30_000)
 
 
-async def test_many_files_with_equal_names_each_get_their_own_answer(page: Page) -> None:
+async def test_files_with_equal_names_get_own_answers(page: Page) -> None:
     for colour in (RED, GREEN, BLUE):
         await choose(page, {"bird.png": flat(colour)})
     await expect(page.locator("#count")).to_have_text("3 of 3 done")
@@ -154,14 +154,14 @@ async def test_paste_a_photo_and_paste_urls_anywhere(page: Page, image_server: I
     assert await cards(page) == {"image.png": "Caerulea", url: "Rubra maxima"}
 
 
-async def test_k_is_how_many_species_are_shown(page: Page) -> None:
+async def test_k_sets_the_number_of_species_shown(page: Page) -> None:
     await page.select_option("#k", "1")
     await choose(page, {"red.png": flat(RED)})
     await expect(page.locator("#count")).to_have_text("1 of 1 done")
     await expect(page.locator(".predictions li")).to_have_count(1)
 
 
-async def test_sort_show_and_find(page: Page) -> None:
+async def test_sort_filter_and_search(page: Page) -> None:
     await choose(page, {**RED_GREEN_BLUE, "a.png": b"none"})
     await expect(page.locator("#count")).to_have_text("4 of 4 done · 1 failed")
     orders = {}
@@ -179,7 +179,7 @@ async def test_sort_show_and_find(page: Page) -> None:
     assert list(await cards(page)) == ["green.png"]
 
 
-async def test_clear_makes_room_for_the_next(page: Page) -> None:
+async def test_clear_removes_all_results(page: Page) -> None:
     await choose(page, {"red.png": flat(RED)})
     await page.get_by_role("button", name="Clear", exact=True).click()
     await expect(page.locator("#results")).to_be_hidden()
@@ -192,8 +192,8 @@ async def offers_versions(route: Route) -> None:
     await route.fulfill(json={"default": "3", "canary": {}, "versions": versions})
 
 
-async def test_a_model_version_can_be_chosen(page: Page) -> None:
-    """The service stands in for itself: what counts is what the page offers and sends."""
+async def test_model_version_can_be_chosen(page: Page) -> None:
+    """The answers of the service are simulated. The test is about what the page offers and sends."""
     sent = []
 
     async def answer(route: Route) -> None:
@@ -205,7 +205,7 @@ async def test_a_model_version_can_be_chosen(page: Page) -> None:
         totals = {"succeeded": 1, "failed": 0, "time_taken": 0, "status": 200, "errors": []}
         await route.fulfill(body=f"{json.dumps(line)}\n{json.dumps(totals)}\n")
 
-    await expect(page.locator("#version")).to_be_hidden()  # there is but one
+    await expect(page.locator("#version")).to_be_hidden()  # the real service has only one version
     await page.route("**/models", offers_versions)
     await page.reload()
     options = page.locator("#version option")
@@ -238,7 +238,7 @@ async def test_download_csv_and_json(page: Page, tmp_path: Path) -> None:
     ]
 
 
-async def test_names_are_shown_and_never_obeyed(page: Page, image_server: ImageServer) -> None:
+async def test_html_in_names_is_shown_as_text(page: Page, image_server: ImageServer) -> None:
     evil = "<img src=x onerror=document.title='owned'>.png"
     url = image_server.url("/<script>document.title='owned'</script>")
     await choose(page, {evil: flat(RED)})
@@ -248,7 +248,7 @@ async def test_names_are_shown_and_never_obeyed(page: Page, image_server: ImageS
     assert await page.title() == "Birds"
 
 
-async def test_the_policy_lets_no_foreign_script_in(page: Page) -> None:
+async def test_content_security_policy_is_strict(page: Page) -> None:
     response = await page.request.get("/")
     policy = dict(part.strip().split(" ", 1) for part in response.headers["content-security-policy"].split(";"))
     assert policy["default-src"] == "'none'"
@@ -258,7 +258,7 @@ async def test_the_policy_lets_no_foreign_script_in(page: Page) -> None:
 
 
 async def unauthorized(route: Route) -> None:
-    """Stands for a service with API keys: 401 in the documented shape."""
+    """Simulate a service with API keys: answer 401 in the documented shape."""
     request = route.request
     if request.method == "POST" and await request.header_value("authorization") != "Bearer secret":
         empty: dict[str, Any] = {"successful_results": {}, "failed_results": [], "failures": [], "time_taken": 0}
@@ -267,11 +267,11 @@ async def unauthorized(route: Route) -> None:
         await route.continue_()
 
 
-async def test_asks_for_the_api_key_and_keeps_it_for_the_tab_only(page: Page) -> None:
+async def test_api_key_is_kept_for_the_tab_only(page: Page) -> None:
     await page.route("**/*", unauthorized)
     await choose(page, RED_GREEN_BLUE)
     await expect(page.locator("#key")).to_be_visible()
-    await expect(page.locator("#key-reason")).to_contain_text("asks for an API key")
+    await expect(page.locator("#key-reason")).to_contain_text("requires an API key")
     assert await serious_violations(page) == []
     await page.keyboard.type("wrong")
     await page.keyboard.press("Enter")
@@ -280,7 +280,7 @@ async def test_asks_for_the_api_key_and_keeps_it_for_the_tab_only(page: Page) ->
     await page.keyboard.press("Enter")
     await expect(page.locator("#key")).to_be_hidden()
     await expect(page.locator("#count")).to_have_text("3 of 3 done")
-    await choose(page, {"more.png": flat(RED)})  # it is not asked again
+    await choose(page, {"more.png": flat(RED)})  # the key is not requested again
     await expect(page.locator("#count")).to_have_text("4 of 4 done")
     assert await page.evaluate("[localStorage.length, document.cookie, sessionStorage.length]") == [0, "", 1]
     another = await page.context.new_page()
@@ -288,18 +288,18 @@ async def test_asks_for_the_api_key_and_keeps_it_for_the_tab_only(page: Page) ->
     assert await another.evaluate("sessionStorage.length") == 0
 
 
-async def test_without_a_key_the_images_fail_with_the_services_words(page: Page) -> None:
+async def test_without_key_images_fail_with_the_service_message(page: Page) -> None:
     await page.route("**/*", unauthorized)
     await choose(page, {f"{n}.png": flat(RED) for n in range(60)})
     await expect(page.locator("#key")).to_be_visible()
     await page.click("#key-cancel")
     await expect(page.locator("#count")).to_have_text("60 of 60 done · 60 failed")
-    await expect(page.locator("#key")).to_be_hidden()  # it is asked once, not for every request
+    await expect(page.locator("#key")).to_be_hidden()  # the page asks once, not for every request
     states = set(await page.locator(".card .state").all_text_contents())
     assert states == {"An API key is needed (http_401)"}
 
 
-async def test_a_busy_service_is_asked_again(page: Page) -> None:
+async def test_busy_service_is_retried(page: Page) -> None:
     refusals = 2
 
     async def busy(route: Route) -> None:
@@ -316,7 +316,7 @@ async def test_a_busy_service_is_asked_again(page: Page) -> None:
     assert refusals == 0
 
 
-async def test_a_pause_can_be_cancelled_and_gone_on_from(page: Page) -> None:
+async def test_cancelled_pause_can_be_resumed(page: Page) -> None:
     is_busy = True
 
     async def busy(route: Route) -> None:
@@ -336,16 +336,16 @@ async def test_a_pause_can_be_cancelled_and_gone_on_from(page: Page) -> None:
     await expect(page.locator("#count")).to_have_text("60 of 60 done")
 
 
-async def test_a_service_that_is_gone_is_tried_again_until_cancelled(page: Page) -> None:
+async def test_unreachable_service_is_retried_until_cancelled(page: Page) -> None:
     await page.route(lambda url: "/files" in url, lambda route: route.abort())
     async with page.expect_event("requestfailed"):
         await choose(page, {"red.png": flat(RED)})
-    await expect(page.locator(".card .state")).to_have_text("Waiting")  # for the next try
+    await expect(page.locator(".card .state")).to_have_text("Waiting")  # for the next attempt
     await page.click("#cancel")
     await expect(page.locator(".card .state")).to_have_text("Cancelled")
 
 
-async def test_works_from_the_keyboard_alone(page: Page, image_server: ImageServer) -> None:
+async def test_works_with_the_keyboard_alone(page: Page, image_server: ImageServer) -> None:
     url = image_server.add("/red.png", flat(RED))
     await page.keyboard.press("Tab")
     assert await page.evaluate("document.activeElement.id") == "files"
@@ -387,7 +387,7 @@ async def test_fits_a_phone(page: Page, image_server: ImageServer) -> None:
 
 
 @pytest.mark.context(locale="de-CH")
-async def test_speaks_the_readers_language(page: Page) -> None:
+async def test_page_uses_the_readers_language(page: Page) -> None:
     assert await page.locator("html").get_attribute("lang") == "de"
     await choose(page, {"bad.png": b"none"})
     await expect(page.locator(".card .state")).to_have_text(

@@ -1,4 +1,4 @@
-"""POST / as documented: real downloads, a real Triton, the exact JSON."""
+"""The documented contract of POST /, with real downloads and a real Triton."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from frontend.settings import Settings
+from tests.support.answers import NOTHING, SHAPE
 from tests.support.frontend_server import running_frontend
 from tests.support.image_server import ImageServer
 from tests.support.images import BLUE, GREEN, GREY, RED, flat
@@ -21,15 +22,6 @@ from tests.support.network import LOOPBACK
 from tests.support.processes import command_line, descendants
 from tools.serve.ports import free_port, free_triton_ports
 from tools.serve.triton_process import TritonServer
-
-SHAPE = {"successful_results", "failed_results", "failures", "time_taken", "errors", "model_version", "other_versions"}
-NOTHING: dict[str, Any] = {
-    "successful_results": {},
-    "failed_results": [],
-    "failures": [],
-    "model_version": None,
-    "other_versions": {},
-}
 
 
 def classify(frontend: httpx.Client, urls: list[str], **options: object) -> dict[str, Any]:
@@ -67,10 +59,10 @@ def test_returns_three_species_unless_asked_otherwise(frontend: httpx.Client, im
     url = image_server.add("/red.png", flat(RED))
     assert len(classify(frontend, [url])["successful_results"][url]) == 3
     assert classify(frontend, [url], k=0)["successful_results"][url] == []
-    assert len(classify(frontend, [url], k=10)["successful_results"][url]) == 4  # all that the model knows
+    assert len(classify(frontend, [url], k=10)["successful_results"][url]) == 4  # the test model has only four labels
 
 
-def test_a_request_that_names_no_k_never_breaks_its_limit(triton: TritonServer, image_server: ImageServer) -> None:
+def test_default_k_never_exceeds_max_k(triton: TritonServer, image_server: ImageServer) -> None:
     url = image_server.add("/red.png", flat(RED))
     settings = Settings(triton_url=triton.grpc_url, download_allow_networks=LOOPBACK, max_k=1)
     with running_frontend(settings) as frontend:
@@ -78,7 +70,7 @@ def test_a_request_that_names_no_k_never_breaks_its_limit(triton: TritonServer, 
     assert len(body["successful_results"][url]) == 1
 
 
-def test_one_bad_image_never_hurts_another(frontend: httpx.Client, image_server: ImageServer) -> None:
+def test_one_bad_image_never_affects_another(frontend: httpx.Client, image_server: ImageServer) -> None:
     good = image_server.add("/good.png", flat(GREEN))
     bad = {
         image_server.url("/missing.jpg"): "download_failed",
@@ -99,12 +91,12 @@ def test_one_bad_image_never_hurts_another(frontend: httpx.Client, image_server:
     assert body["errors"] == []
 
 
-def test_a_download_that_fails_says_what_the_server_answered(frontend: httpx.Client, image_server: ImageServer) -> None:
+def test_failed_download_reports_the_http_status(frontend: httpx.Client, image_server: ImageServer) -> None:
     (failure,) = classify(frontend, [image_server.url("/missing.jpg")])["failures"]
     assert failure["message"] == "The download failed: the server answered with status 404"
 
 
-def test_a_url_named_twice_is_fetched_once_and_answered_once(frontend: httpx.Client, image_server: ImageServer) -> None:
+def test_repeated_url_is_downloaded_and_answered_once(frontend: httpx.Client, image_server: ImageServer) -> None:
     url = image_server.add("/red.png", flat(RED))
     missing = image_server.url("/missing.png")
     body = classify(frontend, [url, missing] * 20)
@@ -124,7 +116,7 @@ def test_a_url_named_twice_is_fetched_once_and_answered_once(frontend: httpx.Cli
     ],
 )
 def test_urls_are_keys_exactly_as_sent(frontend: httpx.Client, image_server: ImageServer, path: str) -> None:
-    """What the image server sees is the path as written; only what HTTP cannot carry is percent-encoded."""
+    """The image server receives the path as written. Only characters that HTTP cannot carry are percent-encoded."""
     on_the_wire = httpx.URL(image_server.url(path)).raw_path.decode() if not path.isascii() else path.partition("#")[0]
     image_server.add(on_the_wire, flat(RED))
     url = image_server.url(path)
@@ -132,7 +124,7 @@ def test_urls_are_keys_exactly_as_sent(frontend: httpx.Client, image_server: Ima
     assert image_server.requests[on_the_wire] == 1
 
 
-def test_says_who_it_is_when_it_downloads(frontend: httpx.Client, image_server: ImageServer) -> None:
+def test_downloads_send_a_user_agent(frontend: httpx.Client, image_server: ImageServer) -> None:
     url = image_server.add("/red.png", flat(RED))
     classify(frontend, [url])
     assert image_server.headers["/red.png"]["User-Agent"].startswith("birds/")
@@ -154,7 +146,7 @@ def test_says_who_it_is_when_it_downloads(frontend: httpx.Client, image_server: 
     ],
     ids=str,
 )
-def test_all_mistakes_of_a_request_are_listed_and_nothing_is_processed(
+def test_all_mistakes_are_listed_and_nothing_is_processed(
     frontend: httpx.Client, body: dict[str, object], errors: list[str]
 ) -> None:
     response = frontend.post("/", json=body)
@@ -180,16 +172,14 @@ def test_all_mistakes_of_a_request_are_listed_and_nothing_is_processed(
         (b'{"images": null, "k": 1.5}', ["images must be a list of URLs, each a string", "k must be a whole number"]),
     ],
 )
-def test_a_body_that_is_not_this_json_gets_422_in_the_same_shape(
-    frontend: httpx.Client, body: bytes, errors: list[str]
-) -> None:
+def test_invalid_body_gets_422_in_the_documented_shape(frontend: httpx.Client, body: bytes, errors: list[str]) -> None:
     response = frontend.post("/", content=body, headers={"Content-Type": "application/json"})
     assert response.status_code == 422
     assert response.json() == NOTHING | {"time_taken": 0, "errors": errors}
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_body_over_the_limit_gets_413_in_the_same_shape(triton: TritonServer, chunked: bool) -> None:
+def test_body_over_the_limit_gets_413(triton: TritonServer, chunked: bool) -> None:
     body = json.dumps({"images": ["http://example.org/" + "x" * 2000]}).encode()
     settings = Settings(triton_url=triton.grpc_url, max_request_bytes=1000)
     with running_frontend(settings) as url:
@@ -198,7 +188,7 @@ def test_a_body_over_the_limit_gets_413_in_the_same_shape(triton: TritonServer, 
     assert response.json() == NOTHING | {"time_taken": 0, "errors": ["The body is too large. Max 1000 bytes allowed"]}
 
 
-def test_without_triton_the_answer_is_503_in_the_same_shape(image_server: ImageServer) -> None:
+def test_without_triton_the_answer_is_503(image_server: ImageServer) -> None:
     settings = Settings(triton_url=f"127.0.0.1:{free_port()}", download_allow_networks=LOOPBACK)
     url = image_server.add("/red.png", flat(RED))
     with running_frontend(settings) as frontend:
@@ -211,8 +201,8 @@ def test_without_triton_the_answer_is_503_in_the_same_shape(image_server: ImageS
     assert response.json() == NOTHING | {"time_taken": 0, "errors": [message]}
 
 
-def test_a_dead_stub_is_a_503_not_a_bad_image(tiny_repository: Path, tmp_path: Path, image_server: ImageServer) -> None:
-    """Triton never restarts a Python process that died, and still calls itself ready."""
+def test_dead_python_stub_gets_503(tiny_repository: Path, tmp_path: Path, image_server: ImageServer) -> None:
+    """Triton does not restart a Python process that died, and still reports that it is ready."""
     url = image_server.add("/red.png", flat(RED))
     with TritonServer(free_triton_ports(), tmp_path / "log", tiny_repository) as triton:
         triton.wait_until_ready()
@@ -225,7 +215,7 @@ def test_a_dead_stub_is_a_503_not_a_bad_image(tiny_repository: Path, tmp_path: P
     assert response.status_code == 503
 
 
-def test_nothing_outlives_the_requests_deadline(triton: TritonServer, image_server: ImageServer) -> None:
+def test_images_unfinished_at_the_deadline_fail(triton: TritonServer, image_server: ImageServer) -> None:
     async def never(request: web.Request) -> web.StreamResponse:
         await asyncio.sleep(30)
         return web.Response()
@@ -243,11 +233,11 @@ def test_nothing_outlives_the_requests_deadline(triton: TritonServer, image_serv
     assert [(failure["url"], failure["code"]) for failure in body["failures"]] == [(slow, "deadline_exceeded")]
 
 
-def test_is_ready_when_a_real_inference_answers(frontend: httpx.Client) -> None:
+def test_ready_when_a_real_inference_succeeds(frontend: httpx.Client) -> None:
     assert frontend.get("/health/ready").json() == {"status": "ready"}
 
 
-def test_documents_itself_with_examples(frontend: httpx.Client) -> None:
+def test_openapi_document_has_examples(frontend: httpx.Client) -> None:
     assert frontend.get("/docs").status_code == 200
     document = frontend.get("/openapi.json").json()
     schemas = document["components"]["schemas"]
@@ -257,20 +247,20 @@ def test_documents_itself_with_examples(frontend: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/models", "/metrics", "/health/live", "/health/ready", "/docs"])
-def test_head_is_answered_as_get_is_without_the_body(frontend: httpx.Client, path: str) -> None:
+def test_head_is_answered_like_get_without_body(frontend: httpx.Client, path: str) -> None:
     get, head = frontend.get(path), frontend.head(path)
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["Content-Type"] == get.headers["Content-Type"]
-    if path != "/metrics":  # which are others each time
+    if path != "/metrics":  # its content changes with every request
         assert head.headers["Content-Length"] == get.headers["Content-Length"]
 
 
-def test_head_tells_of_ill_health_too() -> None:
+def test_head_reports_not_ready() -> None:
     with running_frontend(Settings(triton_url=f"127.0.0.1:{free_port()}")) as url:
         assert httpx.head(f"{url}/health/ready", timeout=30).status_code == 503
 
 
-def test_what_is_answered_is_documented_once(frontend: httpx.Client) -> None:
+def test_each_operation_is_documented_once(frontend: httpx.Client) -> None:
     operations = [
         (method, operation["operationId"])
         for methods in frontend.get("/openapi.json").json()["paths"].values()

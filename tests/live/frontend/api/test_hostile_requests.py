@@ -1,4 +1,4 @@
-"""The whole service under bad input: everybody else's images are answered, and no answer tells what it should not."""
+"""The service under bad input: other images are still answered, and no answer reveals internals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from frontend.settings import Settings
-from tests.live.frontend.api.test_contract import SHAPE
+from tests.support.answers import SHAPE
 from tests.support.frontend_server import running_frontend
 from tests.support.hostile_images import claiming, webp_claiming
 from tests.support.image_server import ImageServer
@@ -30,12 +30,12 @@ from tools.serve.triton_process import TritonServer
 
 
 @pytest.fixture(scope="module")
-def impatient(triton: TritonServer) -> Iterator[httpx.Client]:
-    """The frontend with a download deadline of one second and a limit of 1 MB."""
-    patience = Settings(
+def strict_frontend(triton: TritonServer) -> Iterator[httpx.Client]:
+    """A frontend with a download timeout of one second and a limit of 1 MB per image."""
+    strict = Settings(
         triton_url=triton.grpc_url, download_allow_networks=LOOPBACK, download_timeout=1, download_max_bytes=1_000_000
     )
-    with running_frontend(patience) as url, httpx.Client(base_url=url, timeout=60) as client:
+    with running_frontend(strict) as url, httpx.Client(base_url=url, timeout=60) as client:
         yield client
 
 
@@ -128,28 +128,30 @@ BAD_URLS = {
 
 
 def serve_bad_habits(image_server: ImageServer) -> dict[str, str]:
-    """Every bad URL with the code that it must fail with."""
+    """Return every bad URL with the code that it must fail with."""
     expected = {}
     for path, (content, code) in {**BAD_FILES, **BAD_HABITS}.items():
         expected[image_server.url(path) if content is None else image_server.add(path, content)] = code
     return {**expected, **BAD_URLS}
 
 
-def test_all_bad_input_at_once_fails_each_for_its_own_reason(
-    impatient: httpx.Client, image_server: ImageServer, caplog: pytest.LogCaptureFixture
+def test_each_bad_input_fails_for_its_own_reason(
+    strict_frontend: httpx.Client, image_server: ImageServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "frontend")
     expected = serve_bad_habits(image_server)
     good = [image_server.add(f"/good{number}.jpg", flat(GREEN)) for number in range(10)]
-    body = classify(impatient, [*expected, *good])
+    body = classify(strict_frontend, [*expected, *good])
     assert {failure["url"]: failure["code"] for failure in body["failures"]} == expected
     assert all(body["successful_results"][url][0]["bird_name"] == "Viridis minor" for url in good)
-    told = " ".join(failure["message"] for failure in body["failures"])
-    assert not re.search(r"Traceback|/srv|\.py|169\.254|127\.0\.0|Errno|aiohttp|Pillow|PIL|secret|Cannot connect", told)
+    messages = " ".join(failure["message"] for failure in body["failures"])
+    assert not re.search(
+        r"Traceback|/srv|\.py|169\.254|127\.0\.0|Errno|aiohttp|Pillow|PIL|secret|Cannot connect", messages
+    )
     assert "secret" not in caplog.text
 
 
-def test_a_thousand_urls_of_which_300_are_bad(impatient: httpx.Client, image_server: ImageServer) -> None:
+def test_thousand_urls_with_300_bad_ones(strict_frontend: httpx.Client, image_server: ImageServer) -> None:
     image = flat(GREEN, "JPEG")
     good = [image_server.add(f"/good{number}.jpg", image) for number in range(700)]
     bad = {}
@@ -162,21 +164,21 @@ def test_a_thousand_urls_of_which_300_are_bad(impatient: httpx.Client, image_ser
     mixed = [url for pair in zip([*bad, *good[300:]], [*good[:300], *good[:400]], strict=True) for url in pair]
     urls = list(dict.fromkeys(mixed))
     assert len(urls) == 1000
-    body = classify(impatient, urls)
+    body = classify(strict_frontend, urls)
     assert Counter(failure["code"] for failure in body["failures"]) == Counter(bad.values())
     assert set(body["failed_results"]) == set(bad)
     assert len(body["successful_results"]) == 700
 
 
-def test_the_same_url_500_times_is_one_download(impatient: httpx.Client, image_server: ImageServer) -> None:
+def test_same_url_500_times_is_one_download(strict_frontend: httpx.Client, image_server: ImageServer) -> None:
     url = image_server.add("/one.jpg", flat(GREEN))
-    response = impatient.post("/", json={"images": [url] * 500, "k": 1})
+    response = strict_frontend.post("/", json={"images": [url] * 500, "k": 1})
     assert list(response.json()["successful_results"]) == [url]
     assert image_server.requests["/one.jpg"] == 1
 
 
-def test_what_the_header_betrays_never_travels_to_triton(
-    impatient: httpx.Client, image_server: ImageServer, triton: TritonServer
+def test_files_with_a_bad_header_never_reach_triton(
+    strict_frontend: httpx.Client, image_server: ImageServer, triton: TritonServer
 ) -> None:
     def seen_by_triton() -> int:
         with tritonclient.grpc.InferenceServerClient(triton.grpc_url) as client:
@@ -184,25 +186,25 @@ def test_what_the_header_betrays_never_travels_to_triton(
         return sum(int(counts.get(outcome, {}).get("count", 0)) for outcome in ("success", "fail"))
 
     def settled(at_least: int) -> int:
-        """Triton counts after it has answered: wait a little for the number that is expected."""
+        """Wait for the expected count. Triton counts a request after it has answered it."""
         deadline = time.monotonic() + 10
         while (seen := seen_by_triton()) < at_least and time.monotonic() < deadline:
             time.sleep(0.05)
         return seen
 
-    classify(impatient, [image_server.add("/before.jpg", flat(GREEN))])
+    classify(strict_frontend, [image_server.add("/before.jpg", flat(GREEN))])
     time.sleep(0.5)
     before = seen_by_triton()
     bad = [path for path in BAD_FILES if not path.startswith("/cut")]
-    body = classify(impatient, [image_server.add(path, BAD_FILES[path][0]) for path in bad])
+    body = classify(strict_frontend, [image_server.add(path, BAD_FILES[path][0]) for path in bad])
     assert len(body["failed_results"]) == len(bad)
-    new_to_the_cache = flat((3, 141, 59))
-    classify(impatient, [image_server.add("/after.jpg", new_to_the_cache)])
+    uncached = flat((3, 141, 59))
+    classify(strict_frontend, [image_server.add("/after.jpg", uncached)])
     assert settled(before + 1) == before + 1
 
 
-def test_tells_the_limit_that_triton_enforces(triton: TritonServer, image_server: ImageServer) -> None:
-    """Where the frontend is set to let more bytes pass than `preprocess` takes."""
+def test_too_large_names_the_limit_of_triton(triton: TritonServer, image_server: ImageServer) -> None:
+    """The limit of the frontend is higher here than the limit of `preprocess`."""
     generous = Settings(triton_url=triton.grpc_url, download_allow_networks=LOOPBACK, download_max_bytes=50_000_000)
     url = image_server.add("/large.jpg", flat(GREEN, "JPEG") + bytes(20_000_000))
     with running_frontend(generous) as address, httpx.Client(base_url=address, timeout=60) as client:
@@ -214,16 +216,16 @@ def test_tells_the_limit_that_triton_enforces(triton: TritonServer, image_server
 @pytest.mark.parametrize(
     "content",
     [
-        pytest.param(b"\x80", id="no UTF-8"),
-        pytest.param(b"[" * 100_000, id="brackets without end"),
+        pytest.param(b"\x80", id="not UTF-8"),
+        pytest.param(b"[" * 100_000, id="100,000 brackets"),
         pytest.param(b'{"k": ' + b"1" * 5_000 + b"}", id="a number of 5,000 digits"),
         pytest.param(b'{"images": ["\\ud800"]}', id="half a surrogate pair"),
         pytest.param(b'{"images": NaN}', id="NaN"),
-        pytest.param(b"", id="nothing"),
+        pytest.param(b"", id="empty"),
     ],
 )
-def test_a_body_that_is_not_the_documented_json_is_told_so(impatient: httpx.Client, content: bytes) -> None:
-    response = impatient.post("/", content=content, headers={"Content-Type": "application/json"})
+def test_malformed_body_gets_422(strict_frontend: httpx.Client, content: bytes) -> None:
+    response = strict_frontend.post("/", content=content, headers={"Content-Type": "application/json"})
     assert response.status_code == 422
     assert response.json()["errors"]
     assert response.json()["time_taken"] == 0
@@ -243,8 +245,8 @@ BODIES = st.one_of(
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.one_of(BODIES.map(lambda body: json.dumps(body).encode()), st.binary(max_size=60)))
-def test_any_body_is_answered_in_the_documented_shape(impatient: httpx.Client, content: bytes) -> None:
-    response = impatient.post("/", content=content, headers={"Content-Type": "application/json"})
+def test_any_body_gets_the_documented_shape(strict_frontend: httpx.Client, content: bytes) -> None:
+    response = strict_frontend.post("/", content=content, headers={"Content-Type": "application/json"})
     assert response.status_code in (200, 422)
     body = response.json()
     assert set(body) == SHAPE

@@ -1,4 +1,4 @@
-"""Requests made up from the OpenAPI document, right ones and wrong ones, against the real service."""
+"""Valid and invalid requests, generated from the OpenAPI document, against the real service."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ EXAMPLES = int(os.environ.get("BIRDS_FUZZ_EXAMPLES", "25"))
 
 @pytest.fixture(scope="module")
 def openapi(triton: TritonServer) -> Iterator[BaseSchema]:
-    # All downloads go to a proxy that is not there: the document's example must not be fetched from the Internet.
+    # All downloads go to a proxy that does not exist, so the document's example is not fetched from the Internet.
     proxy = f"http://127.0.0.1:{free_port()}"
     with running_frontend(Settings(triton_url=triton.grpc_url, download_proxy=proxy)) as url:
         yield schemathesis.openapi.from_url(f"{url}/openapi.json")
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["valid", "invalid"])
-def test_every_answer_is_as_documented(openapi: BaseSchema, mode: GenerationMode) -> None:
+def test_every_answer_matches_the_openapi_document(openapi: BaseSchema, mode: GenerationMode) -> None:
     operations = [result.ok() for result in openapi.get_all_operations() if isinstance(result, Ok)]
     assert len(operations) >= 3
     for operation in operations:
@@ -41,11 +41,13 @@ def test_every_answer_is_as_documented(openapi: BaseSchema, mode: GenerationMode
         @given(case=operation.as_strategy(generation_mode=mode))
         def answers_as_documented(case: schemathesis.Case[Any]) -> None:
             response = case.call()
-            # A request that breaks a limit is answered with 200 and all its mistakes: that is a refusal, too.
+            # A request that breaks a limit is refused with status 200 and its mistakes in `errors`.
             refused = response.status_code == 200 and b'"errors":["' in response.content
             case.validate_response(response, excluded_checks=[negative_data_rejection] if refused else [])
 
         try:
             answers_as_documented()
         except Unsatisfiable:
-            assert mode is GenerationMode.NEGATIVE, f"no valid request of {operation.label}"  # it has no parameters
+            assert mode is GenerationMode.NEGATIVE, (
+                f"no valid request of {operation.label}"
+            )  # an operation without parameters has none

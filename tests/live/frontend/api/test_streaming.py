@@ -1,4 +1,4 @@
-"""Answers line by line: each image as soon as it is done, slow readers hold back the work, lost ones end it."""
+"""Streamed answers: each image as soon as it is done. Slow readers pause the work; disconnected ones cancel it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -14,34 +13,17 @@ import pytest
 from aiohttp import web
 
 from frontend.settings import Settings
+from tests.support.answers import NDJSON, lines
 from tests.support.frontend_server import running_frontend
 from tests.support.image_server import ImageServer
 from tests.support.images import GREEN, RED, flat
 from tests.support.network import LOOPBACK
+from tests.support.processes import eventually
 from tools.serve.ports import free_port, free_triton_ports
 from tools.serve.triton_process import TritonServer
 
-NDJSON = {"Accept": "application/x-ndjson"}
 
-
-def lines(frontend: httpx.Client, body: dict[str, object]) -> Iterator[dict[str, Any]]:
-    with frontend.stream("POST", "/", json=body, headers=NDJSON) as response:
-        assert response.status_code == 200
-        assert response.headers["content-type"] == "application/x-ndjson"
-        for line in response.iter_lines():
-            yield json.loads(line)
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False
-
-
-def test_one_line_an_image_then_the_totals(frontend: httpx.Client, image_server: ImageServer) -> None:
+def test_one_line_per_image_then_the_totals(frontend: httpx.Client, image_server: ImageServer) -> None:
     good = image_server.add("/good.png", flat(GREEN))
     missing = image_server.url("/missing.png")
     *images, totals = lines(frontend, {"images": [good, missing, good], "k": 1})
@@ -56,7 +38,7 @@ def test_one_line_an_image_then_the_totals(frontend: httpx.Client, image_server:
     assert totals == {"succeeded": 1, "failed": 1, "status": 200, "errors": []}
 
 
-def test_an_image_is_told_while_another_is_still_on_its_way(frontend: httpx.Client, image_server: ImageServer) -> None:
+def test_finished_image_is_sent_before_slower_ones(frontend: httpx.Client, image_server: ImageServer) -> None:
     release = asyncio.Event()
 
     async def held(request: web.Request) -> web.StreamResponse:
@@ -70,7 +52,7 @@ def test_an_image_is_told_while_another_is_still_on_its_way(frontend: httpx.Clie
     assert [line.get("url") for line in answer] == [slow, None]
 
 
-def test_the_stream_says_the_same_as_the_object(frontend: httpx.Client, image_server: ImageServer) -> None:
+def test_stream_and_object_have_the_same_content(frontend: httpx.Client, image_server: ImageServer) -> None:
     urls = [image_server.add(f"/{n}.png", flat((n, 255 - n, 128))) for n in range(0, 250, 10)] + ["ftp://no"]
     body: dict[str, object] = {"images": urls, "k": 4}
     whole = frontend.post("/", json=body).json()
@@ -83,13 +65,13 @@ def test_the_stream_says_the_same_as_the_object(frontend: httpx.Client, image_se
     assert failures == whole["failures"]
 
 
-def test_mistakes_are_told_in_the_only_line(frontend: httpx.Client) -> None:
+def test_mistakes_are_in_the_only_line(frontend: httpx.Client) -> None:
     (totals,) = lines(frontend, {"images": [], "k": 99})
     assert totals["errors"] == ["No images provided", "Max allowed value of K is 10"]
     assert totals["succeeded"] == totals["failed"] == 0
 
 
-def test_without_triton_the_status_is_503_although_lines_were_asked_for(image_server: ImageServer) -> None:
+def test_without_triton_a_streamed_request_gets_503(image_server: ImageServer) -> None:
     settings = Settings(triton_url=f"127.0.0.1:{free_port()}", download_allow_networks=LOOPBACK)
     url = image_server.add("/red.png", flat(RED))
     with running_frontend(settings) as frontend:
@@ -99,9 +81,7 @@ def test_without_triton_the_status_is_503_although_lines_were_asked_for(image_se
     assert response.json()["errors"] == ["The inference server is not available. Try again later"]
 
 
-def test_triton_lost_after_the_first_line_is_told_in_the_last(
-    tiny_repository: Any, image_server: ImageServer, tmp_path: Any
-) -> None:
+def test_last_line_reports_that_triton_was_lost(tiny_repository: Any, image_server: ImageServer, tmp_path: Any) -> None:
     release = asyncio.Event()
 
     async def held(request: web.Request) -> web.StreamResponse:
@@ -124,7 +104,7 @@ def test_triton_lost_after_the_first_line_is_told_in_the_last(
 
 
 @pytest.mark.parametrize("headers", [NDJSON, {}], ids=["lines", "object"])
-def test_a_client_that_goes_away_ends_the_work(
+def test_disconnect_cancels_the_work(
     frontend: httpx.Client, image_server: ImageServer, headers: dict[str, str]
 ) -> None:
     ended = 0
@@ -142,18 +122,18 @@ def test_a_client_that_goes_away_ends_the_work(
         frontend.post("/", json={"images": urls}, headers=headers, timeout=1)
     begun = image_server.requests.total()
     assert 0 < begun < len(urls)
-    assert eventually(lambda: ended == begun), f"{begun - ended} of {begun} downloads go on"
-    assert image_server.requests.total() == begun  # and no other began
+    assert eventually(lambda: ended == begun), f"{begun - ended} of {begun} downloads continue"
+    assert image_server.requests.total() == begun  # and no new download started
 
 
-def test_a_slow_reader_holds_back_the_work(frontend: httpx.Client, image_server: ImageServer) -> None:
-    """Nothing is read of a long answer: once the buffers on its way are full, no further image is fetched."""
+def test_slow_reader_pauses_the_work(frontend: httpx.Client, image_server: ImageServer) -> None:
+    """The client reads nothing of a long answer. Once all buffers are full, no more images are downloaded."""
     red = flat(RED)
 
     async def one(request: web.Request) -> web.StreamResponse:
         return web.Response(body=red)
 
-    padding = "x" * 8000  # long lines fill the sockets' buffers soon
+    padding = "x" * 8000  # long lines fill the socket buffers quickly
     urls = [image_server.add(f"/{n}?{padding}", one) for n in range(1000)]
     body = json.dumps({"images": urls}).encode()
     head = "POST / HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\nContent-Type: application/json\r\n"
@@ -180,7 +160,7 @@ def test_a_slow_reader_holds_back_the_work(frontend: httpx.Client, image_server:
     assert b'"succeeded":1000' in answer[-300:]
 
 
-def test_the_lines_are_in_the_documentation(frontend: httpx.Client) -> None:
+def test_openapi_document_describes_the_lines(frontend: httpx.Client) -> None:
     paths = frontend.get("/openapi.json").json()["paths"]
     for path in ("/", "/files"):
         assert "application/x-ndjson" in paths[path]["post"]["responses"]["200"]["content"]

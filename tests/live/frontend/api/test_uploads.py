@@ -1,4 +1,4 @@
-"""POST /files: many files, in bounded memory, with the answers, limits and codes of URLs."""
+"""POST /files: the answers, limits and codes of POST /, with many files in bounded memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.frontend_server import running_frontend
 from tests.support.images import BLUE, GREEN, RED, flat
 from tools.serve.triton_process import TritonServer
 
-UPLOAD_INVALID = "The body must be multipart/form-data with every image as a file in the field files"
+UPLOAD_INVALID = "The body must be multipart/form-data, with each image as a file in the field files"
 FORM = "multipart/form-data; boundary=b"
 File = tuple[str, tuple[str, bytes]]
 
@@ -45,7 +45,7 @@ def test_names_the_species_of_every_file(frontend: httpx.Client) -> None:
     assert answer["failures"] == answer["errors"] == []
 
 
-def test_equal_names_stay_apart(frontend: httpx.Client) -> None:
+def test_equal_file_names_are_numbered(frontend: httpx.Client) -> None:
     files = [file("a.png", flat(RED)), file("a.png", flat(GREEN)), file("a.png (2)", flat(BLUE)), file("a.png", b"")]
     answer = upload(frontend, files)
     best = {name: predictions[0]["bird_name"] for name, predictions in answer["successful_results"].items()}
@@ -53,7 +53,7 @@ def test_equal_names_stay_apart(frontend: httpx.Client) -> None:
     assert answer["failed_results"] == ["a.png (3)"]
 
 
-def test_one_bad_file_never_hurts_another(triton: TritonServer) -> None:
+def test_one_bad_file_never_affects_another(triton: TritonServer) -> None:
     files = [
         file("page.jpg", b"<html></html>"),
         file("large.png", bytes(200_001)),
@@ -70,7 +70,7 @@ def test_one_bad_file_never_hurts_another(triton: TritonServer) -> None:
     assert codes == {"page.jpg": "not_an_image", "large.png": "too_large", "empty.png": "not_an_image"}
 
 
-def test_streams_a_line_a_file(frontend: httpx.Client) -> None:
+def test_streams_one_line_per_file(frontend: httpx.Client) -> None:
     files = [file(f"{n}.png", flat(RED)) for n in range(40)] + [file("bad.png", b"bad")]
     response = frontend.post("/files", files=files, headers={"Accept": "application/x-ndjson"})
     *images, totals = map(json.loads, response.text.splitlines())
@@ -82,11 +82,11 @@ def test_streams_a_line_a_file(frontend: httpx.Client) -> None:
     ("query", "errors"),
     [({"k": -1}, ["Min allowed value of K is 0"]), ({"k": 11}, ["Max allowed value of K is 10"])],
 )
-def test_mistakes_are_told_as_for_urls(frontend: httpx.Client, query: dict[str, int], errors: list[str]) -> None:
+def test_mistakes_are_reported_as_for_urls(frontend: httpx.Client, query: dict[str, int], errors: list[str]) -> None:
     assert upload(frontend, [file("a.png", flat(RED))], **query)["errors"] == errors
 
 
-def test_a_form_without_files_has_no_images(frontend: httpx.Client) -> None:
+def test_form_without_files_has_no_images(frontend: httpx.Client) -> None:
     empty = b'--b\r\nContent-Disposition: form-data; name="files"; filename=""\r\n\r\n\r\n--b--\r\n'
     for body in (b"--b--\r\n", empty):
         response = frontend.post("/files", content=body, headers={"Content-Type": FORM})
@@ -122,20 +122,18 @@ def test_too_many_files_are_refused(triton: TritonServer) -> None:
     ],
     ids=["JSON", "no boundary", "nothing", "nonsense", "cut off", "other field", "no file", "headers", "long header"],
 )
-def test_a_body_that_is_no_such_form_gets_422_in_the_same_shape(
-    frontend: httpx.Client, body: bytes, content_type: str
-) -> None:
+def test_other_bodies_get_422(frontend: httpx.Client, body: bytes, content_type: str) -> None:
     response = frontend.post("/files", content=body, headers={"Content-Type": content_type})
     assert response.status_code == 422
     assert response.json()["errors"] == [UPLOAD_INVALID]
     assert response.json()["successful_results"] == {}
 
 
-def test_a_k_that_is_no_number_gets_422_in_the_same_shape(frontend: httpx.Client) -> None:
+def test_non_numeric_k_gets_422(frontend: httpx.Client) -> None:
     assert upload(frontend, [file("a.png", flat(RED))], 422, k="x")["errors"] == ["k must be a whole number"]
 
 
-def test_a_body_that_does_not_arrive_in_time_gets_408(triton: TritonServer) -> None:
+def test_late_body_gets_408(triton: TritonServer) -> None:
     with running_frontend(Settings(triton_url=triton.grpc_url, request_timeout=1)) as url, socket.socket() as slow:
         host, _, port = url.removeprefix("http://").partition(":")
         slow.connect((host, int(port)))
@@ -147,8 +145,8 @@ def test_a_body_that_does_not_arrive_in_time_gets_408(triton: TritonServer) -> N
     assert b"The body took too long to arrive" in answer
 
 
-def test_many_large_files_take_bounded_memory(frontend: httpx.Client) -> None:
-    """A gigabyte is sent; the frontend runs in this very process, whose growth stays far below that."""
+def test_gigabyte_upload_needs_bounded_memory(frontend: httpx.Client) -> None:
+    """The frontend runs in this process, so the growth of this process is measured while 1 GB is sent."""
     process = psutil.Process()
     peak = start = process.memory_info().rss
     content = bytes(4 << 20)

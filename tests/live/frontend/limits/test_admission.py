@@ -23,12 +23,12 @@ from frontend.classify.classifier import ImageClassifier
 from frontend.errors import ServiceOverloaded
 from frontend.limits.admission import Admission
 from frontend.settings import Settings
-from tests.live.frontend.api.test_contract import NOTHING
-from tests.live.frontend.api.test_streaming import NDJSON, eventually
+from tests.support.answers import NDJSON, NOTHING
 from tests.support.frontend_server import running_app, running_frontend
 from tests.support.image_server import ImageServer
 from tests.support.images import GREEN, RED, flat
 from tests.support.network import LOOPBACK
+from tests.support.processes import eventually
 from tools.serve.ports import free_port
 from tools.serve.triton_process import TritonServer
 

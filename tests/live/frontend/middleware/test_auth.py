@@ -21,8 +21,7 @@ from frontend.middleware.auth import ApiKeys
 from frontend.middleware.rate_limit import RateLimit
 from frontend.middleware.request_context import network_caller
 from frontend.settings import Settings
-from tests.live.frontend.api.test_contract import NOTHING
-from tests.live.frontend.api.test_streaming import NDJSON
+from tests.support.answers import NDJSON, NOTHING
 from tests.support.frontend_server import running_app, running_frontend
 from tests.support.image_server import ImageServer
 from tests.support.images import GREEN, flat
@@ -75,7 +74,7 @@ def test_without_an_accepted_key_the_answer_is_401_in_the_documented_shape(
     answer = locked.request(method, path, headers=headers)
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"] == "Bearer"
-    message = "A valid API key is needed, sent as Authorization: Bearer KEY"
+    message = "A valid API key is required. Send it in the header Authorization: Bearer KEY"
     assert answer.json() == NOTHING | {"time_taken": 0, "errors": [message]}
 
 
@@ -193,7 +192,7 @@ def test_images_are_counted_and_too_many_get_429(triton: TritonServer, image_ser
             refused = client.post("/", json={"images": urls}, headers=headers)
             assert refused.status_code == 429
             assert 1 <= int(refused.headers["Retry-After"]) <= 3600
-            message = "Too many images have been asked for in a short time. Try again later"
+            message = "Too many images were requested in a short time. Try again later"
             assert refused.json() == NOTHING | {"time_taken": 0, "errors": [message]}
         assert client.post("/", json={"images": urls[:2]}).status_code == 200  # nothing was counted for the refused
         assert client.post("/files", files=[PHOTO]).status_code == 200

@@ -1,0 +1,72 @@
+"""What the OpenAPI document says about the two classifying routes beyond what FastAPI derives from the code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from frontend.api.schemas import FILES_FIELD, NDJSON, ClassifyResponse, ImageLine, TotalsLine
+
+Responses = dict[int | str, dict[str, Any]]
+
+_NDJSON_CONTENT = {
+    "schema": {
+        "type": "string",
+        "format": "ndjson",
+        "description": "Selected by the Accept header. Each line is one JSON object: an ImageLine for each image as "
+        "soon as it is done, in any order, and a TotalsLine at the end.",
+        "x-line-schemas": [ImageLine.model_json_schema(), TotalsLine.model_json_schema()],
+    },
+    "examples": {
+        "two images": {
+            "value": '{"url":"https://example.org/a.jpg","predictions":[{"bird_name":"Ara macao","common_name":'
+            '"Scarlet Macaw","score":0.7345}]}\n'
+            '{"url":"https://example.org/b.jpg","failure":{"code":"not_an_image","message":'
+            '"The file is not an image, or it is damaged"}}\n'
+            '{"succeeded":1,"failed":1,"time_taken":0.42,"status":200,"errors":[]}\n'
+        }
+    },
+}
+
+CLASSIFY_RESPONSES: Responses = {
+    200: {"content": {NDJSON: _NDJSON_CONTENT}},
+    401: {
+        "model": ClassifyResponse,
+        "description": "This service requires an API key, and the request has no valid key",
+    },
+    408: {"model": ClassifyResponse, "description": "The body took too long to arrive"},
+    413: {"model": ClassifyResponse, "description": "The body is too large"},
+    422: {"model": ClassifyResponse, "description": "The request does not have the documented form"},
+    429: {
+        "model": ClassifyResponse,
+        "description": "Too many images were requested in a short time. Retry-After says how long to wait",
+    },
+    503: {
+        "model": ClassifyResponse,
+        "description": "The service is too busy, or the inference server is not available. Retry-After says how long "
+        "to wait",
+    },
+}
+MODELS_RESPONSES: Responses = {status: CLASSIFY_RESPONSES[status] for status in (401, 429, 503)}
+READY_RESPONSES: Responses = {503: {"description": "No, it fails", "content": {"application/json": {}}}}
+
+UPLOAD_REQUEST_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": [FILES_FIELD],
+                    "properties": {
+                        FILES_FIELD: {
+                            "type": "array",
+                            "minItems": 1,
+                            "items": {"type": "string", "format": "binary"},
+                        },
+                    },
+                    "additionalProperties": False,
+                }
+            }
+        },
+    }
+}
