@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -20,7 +21,7 @@ from frontend.api.schemas import (
 )
 from frontend.api.services import Services, ServicesDependency
 from frontend.api.uploads import Upload
-from frontend.classify.classifier import images_at
+from frontend.classify.classifier import ClassifyOptions, images_at
 from frontend.errors import UnknownModelVersion
 from frontend.i18n.messages import error_message, service_error_message
 from frontend.inference.versions import VersionRoute
@@ -51,12 +52,13 @@ async def classify(body: ClassifyRequest, request: Request, services: ServicesDe
     if route is None:
         return answer.of_mistakes(errors)
     distinct = len(set(body.images))
-    ticket = context.exit_stack.enter_context(services.url_admission.admit(distinct, context.deadline))
+    ticket = context.exit_stack.enter_context(services.url_admission.admit(context.caller, distinct, context.deadline))
     context.charge(distinct)
-    images = images_at(body.images, services.downloader.download)
-    outcomes = services.url_classifier.outcomes(
-        images, k, context.deadline, _MAX_UNREAD_OUTCOMES, route, ticket.done, distinct
+    images = images_at(body.images, partial(services.downloader.download, caller=context.caller))
+    options = ClassifyOptions(
+        k, route, context.caller, context.deadline, _MAX_UNREAD_OUTCOMES, distinct, ticket.image_done
     )
+    outcomes = services.url_classifier.outcomes(images, options)
     return await answer.of_outcomes(outcomes, lambda: streaming.client_disconnected(request))
 
 
@@ -87,12 +89,15 @@ async def classify_files(
     if route is None:
         return answer.of_mistakes(errors)
     expected = _expected_files(request, settings.max_images)
-    ticket = context.exit_stack.enter_context(services.upload_admission.admit(expected, context.deadline))
+    ticket = context.exit_stack.enter_context(
+        services.upload_admission.admit(context.caller, expected, context.deadline)
+    )
     upload = Upload(request, settings.max_images, settings.download_max_bytes, context, services.downloader.budget)
     # Many clients read nothing before they have sent the whole body, so the outcomes of all files must fit.
-    outcomes = services.upload_classifier.outcomes(
-        upload.images(), k, context.deadline, settings.max_images, route, ticket.done
+    options = ClassifyOptions(
+        k, route, context.caller, context.deadline, settings.max_images, on_image_done=ticket.image_done
     )
+    outcomes = services.upload_classifier.outcomes(upload.images(), options)
     return await answer.of_outcomes(outcomes, upload.client_disconnected)
 
 

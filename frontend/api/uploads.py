@@ -14,7 +14,7 @@ from starlette.requests import Request
 from frontend.api.schemas import FILES_FIELD
 from frontend.api.streaming import client_disconnected
 from frontend.classify.classifier import Image
-from frontend.errors import InvalidUpload, NoImages, RequestTimeout, TooLarge, TooManyImages
+from frontend.errors import InvalidUpload, NoImages, Overloaded, RequestTimeout, TooLarge, TooManyImages
 from frontend.limits.memory_budget import MemoryBudget, Reservation
 from frontend.middleware.request_context import RequestContext
 
@@ -23,19 +23,23 @@ _Event: TypeAlias = MultipartSegment | bytes | bytearray | None
 
 
 class _Part:
-    """One file while it arrives. Content beyond `max_bytes` is dropped; the rest counts against `reservation`."""
+    """One file of `caller` while it arrives. Content beyond `max_bytes` is dropped, the rest uses `budget`."""
 
-    def __init__(self, name: str, max_bytes: int, reservation: Reservation) -> None:
+    def __init__(self, name: str, max_bytes: int, budget: MemoryBudget, caller: str) -> None:
         self.name = name
-        self.reservation = reservation
         self._max_bytes = max_bytes
         self._content = bytearray()
+        self.reservation = Reservation(budget, caller, on_evicted=self._content.clear)
 
     async def add(self, data: bytes | bytearray) -> None:
         """Wait until memory is available for `data`, then keep it."""
-        if not self.is_too_large:
-            await self.reservation.take(len(data))
+        if self.is_too_large or self.reservation.is_evicted:
+            return
+        try:
+            await self.reservation.acquire(len(data))
             self._content += data
+        except Overloaded:
+            pass  # only this file fails, when it is opened
 
     @property
     def is_too_large(self) -> bool:
@@ -48,12 +52,15 @@ class _Part:
 
     def image(self, name: str) -> Image:
         """Return the complete file as an image, once. The memory is released when the image is closed."""
+        self.reservation.complete()
         is_too_large, content = self.is_too_large, bytes(self._content)
         self._content.clear()
 
         @asynccontextmanager
         async def opened() -> AsyncIterator[bytes]:
             try:
+                if self.reservation.is_evicted:
+                    raise Overloaded()
                 if is_too_large:
                     raise TooLarge(max=self._max_bytes)
                 yield content
@@ -69,6 +76,7 @@ class Upload:
     def __init__(
         self, request: Request, max_images: int, max_bytes: int, context: RequestContext, budget: MemoryBudget
     ) -> None:
+        self._caller = context.caller
         self._request = request
         self._max_images = max_images
         self._max_bytes = max_bytes
@@ -127,7 +135,7 @@ class Upload:
     def _new_part(self, segment: MultipartSegment) -> _Part:
         if segment.name != FILES_FIELD or segment.filename is None:
             raise InvalidUpload(field=FILES_FIELD)
-        return _Part(segment.filename, self._max_bytes, Reservation(self._budget))
+        return _Part(segment.filename, self._max_bytes, self._budget, self._context.caller)
 
     def _unique_name(self, name: str) -> str:
         """Count one more image, and return its name: `name`, or `name (2)` if `name` is taken already."""

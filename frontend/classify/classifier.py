@@ -1,4 +1,4 @@
-"""Images to outcomes: their bytes, then Triton, for many at once. Knows nothing of the web framework."""
+"""Images to outcomes: get the bytes, check them, ask Triton; many at once. Knows nothing of the web framework."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, ExitStack, aclosing
 from dataclasses import dataclass
 from functools import partial
-from math import isinf
+from math import inf, isinf
 
 from anyio import fail_after, move_on_after
 from anyio.streams.memory import MemoryObjectSendStream
@@ -30,16 +30,18 @@ from frontend.telemetry import request_stats
 
 log = logging.getLogger(__name__)
 
-# How many images are between source and answer at any time: enough to fill Triton's batches while others download.
+# Images between source and outcome at any time: enough to fill Triton's batches while others download.
 _MAX_IN_FLIGHT = 64
-# One request alone gets half of these places, see FairSemaphore.
-_MAX_IN_FLIGHT_PER_REQUEST = _MAX_IN_FLIGHT // 2
+# The largest share of one caller, see frontend/limits/fair_share.py: more workers for a request would only wait.
+_MAX_WORKERS_PER_REQUEST = _MAX_IN_FLIGHT * 3 // 4
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image by the name that its outcome will bear, and how to get its bytes, which are given back when the context
-    ends; `open` raises ImageError."""
+    """An image, named as in its outcome. `open` yields its bytes, which are freed when the context ends.
+
+    `open` raises ImageError.
+    """
 
     name: str
     open: Callable[[], AbstractAsyncContextManager[bytes]]
@@ -47,7 +49,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one image; `position` counts the images of the request from 0."""
+    """The predictions for one image, or why there are none. `position` is the image's index in the request."""
 
     position: int
     name: str
@@ -55,10 +57,28 @@ class Outcome:
     model_version: str | None = None
 
 
+@dataclass(frozen=True)
+class ClassifyOptions:
+    """What a request wants, apart from its images.
+
+    `deadline` is on the event loop's clock; images that would start later fail with DeadlineExceeded. At most
+    `max_waiting_outcomes` wait for a slow reader before it holds back the work. `max_images` is how many there can be.
+    `on_image_done` is called for each image that needs nothing more.
+    """
+
+    k: int
+    route: VersionRoute
+    caller: str = ""
+    deadline: float = inf
+    max_waiting_outcomes: int = 16
+    max_images: int = _MAX_WORKERS_PER_REQUEST
+    on_image_done: Callable[[], None] = lambda: None
+
+
 async def images_at(
     urls: Iterable[str], download: Callable[[str], AbstractAsyncContextManager[bytes]]
 ) -> AsyncGenerator[Image, None]:
-    """One image for each distinct URL, in the order of first appearance."""
+    """Yield one image for each distinct URL, in the order of first appearance."""
     distinct = dict.fromkeys(urls)
     with request_stats.QueuedImages(len(distinct)) as queued:
         for url in distinct:
@@ -67,92 +87,76 @@ async def images_at(
 
 
 class ImageClassifier:
-    """Classifies images; shared by many requests, whose total it bounds."""
+    """Classifies the images of all requests, and bounds how many are in flight at once."""
 
     def __init__(self, inference: Inference, versions: ModelVersions, max_pixels: int) -> None:
         self._inference = inference
         self._versions = versions
         self._max_pixels = max_pixels
-        self.places = FairSemaphore(_MAX_IN_FLIGHT)
+        self.slots = FairSemaphore(_MAX_IN_FLIGHT)
 
     async def outcomes(
-        self,
-        images: AsyncGenerator[Image, None],
-        k: int,
-        deadline: float,
-        backlog: int,
-        choice: VersionRoute,
-        count_done: Callable[[], None] = lambda: None,
-        most_images: int = _MAX_IN_FLIGHT_PER_REQUEST,
+        self, images: AsyncGenerator[Image, None], options: ClassifyOptions
     ) -> AsyncGenerator[Outcome, None]:
-        """Every image's outcome as soon as there is one; closing the generator cancels the rest.
+        """Yield each image's outcome as soon as there is one. Closing the generator cancels the rest.
 
-        One image at most is taken from `images` and waits for its place. At most `backlog` outcomes wait for
-        the caller: one that takes its time holds back the work. `deadline` is on the event loop's clock, or infinite;
-        images whose turn comes later fail with DeadlineExceeded. `count_done` is called for each that needs nothing
-        more. `most_images` is how many there can be. Raises ServiceError when no more can be served, after the
-        outcomes that were ready; whatever is wrong with one image is its own outcome.
+        At most one image is taken from `images` while it waits for a slot. A problem with one image is that image's
+        outcome. Raises ServiceError when the service cannot go on, after the outcomes that were ready.
         """
-        queue = _Queue(images, self.places, deadline)
-        workers = min(most_images, _MAX_IN_FLIGHT_PER_REQUEST)
-        produced = as_produced(partial(self._work, queue, k, choice, count_done), workers, backlog)
+        queue = _ImageQueue(images, self.slots, options)
+        workers = min(options.max_images, _MAX_WORKERS_PER_REQUEST)
+        produced = as_produced(partial(self._work, queue, options), workers, options.max_waiting_outcomes)
         async with aclosing(images), aclosing(produced):
             async for outcome in produced:
                 yield outcome
 
     async def _work(
-        self,
-        queue: _Queue,
-        k: int,
-        choice: VersionRoute,
-        count_done: Callable[[], None],
-        outcomes: MemoryObjectSendStream[Outcome],
+        self, queue: _ImageQueue, options: ClassifyOptions, outcomes: MemoryObjectSendStream[Outcome]
     ) -> None:
         while True:
-            with ExitStack() as place:
-                taken = await queue.take(place)
+            with ExitStack() as slot:
+                taken = await queue.take(slot)
                 if taken is None:
                     return
                 position, image = taken
                 with request_stats.image(position):
-                    outcome = await self._outcome(position, image, k, queue.remaining_seconds, choice)
-            count_done()
+                    outcome = await self._outcome(position, image, options)
+            options.on_image_done()
             await outcomes.send(outcome)
 
-    async def _outcome(
-        self, position: int, image: Image, k: int, remaining_seconds: float, choice: VersionRoute
-    ) -> Outcome:
-        started, version = _now(), choice.of(image.name)
+    async def _outcome(self, position: int, image: Image, options: ClassifyOptions) -> Outcome:
+        started, version = _now(), options.route.of(image.name)
         try:
-            result = await self._result(image, k, remaining_seconds, version)
+            result = await self._result(image, options, version)
         except UnknownModelVersion:
-            if choice.is_named:
+            if options.route.is_named:
                 raise
-            # It was retired while this request was under way.
+            # The version was retired while this request was running.
             version = (await self._versions.choose(None, fresh=True)).version
             try:
-                result = await self._result(image, k, remaining_seconds - (_now() - started), version)
-            except UnknownModelVersion as error:  # or Triton is only just loading it; nobody asked for it by name
+                result = await self._result(image, options, version)
+            except UnknownModelVersion as error:  # Triton is still loading it, and the caller did not name it
                 raise TritonUnavailable() from error
         code = result.code if isinstance(result, ImageError) else "ok"
         request_stats.image_done(version, code, _now() - started)
         return Outcome(position, image.name, result, version)
 
     async def _result(
-        self, image: Image, k: int, remaining_seconds: float, version: str | None
+        self, image: Image, options: ClassifyOptions, version: str | None
     ) -> list[Prediction] | ImageError:
         try:
-            with fail_after(remaining_seconds) as time_left:
+            with fail_after(_seconds_until(options.deadline)):
                 async with image.open() as content:
                     check_image(content, self._max_pixels)
-                    remaining = time_left.deadline - _now()
-                    seconds = None if isinf(remaining) else remaining
+                    remaining = _seconds_until(options.deadline)
                     with request_stats.stage("inference", {"birds.model_version": version or "default"}):
-                        return await self._inference.classify(content, k, seconds, version)
+                        return await self._inference.classify(
+                            content, options.k, None if isinf(remaining) else remaining, version
+                        )
         except TimeoutError:
             return DeadlineExceeded()
         except ImageError as failure:
-            # Its traceback, and its cause's, would keep the image's bytes for as long as the outcome is kept.
+            # Tracebacks, its own and its cause's, would keep the image's bytes for as long as the outcome lives.
             failure.__cause__ = failure.__context__ = None
             return failure.with_traceback(None)
         except ServiceError:
@@ -162,41 +166,41 @@ class ImageClassifier:
             return InternalError()
 
 
-class _Queue:
-    """Hands a request's images to its workers, one at a time, each once there is a place for it."""
+class _ImageQueue:
+    """Gives the images of a request to its workers, one at a time, each as soon as there is a slot for it."""
 
-    def __init__(self, images: AsyncGenerator[Image, None], places: FairSemaphore, deadline: float) -> None:
+    def __init__(self, images: AsyncGenerator[Image, None], slots: FairSemaphore, options: ClassifyOptions) -> None:
         self._images = images
-        self._places = places
-        self._party = Holder()
-        self._turn = asyncio.Lock()
+        self._slots = slots
+        self._holder = Holder(options.caller)
+        self._deadline = options.deadline
+        self._lock = asyncio.Lock()
         self._position = 0
-        self._deadline = deadline
 
-    async def take(self, place: ExitStack) -> tuple[int, Image] | None:
-        """The next image, or None after the last. `place` is to be closed when it has been dealt with.
+    async def take(self, slot: ExitStack) -> tuple[int, Image] | None:
+        """Return the next image and its index, or None after the last. The caller closes `slot` when it is done.
 
-        The image comes first: whoever is slow to send one holds no place meanwhile.
+        The image comes before the slot, so that a client that sends images slowly holds no slot meanwhile.
         """
-        async with self._turn:
+        async with self._lock:
             image = await anext(self._images, None)
             if image is None:
                 return None
-            await self._reserve(place)
+            await self._acquire(slot)
             self._position += 1
             return self._position - 1, image
 
-    async def _reserve(self, place: ExitStack) -> None:
-        """Wait for a place, but not past the deadline: what comes after it is refused without one."""
-        with move_on_after(self.remaining_seconds):
-            await self._places.take(self._party)
-            place.callback(self._places.give_back, self._party)
+    async def _acquire(self, slot: ExitStack) -> None:
+        """Wait for a slot until the deadline. Images that come after it need none: they fail at once."""
+        with move_on_after(_seconds_until(self._deadline)):
+            await self._slots.acquire(self._holder)
+            slot.callback(self._slots.release, self._holder)
 
-    @property
-    def remaining_seconds(self) -> float:
-        return max(self._deadline - _now(), 0)
+
+def _seconds_until(deadline: float) -> float:
+    return max(deadline - _now(), 0)
 
 
 def _now() -> float:
-    """On the clock of deadlines."""
+    """The time on the clock that deadlines are on."""
     return asyncio.get_running_loop().time()

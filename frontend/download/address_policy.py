@@ -1,7 +1,7 @@
-"""May we connect there? Pure: an address and a port in, a verdict out; nothing is looked up.
+"""May we connect there? Pure functions from an address and a port to a verdict. Nothing is looked up.
 
-`ipaddress.is_global` is not used: what it calls global differs between Python versions and includes multicast,
-NAT64 and other forms that lead back inside.
+`ipaddress.is_global` is not used: its result differs between Python versions, and it is true for multicast, NAT64 and
+other forms that lead back into private networks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from frontend.errors import ForbiddenUrl, InvalidUrl
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-# The IANA special-purpose registry's IPv4 blocks that are not public unicast, and one cloud's own.
+# The IPv4 blocks of IANA's special-purpose registry that are not public unicast, and one of a cloud provider.
 _FORBIDDEN_V4 = [
     IPv4Network(block)
     for block in (
@@ -40,8 +40,8 @@ _FORBIDDEN_V4 = [
         "240.0.0.0/4",  # reserved, broadcast
     )
 ]
-# Only this block of IPv6 is public unicast at all: loopback, link-local, ULA, site-local, multicast, NAT64 and
-# IPv4-compatible addresses lie outside it.
+# Only this block of IPv6 can be public unicast. Loopback, link-local, ULA, site-local, multicast, NAT64 and
+# IPv4-compatible addresses are outside it.
 _PUBLIC_V6 = IPv6Network("2000::/3")
 _FORBIDDEN_V6 = [
     IPv6Network(block)
@@ -58,7 +58,7 @@ _ISATAP = 0x5EFE  # in the interface identifier of an address with an IPv4 addre
 
 @dataclass(frozen=True)
 class AddressPolicy:
-    """Public unicast addresses on the usual ports, and whatever the operator exempts."""
+    """Allows public unicast addresses on `ports`, and every port of the networks that the operator exempts."""
 
     ports: Iterable[int] = (80, 443)
     allow_networks: Iterable[Network] = ()
@@ -74,7 +74,7 @@ class AddressPolicy:
             raise InvalidUrl()
 
     def check_target(self, host: str, port: int) -> None:
-        """The same for a request through a proxy: a name is the proxy's to judge, all but its port."""
+        """Check the target of a request through a proxy, which itself checks names. Raises as `check` does."""
         try:
             ip_address(host)
         except ValueError:
@@ -85,7 +85,7 @@ class AddressPolicy:
 
 
 def is_public(ip: Address) -> bool:
-    """Whether `ip` is a public unicast address, with no IPv4 address hidden in it."""
+    """Return whether `ip` is a public unicast address that hides no IPv4 address."""
     ip = _unwrapped(ip)
     if isinstance(ip, IPv4Address):
         return not any(ip in block for block in _FORBIDDEN_V4)
@@ -95,5 +95,5 @@ def is_public(ip: Address) -> bool:
 
 
 def _unwrapped(ip: Address) -> Address:
-    """An IPv4-mapped address is the IPv4 address: the operating system connects to that."""
+    """Return the IPv4 address of an IPv4-mapped one: the operating system connects to that."""
     return ip.ipv4_mapped or ip if isinstance(ip, IPv6Address) else ip

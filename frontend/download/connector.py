@@ -1,4 +1,4 @@
-"""An aiohttp connector that connects only where the AddressPolicy lets it: judged on each socket's real address."""
+"""An aiohttp connector that connects only where the AddressPolicy allows: it checks the real address of each socket."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from frontend.errors import ImageError
 
 _MAX_CONNECTIONS = 64
 _MAX_CONNECTIONS_PER_HOST = 16
-# getaddrinfo() cannot be cancelled: a name server that does not answer holds a thread for many seconds.
+# getaddrinfo() cannot be cancelled: a name server that does not answer keeps a thread busy for many seconds.
 _RESOLVER_THREADS = 64
 
 
 class Refused(aiohttp.ClientError):
-    """Carries our verdict on an address through aiohttp's connector, which lets only its own errors pass."""
+    """Carries our verdict on an address through aiohttp's connector, which passes on only its own errors."""
 
     def __init__(self, verdict: ImageError) -> None:
         super().__init__(verdict.code)
@@ -29,7 +29,7 @@ class Refused(aiohttp.ClientError):
 
 
 def guarded_connector(policy: AddressPolicy, resolver: AbstractResolver | None = None) -> aiohttp.TCPConnector:
-    """A connector for the running event loop; `resolver` replaces the system's."""
+    """Return a connector for the running event loop. `resolver` replaces the system's."""
     return aiohttp.TCPConnector(
         limit=_MAX_CONNECTIONS,
         limit_per_host=_MAX_CONNECTIONS_PER_HOST,
@@ -40,12 +40,12 @@ def guarded_connector(policy: AddressPolicy, resolver: AbstractResolver | None =
 
 
 def proxy_connector() -> aiohttp.TCPConnector:
-    """A connector for a proxy of the operator's own, which may be anywhere."""
+    """Return a connector for the operator's own proxy, whose address is not checked."""
     return aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, limit_per_host=_MAX_CONNECTIONS_PER_HOST)
 
 
 class SystemResolver(AbstractResolver):
-    """getaddrinfo() on threads of its own: slow names must not use up the event loop's few."""
+    """getaddrinfo() on its own threads: slow names must not use up the few of the event loop."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(_RESOLVER_THREADS, thread_name_prefix="resolve")
@@ -70,7 +70,7 @@ class SystemResolver(AbstractResolver):
 
 
 class _GuardedResolver(AbstractResolver):
-    """Refuses a name as soon as one of its addresses is refused. (It is not asked about numeric addresses.)"""
+    """Refuses a name if one of its addresses is refused. aiohttp does not ask it about numeric addresses."""
 
     def __init__(self, policy: AddressPolicy, resolver: AbstractResolver) -> None:
         self._policy = policy
@@ -89,7 +89,7 @@ class _GuardedResolver(AbstractResolver):
 
 
 def _guarded_socket_factory(policy: AddressPolicy) -> Callable[[Any], socket.socket]:
-    """The gate that every connection attempt passes, with the very address it will connect to."""
+    """Check every connection attempt, with the address that it will really connect to."""
 
     def factory(address_info: Any) -> socket.socket:
         family, kind, protocol, _, address = address_info

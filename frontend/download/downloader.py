@@ -1,4 +1,4 @@
-"""A URL to the bytes behind it. One fetch serves all who ask for the same URL while it is under way."""
+"""A URL to the bytes behind it. One fetch serves all requests of a caller that want the same URL meanwhile."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
+from yarl import URL
 
 from frontend.download.address_policy import AddressPolicy
 from frontend.download.connector import guarded_connector, proxy_connector
@@ -23,24 +24,25 @@ DEFAULT_MAX_BYTES_IN_FLIGHT = 256_000_000
 
 
 class _Download:
-    """A fetch and who waits for it or still works on its bytes."""
+    """A running fetch, and how many requests wait for it or still work on its bytes."""
 
-    def __init__(self, task: asyncio.Task[bytes], share: Reservation) -> None:
-        self.task = task
+    def __init__(self, fetcher: Fetcher, target: URL, reservation: Reservation) -> None:
+        self.task = asyncio.create_task(fetcher.fetch(target, reservation))
         self.users = 0
-        self._share = share
-        # Whoever was to see its exception may be gone.
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._reservation = reservation
+        # Read the exception here: the requests that waited for it may be gone.
+        self.task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def end(self) -> None:
         self.task.cancel()
-        self._share.release()
+        self._reservation.release()
 
 
 class Downloader:
     """Downloads images over one shared session; use as an async context manager.
 
-    `proxy` is the URL of a forward proxy, which then decides where names may lead; `resolver` replaces the system's.
+    With `proxy`, the URL of a forward proxy, the proxy resolves names and decides which of them are allowed.
+    `resolver` replaces the system's.
     """
 
     def __init__(
@@ -57,12 +59,12 @@ class Downloader:
         self._max_bytes = max_bytes
         self._proxy = proxy
         self._resolver = resolver
-        self._under_way: dict[str, _Download] = {}
+        self._running: dict[tuple[str, str], _Download] = {}  # by caller and URL
         self.budget = MemoryBudget(max_bytes_in_flight)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Downloader:
-        """The downloader that the settings describe."""
+        """Build a downloader from the settings."""
         return cls(
             AddressPolicy(settings.download_ports, settings.download_allow_networks),
             settings.download_timeout,
@@ -77,7 +79,7 @@ class Downloader:
             connector=connector,
             headers=_HEADERS,
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None),  # the fetch has one deadline for everything
+            timeout=aiohttp.ClientTimeout(total=None),  # each fetch has one deadline for everything
             auto_decompress=False,
             trust_env=False,
         )
@@ -88,15 +90,17 @@ class Downloader:
         await self._session.close()
 
     @asynccontextmanager
-    async def download(self, url: str) -> AsyncIterator[bytes]:
-        """The body behind `url`; it counts among the bytes in flight until the context ends. Raises ImageError."""
+    async def download(self, url: str, caller: str = "") -> AsyncIterator[bytes]:
+        """Yield the body behind `url`. It counts as bytes in flight of `caller` until the context ends.
+
+        Raises ImageError. Callers do not share fetches: one that has used up its share would delay another.
+        """
         target = parse_url(url)
-        key = str(target)
-        download = self._under_way.get(key)
+        key = caller, str(target)
+        download = self._running.get(key)
         if download is None or download.task.done():
-            share = Reservation(self.budget)
-            download = _Download(asyncio.create_task(self._fetcher.fetch(target, share)), share)
-            self._under_way[key] = download
+            download = _Download(self._fetcher, target, Reservation(self.budget, caller))
+            self._running[key] = download
         download.users += 1
         try:
             with request_stats.stage(
@@ -107,6 +111,6 @@ class Downloader:
         finally:
             download.users -= 1
             if not download.users:
-                if self._under_way.get(key) is download:
-                    del self._under_way[key]
+                if self._running.get(key) is download:
+                    del self._running[key]
                 download.end()

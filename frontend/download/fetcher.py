@@ -1,4 +1,4 @@
-"""One file over HTTP: bounded in time, size and redirects, retried once where that may help."""
+"""Fetches one file over HTTP: bounded in time, size and redirects, and retried once where that may help."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 _MAX_REDIRECTS = 5
 _RETRY_AFTER_SECONDS = (0.1, 0.4)
 _REDIRECTS = {301, 302, 303, 307, 308}
-_PASSING = {502, 503, 504}  # worth one more try
+_TEMPORARY = {502, 503, 504}  # worth one more try
 
 
 class _WorthRetrying(Exception):
@@ -33,7 +33,7 @@ class _WorthRetrying(Exception):
 
 
 class Fetcher:
-    """Fetches over a session that connects only where `policy` allows, or through the proxy that sees to that."""
+    """Fetches over `session`, which connects only where `policy` allows. A proxy takes over that check for names."""
 
     def __init__(
         self,
@@ -49,39 +49,43 @@ class Fetcher:
         self._max_bytes = max_bytes
         self._proxy = proxy
 
-    async def fetch(self, target: URL, share: Reservation) -> bytes:
-        """Return the body behind `target`, every byte of it taken from `share` first.
+    async def fetch(self, target: URL, reservation: Reservation) -> bytes:
+        """Return the body behind `target`. Every byte of it is first acquired from `reservation`.
 
-        Raises ImageError; the cause of a failure is logged, not told.
+        Raises ImageError. The cause of a failure is logged and not part of the error.
         """
         try:
-            with fail_after(self._timeout_seconds):
-                return await self._with_one_retry(target, share)
+            with fail_after(self._timeout_seconds) as scope:
+                reservation.on_evicted = scope.cancel
+                body = await self._with_one_retry(target, reservation)
+                reservation.complete()
+                return body
         except TimeoutError as error:
-            if share.waiting:
+            if reservation.is_waiting:
                 raise Overloaded() from error
             raise DownloadTimeout(seconds=self._timeout_seconds) from error
+        raise Overloaded()  # it stalled while others waited for its memory
 
-    async def _with_one_retry(self, target: URL, share: Reservation) -> bytes:
+    async def _with_one_retry(self, target: URL, reservation: Reservation) -> bytes:
         try:
-            return await self._follow(target, share)
+            return await self._follow(target, reservation)
         except _WorthRetrying:
             await asyncio.sleep(random.uniform(*_RETRY_AFTER_SECONDS))  # noqa: S311  # spreads retries, hides nothing
         try:
-            return await self._follow(target, share)
+            return await self._follow(target, reservation)
         except _WorthRetrying as again:
             raise again.failure from again
 
-    async def _follow(self, target: URL, share: Reservation) -> bytes:
+    async def _follow(self, target: URL, reservation: Reservation) -> bytes:
         for _ in range(_MAX_REDIRECTS + 1):
-            found = await self._get(target, share)
+            found = await self._get(target, reservation)
             if isinstance(found, bytes):
                 return found
             target = found
         raise DownloadFailed(reason="redirects")
 
-    async def _get(self, target: URL, share: Reservation) -> bytes | URL:
-        """One request: the body, or where it redirects to."""
+    async def _get(self, target: URL, reservation: Reservation) -> bytes | URL:
+        """Send one request. Return the body, or the URL that it redirects to."""
         if self._proxy:
             self._policy.check_target(target.raw_host or "", target.port or 0)
         try:
@@ -90,12 +94,12 @@ class Fetcher:
                 if response.status in _REDIRECTS and location:
                     return join_redirect(target, location)
                 self._check_headers(response)
-                return await self._read(response, share)
+                return await self._read(response, reservation)
         except Refused as refused:
-            log.info("download from %s refused: %s", _place(target), refused.verdict.code)
+            log.info("download from %s refused: %s", _log_name(target), refused.verdict.code)
             raise refused.verdict from refused
         except aiohttp.ClientError as error:
-            log.info("download from %s failed: %s", _place(target), _detail(error))
+            log.info("download from %s failed: %s", _log_name(target), _detail(error))
             failure = _translated(error)
             retry = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ServerDisconnectedError)
             if retry and not isinstance(error, aiohttp.ClientConnectorCertificateError):
@@ -105,38 +109,38 @@ class Fetcher:
     def _check_headers(self, response: aiohttp.ClientResponse) -> None:
         if response.status != HTTPStatus.OK:
             failure = DownloadFailed(reason="status", status=response.status)
-            raise _WorthRetrying(failure) if response.status in _PASSING else failure
+            raise _WorthRetrying(failure) if response.status in _TEMPORARY else failure
         encodings = ",".join(response.headers.getall("Content-Encoding", [])).lower().split(",")
         if any(encoding.strip() not in ("", "identity") for encoding in encodings):
             raise DownloadFailed(reason="encoding")
         if (response.content_length or 0) > self._max_bytes:
             raise TooLarge(max=self._max_bytes)
 
-    async def _read(self, response: aiohttp.ClientResponse, share: Reservation) -> bytes:
+    async def _read(self, response: aiohttp.ClientResponse, reservation: Reservation) -> bytes:
         chunks: list[bytes] = []
         chunk, size = b"", 0
         try:
             async for chunk in response.content.iter_any():
                 if size + len(chunk) > self._max_bytes:
                     raise TooLarge(max=self._max_bytes)
-                await share.take(len(chunk))
+                await reservation.acquire(len(chunk))
                 chunks.append(chunk)
                 size += len(chunk)
             return b"".join(chunks)
         finally:
             request_stats.downloaded(size)
-            # A failure's traceback keeps this frame for as long as the failure itself is kept.
+            # A failure's traceback keeps this frame alive for as long as the failure itself.
             chunks.clear()
             chunk = b""
 
 
-def _place(target: URL) -> str:
-    """A URL for the log: its query may hold a secret, and its path may be long."""
+def _log_name(target: URL) -> str:
+    """The URL as the log shows it: without its query, which may hold a secret, and with a bounded path."""
     return f"{target.scheme}://{target.raw_host}:{target.port}{target.raw_path[:200]}"
 
 
 def _detail(error: aiohttp.ClientError) -> str:
-    # A response's error quotes the whole URL; its message does not.
+    # The text of a response's error quotes the whole URL. Its message does not.
     text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
     return f"{type(error).__name__}: {text!r:.300}"
 

@@ -1,4 +1,4 @@
-"""Is this a URL we would fetch? Pure: a string in, a checked URL out."""
+"""Is this a URL that we would fetch? Pure functions from a string to a checked URL."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from frontend.errors import InvalidUrl
 
 MAX_LENGTH = 8192
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_NEVER = re.compile(r"[\x00-\x20\x7f-\x9f\\]")  # controls, spaces, and the backslash that browsers take for a slash
+_NEVER = re.compile(r"[\x00-\x20\x7f-\x9f\\]")  # controls, spaces, and the backslash, which browsers read as a slash
 _HOST = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
 _NUMERIC_LABEL = re.compile(r"(0x[0-9a-f]*|[0-9]+)")
 _ASCII = "".join(map(chr, range(0x21, 0x7F)))
 
 
 def parse_url(text: str) -> URL:
-    """Return `text` as the URL to request: its path and query as they are written, its host normalized.
+    """Return `text` as the URL to request: path and query as written, the host normalized.
 
     Raises InvalidUrl for anything but an absolute http or https URL without credentials.
     """
@@ -30,7 +30,7 @@ def parse_url(text: str) -> URL:
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
-    except ValueError as error:  # brackets without an address, a port that is no number
+    except ValueError as error:  # brackets without an address, a port that is not a number
         raise InvalidUrl() from error
     scheme = parts.scheme.lower()
     if scheme not in _DEFAULT_PORTS or not host or "@" in parts.netloc or port == 0:
@@ -50,7 +50,7 @@ def parse_url(text: str) -> URL:
 
 
 def join_redirect(base: URL, location: str) -> URL:
-    """The URL that a redirect from `base` leads to. Raises InvalidUrl as parse_url does."""
+    """Return the URL that a redirect from `base` leads to. Raises InvalidUrl as parse_url does."""
     try:
         return parse_url(urljoin(str(base), location))
     except ValueError as error:
@@ -70,13 +70,13 @@ def _normalized(host: str, bracketed: bool) -> str:
         name = host.lower() if host.isascii() else idna.encode(host, uts46=True).decode("ascii")
     except idna.IDNAError as error:
         raise InvalidUrl() from error
-    if not _HOST.fullmatch(name) or len(name) > 254:  # 253, and the dot that may end it
+    if not _HOST.fullmatch(name) or len(name) > 254:  # 253 and an optional final dot
         raise InvalidUrl()
     return _canonical_ipv4(name) or name
 
 
 def _canonical_ipv4(name: str) -> str | None:
-    """The dotted quad that a resolver would read `name` as: 0x7f.1, 2130706433 and 0177.0.0.1 are 127.0.0.1."""
+    """Return `name` as the dotted quad that a resolver reads: 0x7f.1, 2130706433 and 0177.0.0.1 are 127.0.0.1."""
     bare = name.rstrip(".")
     if not _NUMERIC_LABEL.fullmatch(bare.rpartition(".")[2]):
         return None

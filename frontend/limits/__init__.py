@@ -1,1 +1,1 @@
-"""Shares of what is scarce: admission, slots, memory and workers."""
+"""How callers share scarce resources: admission, slots, memory and workers."""

@@ -1,8 +1,9 @@
-"""Which requests are taken on: those whose turn comes soon. The others are refused at once."""
+"""Which requests are accepted: those that start soon. All others are refused at once."""
 
 from __future__ import annotations
 
-import math
+import random
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,72 +11,76 @@ from anyio import current_time
 
 from frontend.errors import ServiceOverloaded
 
-# A request may wait for so many times the images that it brings itself.
+# A request may wait for this many times its own number of images.
 _WAIT_PER_OWN_IMAGE = 3
-# Seconds over which the pace of the last images is averaged.
-_PACE_SECONDS = 5.0
+# A full backlog is done in a few seconds. Random, so that refused clients do not all come back at the same moment.
+_RETRY_AFTER_SECONDS = (1, 5)
 
 
 class Admission:
-    """Bounds the images that are admitted and not yet done.
+    """Bounds the images that are accepted and not yet done.
 
-    Slots are shared fairly, so what a request of n images waits for is at most n images of every other request. That
-    may be `max_backlog` images and three times its own: a short one is refused only when there are many others, a
-    long one as soon as a few others are as long.
+    Slots are shared fairly: first among callers, then among the requests of a caller. So a request waits for at most
+    as many images of each other request of its caller as it has itself, and for at most as many images of each other
+    caller as its own caller then has. It is refused when these are more than `max_backlog` plus three times its own
+    images. One caller's crowd of requests therefore refuses only that caller.
     """
 
     def __init__(self, max_backlog: int) -> None:
         self._max_backlog = max_backlog
-        self._claims: set[AdmissionTicket] = set()
-        self._pace = 0.0  # images a second
-        self._paced_at = float("-inf")
+        self._tickets: set[AdmissionTicket] = set()
 
     @property
     def unfinished(self) -> int:
-        """Images that are admitted and not yet done."""
-        return sum(claim.remaining for claim in self._claims)
+        """Images that are accepted and not yet done."""
+        return sum(ticket.remaining for ticket in self._tickets)
+
+    def would_refuse(self, caller: str, images: int = 1) -> ServiceOverloaded | None:
+        """Return the error with which `admit` would refuse such a request now, or None.
+
+        Cheap, and without any effect: middleware calls it before a body is read, when it knows only that a request
+        has at least one image.
+        """
+        if self._ahead_of(caller, images) <= self._max_backlog + _WAIT_PER_OWN_IMAGE * images:
+            return None
+        return ServiceOverloaded(seconds=random.randint(*_RETRY_AFTER_SECONDS))  # noqa: S311  # hides nothing
 
     @contextmanager
-    def admit(self, images: int, deadline: float) -> Iterator[AdmissionTicket]:
-        """Take on a request of so many images, until the context ends. Raises ServiceOverloaded.
+    def admit(self, caller: str, images: int, deadline: float) -> Iterator[AdmissionTicket]:
+        """Count `images` of `caller` as accepted until the context ends. Raises ServiceOverloaded.
 
-        After `deadline`, on the event loop's clock, its images wait for nothing any more and hold up nobody.
+        `deadline` is on the event loop's clock. After it the images wait for nothing and delay nobody.
         """
-        now = current_time()
-        ahead = sum(min(claim.remaining, images) for claim in self._claims if claim.deadline > now)
-        excess = ahead - self._max_backlog - _WAIT_PER_OWN_IMAGE * images
-        if excess > 0:
-            raise ServiceOverloaded(seconds=self._seconds_for(excess, now))
-        claim = AdmissionTicket(self, images, deadline)
-        self._claims.add(claim)
+        if refusal := self.would_refuse(caller, images):
+            raise refusal
+        ticket = AdmissionTicket(caller, images, deadline)
+        self._tickets.add(ticket)
         try:
-            yield claim
+            yield ticket
         finally:
-            self._claims.discard(claim)
+            self._tickets.discard(ticket)
 
-    def count_done(self) -> None:
-        """One more image is done: what the pace is measured by."""
-        now = current_time()
-        self._pace = self._pace_at(now) + 1 / _PACE_SECONDS
-        self._paced_at = now
-
-    def _pace_at(self, now: float) -> float:
-        return self._pace * math.exp((self._paced_at - now) / _PACE_SECONDS)
-
-    def _seconds_for(self, images: int, now: float) -> int:
-        """How long so many images take at the present pace: from 1 to 60 seconds."""
-        return math.ceil(min(max(images / max(self._pace_at(now), 0.1), 1), 60))
+    def _ahead_of(self, caller: str, images: int) -> int:
+        """The largest number of images that are served before a new request of `caller` is done."""
+        now, own, others = current_time(), 0, Counter[str]()
+        for ticket in self._tickets:
+            if ticket.deadline <= now:
+                continue
+            if ticket.caller == caller:
+                own += min(ticket.remaining, images)
+            else:
+                others[ticket.caller] += ticket.remaining
+        return own + sum(min(remaining, own + images) for remaining in others.values())
 
 
 class AdmissionTicket:
-    """What one request still has to do; compared by identity."""
+    """The unfinished images of one accepted request. Compared by identity."""
 
-    def __init__(self, admission: Admission, images: int, deadline: float) -> None:
+    def __init__(self, caller: str, images: int, deadline: float) -> None:
+        self.caller = caller
         self.remaining = images
         self.deadline = deadline
-        self._admission = admission
 
-    def done(self) -> None:
-        """One image is done. A request that was admitted with a guess stays in view until it ends."""
+    def image_done(self) -> None:
+        """Count one image as done. A request admitted on an estimate counts as at least one image until it ends."""
         self.remaining = max(self.remaining - 1, 1)
-        self._admission.count_done()

@@ -1,54 +1,80 @@
-"""A number of places that requests share fairly, so that a long list never shuts out a short one."""
+"""A fixed number of slots, shared first among callers and then among the requests of each caller."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+
+from frontend.limits.fair_share import may_hold
 
 
 class FairSemaphore:
-    """Hands out places one at a time, to whoever holds the fewest; among equals to whoever has waited longest.
+    """Grants slots one at a time, each to the caller that holds the fewest.
 
-    A request gets a further place only while it holds fewer than are free. One alone holds half of them, two hold a
-    third each: the next request finds room at once, and with very many it is the first to get the place that is freed.
+    Within a caller the request that holds the fewest comes first. Among equals the one that has waited longest comes
+    first. How many slots a caller may hold at most is the rule of `fair_share.may_hold`: a newcomer finds a free slot
+    at once, and when very many callers have left none free, it gets the next slot that is released.
     """
 
-    def __init__(self, count: int) -> None:
-        self.free = count
-        self._waiting: dict[Holder, asyncio.Future[None]] = {}  # in the order in which they asked
+    def __init__(self, slots: int) -> None:
+        self.free = slots
+        self._held: Counter[str] = Counter()  # slots by caller; callers without any are not kept
+        # The holders of each caller in the order in which they asked. The callers are in the order of their turns.
+        self._waiting: dict[str, dict[Holder, asyncio.Future[None]]] = {}
 
-    def _hand_out(self) -> None:
-        while self._waiting:
-            party = min(self._waiting, key=lambda party: party.held)
-            if party.held >= self.free:
-                return
-            waiter = self._waiting.pop(party)
-            if not waiter.cancelled():
-                self.free -= 1
-                party.held += 1
-                waiter.set_result(None)
-
-    async def take(self, party: Holder) -> None:
-        """Return once `party` has one more place. It may wait for only one at a time."""
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiting[party] = waiter
-        self._hand_out()
+    async def acquire(self, holder: Holder) -> None:
+        """Wait until `holder` has one more slot. A holder may wait for only one slot at a time."""
+        granted = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(holder.caller, {})[holder] = granted
+        self._grant()
         try:
-            await waiter
+            await granted
         except asyncio.CancelledError:
-            if waiter.cancelled():
-                self._waiting.pop(party, None)
-            else:  # it was given a place in the moment in which it was cancelled
-                self.give_back(party)
+            if granted.cancelled():
+                self._forget(holder)
+            else:  # the slot was granted just before the cancellation arrived
+                self.release(holder)
             raise
 
-    def give_back(self, party: Holder) -> None:
+    def release(self, holder: Holder) -> None:
+        """Give back one slot of `holder`."""
         self.free += 1
-        party.held -= 1
-        self._hand_out()
+        holder.held -= 1
+        self._held[holder.caller] -= 1
+        if not self._held[holder.caller]:
+            del self._held[holder.caller]
+        self._grant()
+
+    def _grant(self) -> None:
+        while self._waiting:
+            caller = min(self._waiting, key=lambda caller: self._held[caller])
+            if not may_hold(self._held[caller], 1, self.free):
+                return
+            holders = self._waiting[caller]
+            # Usually a request that holds nothing is near the front, so this rarely looks at all of them.
+            holder = next((holder for holder in holders if not holder.held), None) or min(
+                holders, key=lambda holder: holder.held
+            )
+            granted = holders[holder]
+            self._forget(holder)
+            if holders:  # the caller's next turn comes after everyone else's
+                self._waiting[caller] = self._waiting.pop(caller)
+            if not granted.cancelled():
+                self.free -= 1
+                holder.held += 1
+                self._held[caller] += 1
+                granted.set_result(None)
+
+    def _forget(self, holder: Holder) -> None:
+        holders = self._waiting.get(holder.caller, {})
+        holders.pop(holder, None)
+        if not holders:
+            self._waiting.pop(holder.caller, None)
 
 
 class Holder:
-    """One request among those that share; compared by identity."""
+    """One request of a caller, and the slots that it holds. Compared by identity."""
 
-    def __init__(self) -> None:
+    def __init__(self, caller: str) -> None:
+        self.caller = caller
         self.held = 0

@@ -1,54 +1,182 @@
-"""A number of bytes that all downloads share, so that many large ones at once wait for each other, not for memory."""
+"""A number of bytes that image files may hold in memory, shared among callers."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Callable
+from math import inf
+
+from frontend.errors import Overloaded
+from frontend.limits.fair_share import may_hold
+
+# A reservation is stalled when this long passes without so many new bytes. Both together: a sender that trickles one
+# byte at a time must not look busy.
+_STALLED_SECONDS = 1.0
+_PROGRESS_BYTES = 65_536
 
 
 class MemoryBudget:
-    """Hands out bytes while there are any.
+    """Grants bytes while there are any, first to the caller that holds the fewest.
 
-    Without care everybody could end up waiting while holding a part. So the oldest holder never waits: the bytes in
-    flight stay below the capacity plus one file, and something always gets done.
+    How many bytes a caller may hold is the rule of `fair_share.may_hold`. Two more rules keep everyone moving when
+    memory is short:
+
+    - While someone waits, stalled reservations give way, the one that has been idle for longest first. Stalled are
+      those whose sender sends too little, and those that themselves wait for memory. The first kind gives way to
+      callers that hold no more than its own caller (or to all, if nothing else moves), the second kind only to
+      callers that hold less.
+    - One reservation at a time may overdraw the budget: the oldest of those that wait. Otherwise all could wait while
+      each holds a part of a file. So the bytes in flight stay below the capacity plus one file.
     """
 
     def __init__(self, capacity_bytes: int) -> None:
-        self._capacity = capacity_bytes
-        self._holders: dict[Reservation, int] = {}  # in the order of their first bytes
-        self._waiters: set[asyncio.Future[None]] = set()
         self.held_bytes = 0
+        self._capacity = capacity_bytes
+        self._held: Counter[str] = Counter()  # bytes by caller; callers without any are not kept
+        self._reservations: dict[Reservation, None] = {}  # those that hold bytes, the oldest first
+        self._waiting: dict[Reservation, tuple[int, asyncio.Future[None]]] = {}  # in the order in which they asked
+        self._overdraft: Reservation | None = None
+        self._stall_timer: asyncio.TimerHandle | None = None
 
-    async def take(self, share: Reservation, size_bytes: int) -> None:
-        while self.held_bytes + size_bytes > self._capacity and share is not next(iter(self._holders), share):
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.add(waiter)
-            try:
-                await waiter
-            finally:
-                self._waiters.discard(waiter)
-        self._holders[share] = self._holders.get(share, 0) + size_bytes
-        self.held_bytes += size_bytes
+    async def acquire(self, reservation: Reservation, size_bytes: int) -> None:
+        """Wait until `reservation` has `size_bytes` more."""
+        granted = asyncio.get_running_loop().create_future()
+        self._waiting[reservation] = (size_bytes, granted)
+        self._grant()
+        try:
+            await granted
+        finally:
+            self._waiting.pop(reservation, None)
 
-    def give_back(self, share: Reservation) -> None:
-        self.held_bytes -= self._holders.pop(share, 0)
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+    def release(self, reservation: Reservation) -> None:
+        """Give back everything that `reservation` holds."""
+        self._take_back(reservation)
+        self._grant()
+
+    def _take_back(self, reservation: Reservation) -> None:
+        if reservation not in self._reservations:
+            return
+        del self._reservations[reservation]
+        self.held_bytes -= reservation.held_bytes
+        self._held[reservation.caller] -= reservation.held_bytes
+        if not self._held[reservation.caller]:
+            del self._held[reservation.caller]
+        reservation.held_bytes = 0
+        if reservation is self._overdraft:
+            self._overdraft = None
+
+    def _grant(self) -> None:
+        while self._waiting:
+            reservation = self._next()
+            size_bytes, granted = self._waiting[reservation]
+            if not granted.done() and not self._fits(reservation, size_bytes):
+                if self._evict_for(reservation, size_bytes):
+                    continue
+                if self._overdraft:
+                    return
+                reservation = self._overdraft = self._oldest_waiting()
+                size_bytes, granted = self._waiting[reservation]
+            del self._waiting[reservation]
+            if not granted.done():
+                self._reservations.setdefault(reservation)
+                self._held[reservation.caller] += size_bytes
+                self.held_bytes += size_bytes
+                reservation.grant(size_bytes)
+                granted.set_result(None)
+            elif reservation is self._overdraft and not reservation.held_bytes:
+                self._overdraft = None
+
+    def _next(self) -> Reservation:
+        if self._overdraft in self._waiting:
+            return self._overdraft
+        return min(self._waiting, key=lambda reservation: self._held[reservation.caller])
+
+    def _oldest_waiting(self) -> Reservation:
+        return next((one for one in self._reservations if one in self._waiting), next(iter(self._waiting)))
+
+    def _fits(self, reservation: Reservation, size_bytes: int) -> bool:
+        if reservation is self._overdraft:
+            return True
+        return may_hold(self._held[reservation.caller], size_bytes, self._capacity - self.held_bytes)
+
+    def _evict_for(self, waiting: Reservation, size_bytes: int) -> bool:
+        """Evict the reservation that has been stalled for longest, or set a timer for when there may be one."""
+        now = asyncio.get_running_loop().time()
+        stalled = [one for one in self._reservations if one.idle_since <= now - _STALLED_SECONDS]
+        held = self._held[waiting.caller]
+        victims = [one for one in stalled if self._held[one.caller] >= held + one.is_waiting * (size_bytes + 1)]
+        if not victims and all(one.is_waiting or one in stalled for one in self._reservations):
+            victims = [one for one in stalled if not one.is_waiting]
+        if not victims:
+            self._look_again_when_one_stalls(now)
+            return False
+        victim = min(victims, key=lambda one: one.idle_since)
+        self._take_back(victim)
+        victim.evict()
+        _, granted = self._waiting.pop(victim, (0, None))
+        if granted and not granted.done():
+            granted.set_exception(Overloaded())
+        return True
+
+    def _look_again_when_one_stalls(self, now: float) -> None:
+        if self._stall_timer:
+            self._stall_timer.cancel()
+        stall_times = [one.idle_since + _STALLED_SECONDS for one in self._reservations]
+        next_stall = min((time for time in stall_times if time > now), default=inf)
+        if next_stall < inf:
+            self._stall_timer = asyncio.get_running_loop().call_at(next_stall, self._grant)
 
 
 class Reservation:
-    """What one download holds of the budget, from its first byte until nobody needs its bytes any more."""
+    """The bytes of one image file, from its first byte until nobody needs them. Compared by identity."""
 
-    def __init__(self, budget: MemoryBudget) -> None:
+    def __init__(self, budget: MemoryBudget, caller: str = "", on_evicted: Callable[[], object] = lambda: None) -> None:
+        """`on_evicted` is called when the bytes must be freed at once: it drops them and ends their transfer."""
+        self.caller = caller
+        self.held_bytes = 0
+        self.is_waiting = False
+        self.is_complete = False
+        self.is_evicted = False
+        self.on_evicted = on_evicted
         self._budget = budget
-        self.waiting = False
+        self._asked_at = self._progress_at = 0.0  # on the event loop's clock
+        self._bytes_since_progress = 0
 
-    async def take(self, size_bytes: int) -> None:
-        """Return once there is room for `size_bytes` more."""
-        self.waiting = True
-        await self._budget.take(self, size_bytes)
-        self.waiting = False  # stays set in whoever is cancelled while waiting
+    @property
+    def idle_since(self) -> float:
+        """When it last got bytes or, while it waits for memory, when it asked for it. Infinite once complete."""
+        return inf if self.is_complete else self._asked_at if self.is_waiting else self._progress_at
+
+    async def acquire(self, size_bytes: int) -> None:
+        """Wait until there is room for `size_bytes` more. Raises Overloaded if it is evicted, before or meanwhile."""
+        if self.is_evicted:
+            raise Overloaded()
+        loop = asyncio.get_running_loop()
+        self._asked_at = loop.time()
+        self.is_waiting = True
+        await self._budget.acquire(self, size_bytes)
+        self.is_waiting = False  # it stays set when the wait is cancelled: the caller then knows what it waited for
+        self._progress_at += loop.time() - self._asked_at  # the sender is not to blame for this time
+
+    def complete(self) -> None:
+        """The file has arrived: from now on the bytes are not waited for and never evicted."""
+        self.is_complete = True
 
     def release(self) -> None:
         """Give everything back."""
-        self._budget.give_back(self)
+        self._budget.release(self)
+
+    def grant(self, size_bytes: int) -> None:
+        """Note that the budget has granted `size_bytes`."""
+        now = asyncio.get_running_loop().time()
+        self._bytes_since_progress += size_bytes
+        if not self.held_bytes or self._bytes_since_progress >= _PROGRESS_BYTES:
+            self._bytes_since_progress = 0
+            self._progress_at = now
+        self.held_bytes += size_bytes
+
+    def evict(self) -> None:
+        """Note that the budget has taken everything back."""
+        self.is_evicted = True
+        self.on_evicted()

@@ -1,4 +1,4 @@
-"""Several workers side by side, and what they produce, as one stream that can be closed at any time."""
+"""Several workers side by side. What they produce is one stream, which can be closed at any time."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ Worker = Callable[[MemoryObjectSendStream[T]], Awaitable[None]]
 
 
 async def as_produced(worker: Worker[T], count: int, backlog: int) -> AsyncGenerator[T, None]:
-    """Run `worker` `count` times at once and yield what they send, as they send it.
+    """Run `count` copies of `worker` at once and yield what they send, in the order in which they send it.
 
-    A worker waits while `backlog` items wait for the reader. What one raises is raised here, after the items that
-    were ready, and ends the others; so does closing the generator.
+    Workers wait while `backlog` items wait for the reader. When a worker raises, the items that were ready are
+    yielded first; then the error is raised here and the other workers are cancelled. Closing the generator cancels
+    all workers.
     """
     sender, receiver = create_memory_object_stream[T](backlog)
-    running = asyncio.create_task(_together(worker, count, sender))
-    running.add_done_callback(lambda _: sender.close())  # also if it is cancelled before it begins, or again at its end
+    running = asyncio.create_task(_run_all(worker, count, sender))
+    # A callback closes the stream in every case: also when the task is cancelled before it starts.
+    running.add_done_callback(lambda _: sender.close())
     try:
         async for item in receiver:
             yield item
@@ -32,7 +34,7 @@ async def as_produced(worker: Worker[T], count: int, backlog: int) -> AsyncGener
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def _together(worker: Worker[T], count: int, sender: MemoryObjectSendStream[T]) -> None:
+async def _run_all(worker: Worker[T], count: int, sender: MemoryObjectSendStream[T]) -> None:
     tasks = [asyncio.ensure_future(worker(sender)) for _ in range(count)]
     try:
         await asyncio.gather(*tasks)

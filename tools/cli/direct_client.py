@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
@@ -12,8 +11,8 @@ from pathlib import Path
 from birds_client import UNREADABLE, Failure, Image, Photo, Prediction, Result
 
 from frontend.api.schemas import DEFAULT_K
+from frontend.classify.classifier import ClassifyOptions, ImageClassifier
 from frontend.classify.classifier import Image as ClassifierImage
-from frontend.classify.classifier import ImageClassifier
 from frontend.download.downloader import Downloader
 from frontend.errors import ImageError
 from frontend.i18n.messages import failure_message
@@ -57,7 +56,9 @@ class DirectClient:
         """Yield one result for each image as soon as it is known. Raises UnknownModelVersion."""
         choice = await self._versions.choose(model_version)
         taken: list[Image] = []
-        outcomes = self._classifier.outcomes(self._sources(images, taken), k, math.inf, _BACKLOG, choice)
+        outcomes = self._classifier.outcomes(
+            self._sources(images, taken), ClassifyOptions(k, choice, max_waiting_outcomes=_BACKLOG)
+        )
         async with aclosing(outcomes):
             async for outcome in outcomes:
                 image = taken[outcome.position]

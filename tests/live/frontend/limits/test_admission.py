@@ -1,4 +1,4 @@
-"""Too much at once: who is not taken on is told so at once, and whatever ends gives back what it held."""
+"""Too much at once: requests that are refused learn so at once, and a request that ends gives everything back."""
 
 from __future__ import annotations
 
@@ -15,13 +15,10 @@ from typing import Any
 import httpx
 import pytest
 from aiohttp import web
-from anyio import current_time
 from fastapi import FastAPI
 
 from frontend.app import create_app
 from frontend.classify.classifier import ImageClassifier
-from frontend.errors import ServiceOverloaded
-from frontend.limits.admission import Admission
 from frontend.settings import Settings
 from tests.support.answers import NDJSON, NOTHING
 from tests.support.frontend_server import running_app, running_frontend
@@ -39,69 +36,8 @@ FORM_BEGUN = (
 )
 
 
-def admitted(admission: Admission, sizes: list[int]) -> list[int]:
-    """Which of these requests are taken on, one after the other."""
-    taken = []
-    with ExitStack() as under_way:
-        for size in sizes:
-            try:
-                under_way.enter_context(admission.admit(size, current_time() + 60))
-                taken.append(size)
-            except ServiceOverloaded:
-                pass
-    return taken
-
-
-async def test_requests_are_taken_on_while_what_is_ahead_is_little() -> None:
-    assert admitted(Admission(128), [5] * 100) == [5] * 29  # 28 * 5 <= 128 + 3 * 5
-    assert admitted(Admission(128), [1000] * 20) == [1000] * 4
-    assert admitted(Admission(0), [1] * 9) == [1] * 4
-
-
-async def test_long_lists_shut_out_their_like_but_no_short_request() -> None:
-    assert admitted(Admission(128), [1000] * 5 + [5, 20, 100]) == [1000] * 4 + [5, 20, 100]
-
-
-async def test_what_is_done_is_not_ahead_any_more() -> None:
-    admission = Admission(1)
-    with ExitStack() as under_way:
-        claims = [under_way.enter_context(admission.admit(10, current_time() + 60)) for _ in range(4)]
-        with pytest.raises(ServiceOverloaded):
-            under_way.enter_context(admission.admit(10, current_time() + 60))
-        for _ in range(10):
-            claims[0].done()  # one stays in view until the request has ended
-        under_way.enter_context(admission.admit(10, current_time() + 60))
-    assert admission.unfinished == 0
-
-
-async def test_what_is_past_its_deadline_holds_up_nobody() -> None:
-    admission = Admission(0)
-    with ExitStack() as under_way:
-        for _ in range(10):
-            under_way.enter_context(admission.admit(100, current_time() - 1))
-        assert admission.unfinished == 1000
-
-
-async def test_retry_after_is_the_time_that_the_excess_takes_at_the_present_pace() -> None:
-    admission = Admission(0)
-    with ExitStack() as under_way:
-        claims = [under_way.enter_context(admission.admit(1000, current_time() + 60)) for _ in range(4)]
-        for _ in range(50):
-            claims[0].done()  # fifty in no time: ten a second over five seconds
-        with pytest.raises(ServiceOverloaded) as refusal:
-            under_way.enter_context(admission.admit(1000, current_time() + 60))
-    # 3,950 images are ahead and 3,000 may be
-    assert refusal.value.headers == {"Retry-After": str(refusal.value.parameters["seconds"])}
-    assert refusal.value.parameters["seconds"] == 60
-    with ExitStack() as under_way:
-        claims = [under_way.enter_context(admission.admit(35, current_time() + 60)) for _ in range(4)]
-        with pytest.raises(ServiceOverloaded) as refusal:
-            under_way.enter_context(admission.admit(35, current_time() + 60))
-    assert refusal.value.parameters["seconds"] == 4  # 35 too many
-
-
 class Door:
-    """Images that are on their way until it is opened."""
+    """Images whose downloads hang until the door is opened."""
 
     def __init__(self, image_server: ImageServer) -> None:
         self._server, self._passes = image_server, asyncio.Semaphore(0)
@@ -132,7 +68,7 @@ def settings_for(triton: TritonServer, **options: Any) -> Settings:
     return Settings(triton_url=triton.grpc_url, download_allow_networks=LOOPBACK, **options)
 
 
-def test_when_too_much_is_ahead_the_answer_is_503_at_once_and_what_is_admitted_is_answered(
+def test_excess_requests_get_503_and_accepted_ones_finish(
     triton: TritonServer, door: Door, image_server: ImageServer
 ) -> None:
     lists = [[door.image(f"/{n}/{m}.png") for m in range(10)] for n in range(4)]
@@ -164,9 +100,7 @@ def begun_uploads(url: str, count: int) -> Iterator[list[socket.socket]]:
         yield uploads
 
 
-def test_uploads_are_refused_in_the_same_way_and_have_no_part_in_the_bound_for_urls(
-    triton: TritonServer, image_server: ImageServer
-) -> None:
+def test_uploads_have_their_own_backlog(triton: TritonServer, image_server: ImageServer) -> None:
     photo, at_url = ("files", ("a.png", flat(GREEN))), image_server.add("/green.png", flat(GREEN))
     app = create_app(settings_for(triton, max_backlog=0))
     with running_app(app) as url, httpx.Client(base_url=url, timeout=30) as client:
@@ -186,9 +120,9 @@ def unfinished(app: FastAPI) -> int:
     return int(app.state.services.url_admission.unfinished + app.state.services.upload_admission.unfinished)
 
 
-def free_places(app: FastAPI) -> int:
+def free_slots(app: FastAPI) -> int:
     classifiers: list[ImageClassifier] = [app.state.services.url_classifier, app.state.services.upload_classifier]
-    return sum(classifier.places.free for classifier in classifiers)
+    return sum(classifier.slots.free for classifier in classifiers)
 
 
 def leave_while_waiting(url: str, images: list[str], lines: bool) -> None:
@@ -212,7 +146,7 @@ def leave_an_upload(url: str) -> None:
         time.sleep(0.2)
 
 
-def test_places_and_admission_come_back_however_a_request_ends(
+def test_slots_and_tickets_return_however_a_request_ends(
     triton: TritonServer, door: Door, image_server: ImageServer
 ) -> None:
     held = [door.image(f"/{n}.png") for n in range(100)]
@@ -226,21 +160,21 @@ def test_places_and_admission_come_back_however_a_request_ends(
             "the client of lines goes away after the first": lambda: read_one_line(url, held, good),
             "the deadline passes": lambda: let_the_deadline_pass(url, held, lines=False),
             "the deadline passes in a stream": lambda: let_the_deadline_pass(url, held, lines=True),
-            "the client goes away amid an upload": lambda: leave_an_upload(url),
-            "the upload is no form": lambda: httpx.post(f"{url}/files", content=b"x", timeout=30),
+            "the client goes away during an upload": lambda: leave_an_upload(url),
+            "the upload is not a form": lambda: httpx.post(f"{url}/files", content=b"x", timeout=30),
             "the upload takes too long": lambda: late_upload(url),
             "the request has mistakes": lambda: httpx.post(url, json={"images": held, "k": 99}, timeout=30),
-            "all is well": lambda: httpx.post(url, json={"images": [good]}, timeout=30),
+            "everything succeeds": lambda: httpx.post(url, json={"images": [good]}, timeout=30),
         }
         for way, end in ways.items():
             end()
             now: dict[str, int] = {}
 
-            def everything_is_back(now: dict[str, int] = now) -> bool:
-                now.update(unfinished=unfinished(app), free=free_places(app))
+            def everything_is_returned(now: dict[str, int] = now) -> bool:
+                now.update(unfinished=unfinished(app), free=free_slots(app))
                 return now == both
 
-            assert eventually(everything_is_back), f"{way}: {now}"
+            assert eventually(everything_is_returned), f"{way}: {now}"
 
 
 def late_upload(url: str) -> None:
@@ -249,33 +183,35 @@ def late_upload(url: str) -> None:
         assert upload.recv(65536).startswith(b"HTTP/1.1 408 ")
 
 
-def test_they_come_back_when_triton_is_lost(image_server: ImageServer, door: Door) -> None:
+def test_slots_and_tickets_return_when_triton_is_lost(image_server: ImageServer, door: Door) -> None:
     urls = [image_server.add(f"/{n}.png", flat(RED)) for n in range(50)]
     app = create_app(Settings(triton_url=f"127.0.0.1:{free_port()}", download_allow_networks=LOOPBACK))
     with running_app(app) as url:
         for headers in ({}, NDJSON):
             assert httpx.post(url, json={"images": urls}, headers=headers, timeout=30).status_code == 503
-        assert (unfinished(app), free_places(app)) == (0, 128)
+        assert (unfinished(app), free_slots(app)) == (0, 128)
 
 
-def test_a_short_request_is_next_although_ten_long_lists_wait(triton: TritonServer, image_server: ImageServer) -> None:
-    """All places are held by lists whose images hang: the short request waits for a few of them, not for 600."""
+def test_short_request_overtakes_ten_long_lists(triton: TritonServer, image_server: ImageServer) -> None:
+    """Lists whose images hang hold all slots but the reserve. The short request waits for a few images, not for 600."""
     short = [image_server.add(f"/short{m}.png", flat(GREEN)) for m in range(3)]
     app = create_app(settings_for(triton, max_backlog=10_000, download_timeout=60))
     with ExitStack() as stack:
-        # A server a list, because connections to one host are few.
+        # One server for each list, because connections to one host are few.
         doors = [Door(stack.enter_context(ImageServer())) for _ in range(10)]
         lists = [[door.image(f"/{m}.png") for m in range(60)] for door in doors]
         url = stack.enter_context(running_app(app))
         pool = stack.enter_context(ThreadPoolExecutor(11))
         for door in doors:
-            stack.callback(door.open)  # whatever happens, nobody waits for ever
+            stack.callback(door.open)  # whatever happens, no image hangs for ever
         answers = [pool.submit(httpx.post, url, json={"images": urls}, timeout=60) for urls in lists]
-        assert eventually(lambda: unfinished(app) == 600 and free_places(app) == 64)  # those of uploads
+        assert eventually(
+            lambda: unfinished(app) == 600 and free_slots(app) == 64 + 16
+        )  # those of uploads, and the reserve
         small = pool.submit(httpx.post, url, json={"images": short}, timeout=60)
         assert eventually(lambda: unfinished(app) == 603)
         let_through = 0
-        most = max(doors, key=lambda door: len(door.arrived))  # of lists that come at once some get no place yet
+        most = max(doors, key=lambda door: len(door.arrived))
         while not small.done():
             let_through += 1
             most.let_through(1)
@@ -288,7 +224,7 @@ def test_a_short_request_is_next_although_ten_long_lists_wait(triton: TritonServ
 
 
 def slowly(url: str, head: bytes) -> bytes:
-    """Send `head` and then a byte now and then, until there is an answer."""
+    """Send `head` and then single bytes, slowly, until there is an answer."""
     host, _, port = url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port))) as client:
         client.sendall(head)
@@ -301,7 +237,7 @@ def slowly(url: str, head: bytes) -> bytes:
     raise AssertionError("no answer")
 
 
-def test_a_body_that_trickles_in_gets_408(triton: TritonServer) -> None:
+def test_trickling_body_gets_408(triton: TritonServer) -> None:
     head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n{"
     with running_frontend(settings_for(triton, request_timeout=1)) as url:
         answer = slowly(url, head)
@@ -310,8 +246,8 @@ def test_a_body_that_trickles_in_gets_408(triton: TritonServer) -> None:
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["errors"] == ["The body took too long to arrive"]
 
 
-def test_bodies_that_are_held_at_once_are_bounded(triton: TritonServer, image_server: ImageServer) -> None:
-    """Each is small enough; the fifth, while four are still arriving, is too much."""
+def test_bodies_in_memory_are_bounded(triton: TritonServer, image_server: ImageServer) -> None:
+    """Each body is small enough. The fifth is too much while four are still arriving."""
     good = image_server.add("/good.png", flat(GREEN))
     head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10000\r\n\r\n"
     with running_frontend(settings_for(triton, max_request_bytes=10_000)) as url, ExitStack() as stack:
@@ -349,5 +285,5 @@ def test_many_threads_of_requests_leave_nothing_behind(triton: TritonServer, ima
             list(pool.map(ask, [url] * 30))
         assert len(statuses) == 300
         assert set(statuses) == {200, 503}
-        assert (unfinished(app), free_places(app)) == (0, 128)
+        assert (unfinished(app), free_slots(app)) == (0, 128)
         assert httpx.post(url, json={"images": urls}, timeout=30).status_code == 200

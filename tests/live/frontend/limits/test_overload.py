@@ -1,4 +1,4 @@
-"""Ten times the load that the service can carry: as much is done as before, the rest is refused at once."""
+"""Ten times the load that the service can serve: throughput stays, and the rest is refused at once."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tools.serve.ports import free_port
 from tools.serve.triton_process import TritonServer
 
 SECONDS = 15
-CLIENTS = 12  # enough to keep everything busy, few enough to be taken on
-CROWD = 64  # a quarter of them is admitted; the others ask again 0.1 s after a refusal: some 500 requests a second
+CLIENTS = 12  # enough to keep everything busy, few enough that all are accepted
+CROWD = 64  # a quarter is accepted; the others ask again 0.1 s after a refusal: about 500 requests a second
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def frontend_process(triton: TritonServer) -> Iterator[tuple[str, int]]:
         "BIRDS_TRITON_URL": triton.grpc_url,
         "BIRDS_DOWNLOAD_ALLOW_NETWORKS": "127.0.0.0/8",
         "BIRDS_LOG_LEVEL": "warning",
-        "BIRDS_MAX_BACKLOG": "64",  # with the default it would take hundreds of clients
+        "BIRDS_MAX_BACKLOG": "64",  # the default would need hundreds of clients
     }
     process = ChildProcess([sys.executable, "-m", "frontend"], {**os.environ, **settings})
     url = f"http://127.0.0.1:{port}"
@@ -54,7 +54,7 @@ def is_ready(url: str) -> bool:
 
 
 def load(url: str, cases: list[Case], clients: int, seconds: float) -> tuple[CheckedLoad, float]:
-    """The load after so many seconds, and the requests that were served in each of them."""
+    """Return the load after `seconds`, and the requests served per second."""
     with CheckedLoad(url, cases, clients, images_per_request=5) as running:
         time.sleep(2)
         start = time.monotonic()
@@ -65,14 +65,14 @@ def load(url: str, cases: list[Case], clients: int, seconds: float) -> tuple[Che
 
 
 @pytest.mark.slow
-def test_ten_times_the_load_is_served_as_fast_and_leaves_nothing_behind(
+def test_tenfold_load_keeps_throughput_and_memory(
     triton: TritonServer, image_server: ImageServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photo = encoded(halves((255, 0, 0), (215, 0, 40), (640, 480)), "JPEG")
     serial = itertools.count()
 
     async def never_the_same_file(request: web.Request) -> web.Response:
-        """Triton has no cached answer for it: what follows a JPEG's end changes nothing but the bytes."""
+        """Bytes after the end of a JPEG change the file and not the image, so that no answer is cached."""
         return web.Response(body=photo + str(next(serial)).encode())
 
     cases = [Case(image_server.add(f"/{n}.jpg", never_the_same_file), bird="Rubra maxima") for n in range(200)]

@@ -1,4 +1,4 @@
-"""What becomes of an image whose model version is not there."""
+"""How images end whose model version is not served."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 import pytest
 from anyio import current_time
 
-from frontend.classify.classifier import ImageClassifier, images_at
+from frontend.classify.classifier import ClassifyOptions, ImageClassifier, images_at
 from frontend.errors import TritonUnavailable, UnknownModelVersion
 from frontend.inference.client import Inference, Prediction
 from frontend.inference.versions import Catalogue, ModelVersions, VersionRoute
@@ -15,7 +15,7 @@ from tests.support.images import RED, flat
 
 
 class StillLoading(Inference):
-    """A Triton that accepts connections already, and has no model yet."""
+    """A Triton that accepts connections and has no model yet."""
 
     async def classify(
         self,
@@ -36,20 +36,20 @@ def download(_: str) -> AbstractAsyncContextManager[bytes]:
     return nullcontext(flat(RED))
 
 
-async def outcome_of(choice: VersionRoute) -> None:
+async def outcome_of(route: VersionRoute) -> None:
     classifier = ImageClassifier(StillLoading("127.0.0.1:1"), ModelVersions(catalogue), max_pixels=10_000_000)
-    outcomes = classifier.outcomes(images_at(["a"], download), 1, current_time() + 10, 1, choice)
+    outcomes = classifier.outcomes(images_at(["a"], download), ClassifyOptions(1, route, deadline=current_time() + 10))
     async with aclosing(outcomes):
         async for outcome in outcomes:
             raise AssertionError(outcome)
 
 
-async def test_a_version_that_was_asked_for_by_name_is_unknown() -> None:
+async def test_named_version_is_unknown() -> None:
     with pytest.raises(UnknownModelVersion):
         await outcome_of(VersionRoute("1", is_named=True))
 
 
-async def test_nobody_who_named_no_version_hears_of_one() -> None:
-    """A request that may be repeated: 503, not a mistake of the caller's."""
+async def test_unnamed_version_is_a_temporary_failure() -> None:
+    """The caller made no mistake and may try again: 503."""
     with pytest.raises(TritonUnavailable):
         await outcome_of(VersionRoute("1"))

@@ -1,4 +1,4 @@
-"""Where the frontend may connect: the table of cases."""
+"""Where the frontend may connect: a table of cases."""
 
 from __future__ import annotations
 
@@ -70,30 +70,30 @@ PUBLIC += ["::ffff:8.8.8.8"]
 @pytest.mark.parametrize(
     "address", [pytest.param(a, id=f"{kind} {a}") for kind, addresses in FORBIDDEN.items() for a in addresses]
 )
-def test_refuses_what_is_not_public(address: str) -> None:
+def test_non_public_addresses_are_refused(address: str) -> None:
     assert not is_public(ip_address(address))
     with pytest.raises(ForbiddenUrl):
         AddressPolicy().check(address, 80)
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_allows_what_is_public(address: str) -> None:
+def test_public_addresses_are_allowed(address: str) -> None:
     assert is_public(ip_address(address))
     AddressPolicy().check(address, 443)
 
 
 @given(st.ip_addresses())
-def test_allows_nothing_that_the_standard_library_calls_private(
+def test_agrees_with_the_standard_library_on_private(
     ip: ipaddress.IPv4Address | ipaddress.IPv6Address,
 ) -> None:
-    """The standard library's own lists, though too generous for a gate, are a yardstick for ours."""
+    """The lists of the standard library are too generous for a gate. Ours must refuse at least what they refuse."""
     ip = getattr(ip, "ipv4_mapped", None) or ip
     if ip.is_private or ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_reserved or ip.is_unspecified:
         assert not is_public(ip)
 
 
 @given(st.ip_addresses(v=4))
-def test_an_ipv4_address_in_ipv6_is_never_more_welcome_than_itself(ip: ipaddress.IPv4Address) -> None:
+def test_embedding_never_makes_an_ipv4_address_public(ip: ipaddress.IPv4Address) -> None:
     for wrapped in (f"::ffff:{ip}", f"::{ip}", f"64:ff9b::{ip}", f"2a00::5efe:{ip}", f"::ffff:0:{ip}"):
         assert is_public(ip_address(wrapped)) <= is_public(ip)
     number = f"{int(ip):08x}"
@@ -101,13 +101,13 @@ def test_an_ipv4_address_in_ipv6_is_never_more_welcome_than_itself(ip: ipaddress
 
 
 @pytest.mark.parametrize("port", [0, 1, 22, 25, 81, 6379, 8000, 8011, 65535])
-def test_refuses_unusual_ports(port: int) -> None:
+def test_unusual_ports_are_refused(port: int) -> None:
     with pytest.raises(InvalidUrl):
         AddressPolicy().check("8.8.8.8", port)
     AddressPolicy(ports=[port]).check("8.8.8.8", port)
 
 
-def test_an_exempt_network_is_exempt_from_both_rules_and_no_other_network_is() -> None:
+def test_exempt_network_skips_both_rules() -> None:
     policy = AddressPolicy(allow_networks=[ip_network("10.1.0.0/16"), ip_network("fd00::/64")])
     for address in ("10.1.2.3", "::ffff:10.1.2.3", "fd00::7"):
         policy.check(address, 9000)
@@ -118,7 +118,7 @@ def test_an_exempt_network_is_exempt_from_both_rules_and_no_other_network_is() -
         policy.check("8.8.8.8", 9000)
 
 
-def test_behind_a_proxy_only_numeric_hosts_and_ports_are_judged_here() -> None:
+def test_proxy_targets_check_numeric_hosts_and_ports() -> None:
     policy = AddressPolicy()
     policy.check_target("example.org", 443)
     for host, port, refusal in (

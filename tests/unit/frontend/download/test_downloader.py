@@ -1,4 +1,4 @@
-"""Downloads from servers with bad habits: whatever they do, it ends in time, in bounds, and with a code."""
+"""Downloads from servers with bad habits: each ends in time, within its limits, and with a code."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ async def failure(url: str, **options: Any) -> ImageError:
 async def raw_server(
     handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], address: str = "127.0.0.1"
 ) -> AsyncIterator[tuple[str, list[None]]]:
-    """A TCP server that does what HTTP libraries refuse to. Yields its URL and a list that grows with connections."""
+    """A TCP server that sends what HTTP libraries refuse to send. Yields its URL and a list with one entry for each
+    connection."""
     connections: list[None] = []
     open_ones: set[asyncio.Task[None]] = set()
 
@@ -53,7 +54,7 @@ async def raw_server(
         try:
             await handle(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # the downloader had enough, or the test has
+            pass  # the downloader has closed the connection, or the test is over
         finally:
             writer.close()
 
@@ -84,14 +85,14 @@ def replying(*parts: bytes, pause_seconds: float = 0) -> Callable[..., Awaitable
     return handle
 
 
-async def test_returns_the_body_whatever_the_server_calls_it(image_server: ImageServer) -> None:
+async def test_content_type_and_name_do_not_matter(image_server: ImageServer) -> None:
     assert await download(image_server.add("/bird.html", b"bytes")) == b"bytes"
 
 
 @pytest.mark.parametrize(
     "status", [201, 202, 204, 205, 206, 300, 304, 400, 401, 403, 404, 407, 410, 418, 429, 500, 501]
 )
-async def test_takes_nothing_but_status_200(image_server: ImageServer, status: int) -> None:
+async def test_only_status_200_succeeds(image_server: ImageServer, status: int) -> None:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=status, body=None if status in (204, 205, 304) else b"bytes")
 
@@ -102,7 +103,7 @@ async def test_takes_nothing_but_status_200(image_server: ImageServer, status: i
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
-async def test_tries_once_more_when_that_may_help(image_server: ImageServer, status: int) -> None:
+async def test_temporary_errors_are_retried_once(image_server: ImageServer, status: int) -> None:
     async def first_fails(_: web.Request) -> web.Response:
         return web.Response(status=status) if image_server.requests["/a"] == 1 else web.Response(body=b"bytes")
 
@@ -115,7 +116,7 @@ async def test_tries_once_more_when_that_may_help(image_server: ImageServer, sta
     assert image_server.requests == {"/a": 2, "/b": 2}
 
 
-async def test_tries_once_more_after_a_hang_up() -> None:
+async def test_closed_connections_are_retried_once() -> None:
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
 
@@ -135,7 +136,7 @@ async def test_tries_once_more_after_a_hang_up() -> None:
         pytest.param([b"HTTP/1.1 100 Continue\r\n\r\n"] * 600, 0.1, id="continues for ever"),
     ],
 )
-async def test_a_slow_server_is_left_at_the_deadline(parts: list[bytes], pause_seconds: float) -> None:
+async def test_slow_server_times_out(parts: list[bytes], pause_seconds: float) -> None:
     started = time.monotonic()
     slow = parts or [b""]
     async with raw_server(replying(*slow, pause_seconds=pause_seconds)) as (url, _):
@@ -145,7 +146,7 @@ async def test_a_slow_server_is_left_at_the_deadline(parts: list[bytes], pause_s
     assert time.monotonic() - started < 10 * TIMEOUT_SECONDS
 
 
-async def test_retries_and_redirects_share_the_one_deadline(image_server: ImageServer) -> None:
+async def test_retries_and_redirects_share_one_deadline(image_server: ImageServer) -> None:
     async def slow_redirect(_: web.Request) -> web.Response:
         await asyncio.sleep(0.4)
         return web.Response(status=302, headers={"Location": "/a"})
@@ -154,7 +155,7 @@ async def test_retries_and_redirects_share_the_one_deadline(image_server: ImageS
     assert image_server.requests["/a"] <= 3
 
 
-async def test_an_endless_body_is_left_at_the_limit(image_server: ImageServer) -> None:
+async def test_endless_body_stops_at_the_limit(image_server: ImageServer) -> None:
     sent = 0
 
     async def endless(request: web.Request) -> web.StreamResponse:
@@ -168,11 +169,11 @@ async def test_an_endless_body_is_left_at_the_limit(image_server: ImageServer) -
     failed = await failure(image_server.add("/a", endless))
     assert isinstance(failed, TooLarge)
     assert failed.parameters == {"max": MAX_BYTES}
-    assert sent < 20 * MAX_BYTES  # what was under way in socket buffers
+    assert sent < 20 * MAX_BYTES  # the rest was in socket buffers
 
 
-async def test_a_failure_does_not_keep_the_bytes_that_came_before_it(image_server: ImageServer) -> None:
-    """A thousand failures of one request are kept until it is answered; 136 of them once held 2.7 GB."""
+async def test_failure_keeps_no_downloaded_bytes(image_server: ImageServer) -> None:
+    """Up to a thousand failures are kept until a request is answered. 136 of them once held 2.7 GB."""
 
     async def unannounced(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -189,16 +190,16 @@ async def test_a_failure_does_not_keep_the_bytes_that_came_before_it(image_serve
     assert kept < MAX_BYTES / 4
 
 
-async def test_an_announced_excess_is_refused_unread() -> None:
+async def test_announced_excess_is_refused_unread() -> None:
     async with raw_server(replying(b"HTTP/1.1 200 OK\r\nContent-Length: 1000001\r\n\r\n", pause_seconds=0)) as (url, _):
         assert isinstance(await failure(url), TooLarge)
 
 
-async def test_a_body_of_exactly_the_limit_is_taken(image_server: ImageServer) -> None:
+async def test_body_of_exactly_the_limit_succeeds(image_server: ImageServer) -> None:
     assert len(await download(image_server.add("/a", bytes(MAX_BYTES)))) == MAX_BYTES
 
 
-async def test_a_content_length_is_not_trusted() -> None:
+async def test_wrong_content_length_fails() -> None:
     async with raw_server(replying(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nshort")) as (url, _):
         assert (await failure(url)).parameters == {"reason": "incomplete"}
     async with raw_server(replying(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nshort, and much more")) as (url, _):
@@ -226,7 +227,7 @@ async def test_a_content_length_is_not_trusted() -> None:
         pytest.param(b"", id="nothing"),
     ],
 )
-async def test_an_answer_that_is_no_http_is_a_failed_download(reply: bytes) -> None:
+async def test_invalid_http_is_a_failed_download(reply: bytes) -> None:
     async with raw_server(replying(reply)) as (url, _):
         failed = await failure(url)
     assert isinstance(failed, DownloadFailed)
@@ -234,7 +235,7 @@ async def test_an_answer_that_is_no_http_is_a_failed_download(reply: bytes) -> N
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "GZIP", "identity, gzip", "x-made-up"])
-async def test_compression_is_neither_asked_for_nor_undone(image_server: ImageServer, encoding: str) -> None:
+async def test_compression_is_not_undone(image_server: ImageServer, encoding: str) -> None:
     bomb = gzip.compress(bytes(50_000_000))
     assert len(bomb) < MAX_BYTES
 
@@ -246,7 +247,7 @@ async def test_compression_is_neither_asked_for_nor_undone(image_server: ImageSe
     assert await download(image_server.add("/bomb.gz", bomb)) == bomb
 
 
-async def test_follows_five_redirects_and_no_more(image_server: ImageServer) -> None:
+async def test_five_redirects_are_the_limit(image_server: ImageServer) -> None:
     def to(path: str) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def redirect(_: web.Request) -> web.Response:
             return web.Response(status=301 + int(path[-1]) % 3, headers={"Location": path})
@@ -266,21 +267,21 @@ async def test_follows_five_redirects_and_no_more(image_server: ImageServer) -> 
 @pytest.mark.parametrize(
     "location", ["file:///etc/passwd", "ftp://127.0.0.1/a", "http://u:p@127.0.0.1/", "http://[::1"]
 )
-async def test_a_redirect_to_what_is_no_url_is_refused(image_server: ImageServer, location: str) -> None:
+async def test_redirect_to_an_invalid_url_fails(image_server: ImageServer, location: str) -> None:
     async def redirect(_: web.Request) -> web.Response:
         return web.Response(status=302, headers={"Location": location})
 
     assert isinstance(await failure(image_server.add("/a", redirect)), InvalidUrl)
 
 
-async def test_a_redirect_without_a_target_is_a_failed_download(image_server: ImageServer) -> None:
+async def test_redirect_without_a_location_fails(image_server: ImageServer) -> None:
     async def redirect(_: web.Request) -> web.Response:
         return web.Response(status=302)
 
     assert (await failure(image_server.add("/a", redirect))).parameters == {"reason": "status", "status": 302}
 
 
-async def test_tells_what_failed(image_server: ImageServer) -> None:
+async def test_reason_tells_what_failed(image_server: ImageServer) -> None:
     async with raw_server(replying(b"")) as (url, _):
         closed_port = url
     assert (await failure(closed_port)).parameters == {"reason": "connection"}
@@ -289,11 +290,11 @@ async def test_tells_what_failed(image_server: ImageServer) -> None:
 
 
 @pytest.mark.parametrize("host", ["xn--a", "xn--", "a" * 63, "_", "-", "xn--zz--", "1.2.3.4.example.invalid"])
-async def test_a_host_that_no_resolver_likes_is_a_failed_download(host: str) -> None:
+async def test_unresolvable_host_is_a_failed_download(host: str) -> None:
     assert (await failure(f"http://{host}/")).parameters == {"reason": "dns"}
 
 
-async def test_keeps_no_cookies_and_reads_no_environment(
+async def test_no_cookies_and_no_proxy_variables(
     image_server: ImageServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     netrc = tmp_path / "netrc"
@@ -313,8 +314,8 @@ async def test_keeps_no_cookies_and_reads_no_environment(
     assert set(image_server.headers["/a"]) == {"Host", "User-Agent", "Accept", "Accept-Encoding"}
 
 
-async def test_goes_through_a_proxy_when_there_is_one(image_server: ImageServer) -> None:
-    """The proxy resolves and judges names; numeric hosts and ports are still judged here."""
+async def test_proxy_is_used_and_numeric_hosts_checked(image_server: ImageServer) -> None:
+    """The proxy resolves and checks names. Numeric hosts and ports are still checked here."""
 
     async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request.append((await reader.readuntil(b"\r\n\r\n")).splitlines()[0])
@@ -354,7 +355,7 @@ async def test_connections_to_one_host_are_bounded(image_server: ImageServer) ->
     assert 1 < most <= 16
 
 
-async def test_bytes_in_flight_are_bounded_and_everybody_gets_there(image_server: ImageServer) -> None:
+async def test_bytes_in_flight_are_bounded(image_server: ImageServer) -> None:
     size, capacity = 300_000, 1_000_000
     urls = [image_server.add(f"/{number}", bytes(size)) for number in range(40)]
     most = 0
@@ -372,16 +373,15 @@ async def test_bytes_in_flight_are_bounded_and_everybody_gets_there(image_server
     assert size < most <= capacity + size
 
 
-async def test_a_download_that_waits_for_others_until_its_deadline_is_told_of_overload(
-    image_server: ImageServer,
-) -> None:
-    urls = [image_server.add(f"/{number}", bytes(600_000)) for number in range(2)]
+async def test_download_that_gets_no_memory_is_overloaded(image_server: ImageServer) -> None:
+    """The first fits, the second is the one that may overdraw, the third waits."""
+    urls = [image_server.add(f"/{number}", bytes(600_000)) for number in range(3)]
     async with downloader(max_bytes_in_flight=1_000_000, timeout_seconds=0.5) as loader:
-        async with loader.download(urls[0]):
+        async with loader.download(urls[0]), loader.download(urls[1]):
             with pytest.raises(Overloaded):
-                await body_of(loader, urls[1])
+                await body_of(loader, urls[2])
         assert loader.budget.held_bytes == 0
-        assert len(await body_of(loader, urls[1])) == 600_000
+        assert len(await body_of(loader, urls[2])) == 600_000
 
 
 async def body_of(loader: Downloader, url: str) -> bytes:
@@ -389,7 +389,7 @@ async def body_of(loader: Downloader, url: str) -> bytes:
         return body
 
 
-async def test_the_same_url_asked_for_at_once_is_fetched_once(image_server: ImageServer) -> None:
+async def test_simultaneous_requests_for_one_url_share_a_fetch(image_server: ImageServer) -> None:
     async def slow(_: web.Request) -> web.Response:
         await asyncio.sleep(0.2)
         return web.Response(body=b"bytes")
@@ -407,14 +407,14 @@ async def test_the_same_url_asked_for_at_once_is_fetched_once(image_server: Imag
         assert image_server.requests["/a"] == 2  # nothing is kept
 
 
-async def test_bytes_still_in_use_are_not_served_to_a_later_request(image_server: ImageServer) -> None:
+async def test_finished_fetch_is_not_reused(image_server: ImageServer) -> None:
     async with downloader() as loader, loader.download(image_server.add("/a", b"old")) as old:
         image_server.add("/a", b"new")
         async with loader.download(image_server.url("/a")) as new:
             assert (old, new) == (b"old", b"new")
 
 
-async def test_who_shares_a_fetch_does_not_depend_on_who_started_it(image_server: ImageServer) -> None:
+async def test_shared_fetch_outlives_the_request_that_began_it(image_server: ImageServer) -> None:
     closed = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -437,12 +437,12 @@ async def test_who_shares_a_fetch_does_not_depend_on_who_started_it(image_server
             if path == "/a":
                 assert results[2] == b"bytes"
         assert loader.budget.held_bytes == 0
-        # Nobody waits for /b any more: its connection was given up, so that the place is free for others.
+        # No request waits for /b any more: its connection was closed and is free for others.
         async with loader.download(image_server.add("/c", b"bytes")):
             pass
 
 
-async def test_a_shared_failure_is_everybodys(image_server: ImageServer) -> None:
+async def test_requests_share_the_failure_of_a_fetch(image_server: ImageServer) -> None:
     async def slow(_: web.Request) -> web.Response:
         await asyncio.sleep(0.1)
         return web.Response(status=404)
@@ -454,9 +454,7 @@ async def test_a_shared_failure_is_everybodys(image_server: ImageServer) -> None
     assert image_server.requests["/a"] == 1
 
 
-async def test_the_log_has_the_cause_but_not_the_query(
-    image_server: ImageServer, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_log_has_the_cause_without_the_query(image_server: ImageServer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     await failure("http://127.0.0.1:9/a.jpg?token=secret")
     async with raw_server(replying(b"HTTP/1.1 nonsense\r\n\r\n")) as (url, _):

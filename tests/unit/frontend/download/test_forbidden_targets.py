@@ -1,4 +1,4 @@
-"""Server-side request forgery: a listener inside waits for one connection, and none comes."""
+"""Server-side request forgery: a listener inside the network waits for a connection, and none arrives."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from frontend.download.downloader import Downloader
 from frontend.errors import ForbiddenUrl, ImageError, InvalidUrl
 from tests.support.image_server import ImageServer
 
-# Of the loopback only 127.0.0.1 is exempt: there the image server listens. The canary sits on all the rest.
+# Only 127.0.0.1 of the loopback network is exempt: the image server listens there, and the canary elsewhere.
 POLICY = AddressPolicy(allow_networks=[ip_network("127.0.0.1/32")])
 
 
 class Canary:
-    """Listens on every local address and counts who comes."""
+    """Listens on local addresses and counts connections."""
 
     port = 0
     connections = 0
@@ -51,7 +51,7 @@ async def canary() -> AsyncIterator[Canary]:
 
 
 class FakeResolver(AbstractResolver):
-    """Answers with what `addresses` returns for the nth question."""
+    """Answers question n with `addresses(n)`."""
 
     def __init__(self, addresses: Callable[[int], list[Any]]) -> None:
         self._addresses = addresses
@@ -101,14 +101,12 @@ HOSTS = [
 
 
 @pytest.mark.parametrize("host", HOSTS)
-async def test_no_spelling_of_an_inner_address_is_connected_to(canary: Canary, host: str) -> None:
+async def test_private_addresses_are_refused_in_every_spelling(canary: Canary, host: str) -> None:
     assert isinstance(await refusal(f"http://{host}:{canary.port}/"), ForbiddenUrl)
 
 
 @pytest.mark.parametrize("host", HOSTS)
-async def test_no_redirect_to_an_inner_address_is_followed(
-    canary: Canary, image_server: ImageServer, host: str
-) -> None:
+async def test_redirects_to_private_addresses_are_refused(canary: Canary, image_server: ImageServer, host: str) -> None:
     inside = image_server.add("/last", redirecting_to(f"http://{host}:{canary.port}/".encode().decode("latin-1")))
     chain = image_server.add("/first", redirecting_to(inside))
     assert isinstance(await refusal(chain), ForbiddenUrl | InvalidUrl)
@@ -116,13 +114,13 @@ async def test_no_redirect_to_an_inner_address_is_followed(
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost.", "LOCALHOST", "ｌocalhost", "loc\u00adalhost", "ⓛocalhost"])
-async def test_no_name_of_this_machine_is_connected_to(canary: Canary, host: str) -> None:
+async def test_names_of_this_machine_are_refused(canary: Canary, host: str) -> None:
     policy = AddressPolicy(ports=[canary.port])
     refused = await refusal(f"http://{host}:{canary.port}/", policy)
     assert refused.code == "forbidden_url" or (host.endswith(".") and refused.parameters == {"reason": "dns"})
 
 
-async def test_the_canary_notices_a_connection_that_is_allowed() -> None:
+async def test_canary_notices_an_allowed_connection() -> None:
     canary = Canary()
     server = await asyncio.start_server(canary.connected, "127.0.0.2", 0)
     port = server.sockets[0].getsockname()[1]
@@ -135,7 +133,7 @@ async def test_the_canary_notices_a_connection_that_is_allowed() -> None:
 @pytest.mark.parametrize(
     "addresses",
     [
-        pytest.param(["127.0.0.2"], id="one inner address"),
+        pytest.param(["127.0.0.2"], id="one private address"),
         pytest.param(["93.184.216.34", "127.0.0.2"], id="a public one first"),
         pytest.param(["127.0.0.1", "127.0.0.2"], id="an exempt one first"),
         pytest.param(["127.0.0.2", "127.0.0.1"], id="an exempt one last"),
@@ -144,14 +142,14 @@ async def test_the_canary_notices_a_connection_that_is_allowed() -> None:
         pytest.param(["169.254.169.254"], id="metadata"),
     ],
 )
-async def test_one_bad_answer_refuses_the_name(canary: Canary, addresses: list[str]) -> None:
+async def test_one_private_address_refuses_the_name(canary: Canary, addresses: list[str]) -> None:
     resolver = FakeResolver(lambda _: addresses)
     policy = AddressPolicy(ports=[canary.port], allow_networks=[ip_network("127.0.0.1/32")])
     assert isinstance(await refusal(f"http://birds.example:{canary.port}/", policy, resolver), ForbiddenUrl)
 
 
-async def test_a_name_that_moves_inside_between_two_hops_is_refused(canary: Canary, image_server: ImageServer) -> None:
-    """DNS rebinding over redirects: each hop asks again, and each answer is judged."""
+async def test_rebinding_between_two_redirects_is_refused(canary: Canary, image_server: ImageServer) -> None:
+    """DNS rebinding over redirects: each hop resolves the name again, and each answer is checked."""
     resolver = FakeResolver(lambda question: ["127.0.0.1" if question == 1 else "127.0.0.2"])
     image_server.add("/a", redirecting_to(f"http://birds.example:{canary.port}/"))
     refused = await refusal(f"http://birds.example:{image_server.port}/a", resolver=resolver)
@@ -159,8 +157,8 @@ async def test_a_name_that_moves_inside_between_two_hops_is_refused(canary: Cana
     assert resolver.questions == 2
 
 
-async def test_the_socket_is_judged_and_not_an_earlier_look_up(canary: Canary, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the judgement of DNS answers out of the way, the gate at the socket alone must hold."""
+async def test_socket_address_is_checked_by_itself(canary: Canary, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check of the socket alone must hold, without the check of DNS answers."""
     inside = FakeResolver(lambda _: ["127.0.0.2"])
 
     async def unjudged(_: object, host: str, port: int = 0, family: Any = socket.AF_INET) -> list[ResolveResult]:
@@ -172,7 +170,7 @@ async def test_the_socket_is_judged_and_not_an_earlier_look_up(canary: Canary, m
 
 
 @pytest.mark.parametrize("port", [22, 25, 81, 6379, 8010, 8011])
-async def test_unusual_ports_of_public_hosts_are_refused_without_a_connection(port: int) -> None:
+async def test_unusual_ports_are_refused_without_a_connection(port: int) -> None:
     resolver = FakeResolver(lambda _: ["93.184.216.34"])
     for url in (f"http://93.184.216.34:{port}/", f"http://birds.example:{port}/"):
         assert isinstance(await refusal(url, AddressPolicy(), resolver), InvalidUrl)

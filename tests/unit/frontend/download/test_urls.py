@@ -1,4 +1,4 @@
-"""Which strings are URLs that may be fetched, and what is sent for them."""
+"""Which strings are accepted as URLs, and what is requested for them."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ INVALID = {
     "port 0": "http://example.org:0/",
     "port too large": "http://example.org:65536/",
     "negative port": "http://example.org:-80/",
-    "port that is no number": "http://example.org:http/",
+    "port that is not a number": "http://example.org:http/",
     "IPv6 without brackets": "http://::1/",
     "IPv6 with a zone": "http://[fe80::1%25eth0]/",
     "IPv6 with a bare zone": "http://[fe80::1%eth0]/",
-    "IPv6 that is none": "http://[::g]/",
+    "not IPv6": "http://[::g]/",
     "IPvFuture": "http://[v1.abc]/",
     "half a bracket": "http://[::1/",
     "IPv4 in brackets": "http://[127.0.0.1]/",
@@ -51,7 +51,7 @@ INVALID = {
     "long label": f"http://{'a' * 64}.org/",
     "long name": f"http://{'a.' * 130}org/",
     "long IDN": f"http://{'ü' * 300}.org/",
-    "emoji that is no host": "http://\U0001f426\u200d⬛.\ud83d/",
+    "emoji that is not a host": "http://\U0001f426\u200d⬛.\ud83d/",
     "bidirectional control": "http://exam\u202eple.org/",
     "lone surrogate": "http://example.org/\ud800",
     "10 kB": "http://example.org/" + "a" * 10_000,
@@ -59,7 +59,7 @@ INVALID = {
 
 
 @pytest.mark.parametrize("case", INVALID)
-def test_refuses(case: str) -> None:
+def test_invalid_urls_are_refused(case: str) -> None:
     with pytest.raises(InvalidUrl):
         parse_url(INVALID[case])
 
@@ -83,7 +83,7 @@ def test_refuses(case: str) -> None:
         "𝟷𝟸𝟽.0.0.1",
     ],
 )
-def test_every_spelling_of_an_address_becomes_the_address(host: str) -> None:
+def test_every_spelling_becomes_the_dotted_quad(host: str) -> None:
     assert parse_url(f"http://{host}/").raw_host == "127.0.0.1"
 
 
@@ -104,7 +104,7 @@ def test_every_spelling_of_an_address_becomes_the_address(host: str) -> None:
         ("[0:0:0:0:0:0:0:1]", "::1"),
     ],
 )
-def test_hosts_are_normalized_before_they_are_judged(host: str, expected: str) -> None:
+def test_hosts_are_normalized(host: str, expected: str) -> None:
     assert parse_url(f"https://{host}/x").raw_host == expected
 
 
@@ -119,11 +119,11 @@ def test_hosts_are_normalized_before_they_are_judged(host: str, expected: str) -
         ("http://example.org?q", "http://example.org/?q"),
     ],
 )
-def test_path_and_query_are_sent_as_they_are_written(url: str, sent: str) -> None:
+def test_path_and_query_are_sent_as_written(url: str, sent: str) -> None:
     assert str(parse_url(url)) == sent
 
 
-def test_the_longest_url_is_accepted() -> None:
+def test_longest_url_is_accepted() -> None:
     url = "http://example.org/"
     assert parse_url(url + "a" * (MAX_LENGTH - len(url)))
 
@@ -155,6 +155,6 @@ def test_redirects_are_resolved(location: str, target: str) -> None:
         "/\0",
     ],
 )
-def test_redirects_to_what_is_no_url_are_refused(location: str) -> None:
+def test_redirects_to_invalid_urls_are_refused(location: str) -> None:
     with pytest.raises(InvalidUrl):
         join_redirect(parse_url("http://example.org/dir/a.jpg"), location)

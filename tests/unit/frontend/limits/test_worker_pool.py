@@ -1,4 +1,4 @@
-"""Workers side by side as one stream: held back by a slow reader, ended by an error or by closing."""
+"""Several workers as one stream: a slow reader holds them back, an error or closing ends them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 from frontend.limits.worker_pool import as_produced
 
 
-async def test_what_all_workers_send_is_yielded() -> None:
+async def test_items_of_all_workers_are_yielded() -> None:
     names = iter(range(3))
 
     async def worker(out: MemoryObjectSendStream[tuple[int, int]]) -> None:
@@ -25,7 +25,7 @@ async def test_what_all_workers_send_is_yielded() -> None:
     assert sorted(items) == [(name, n) for name in range(3) for n in range(100)]
 
 
-async def test_a_slow_reader_holds_the_workers_back() -> None:
+async def test_slow_reader_holds_the_workers_back() -> None:
     made = 0
 
     async def worker(out: MemoryObjectSendStream[int]) -> None:
@@ -37,11 +37,11 @@ async def test_a_slow_reader_holds_the_workers_back() -> None:
     stream = as_produced(worker, 4, backlog=3)
     await anext(stream)
     await asyncio.sleep(0.05)
-    assert made <= 1 + 3 + 4  # read, waiting, and one in each hand
+    assert made <= 1 + 3 + 4  # read, waiting, and one held by each worker
     await stream.aclose()
 
 
-async def test_an_error_comes_after_what_was_ready_and_ends_the_others() -> None:
+async def test_error_follows_ready_items_and_ends_workers() -> None:
     ended = asyncio.Event()
 
     async def worker(out: MemoryObjectSendStream[str]) -> None:
@@ -61,7 +61,7 @@ async def test_an_error_comes_after_what_was_ready_and_ends_the_others() -> None
     assert ended.is_set()
 
 
-async def test_closing_cancels_the_workers_and_leaves_no_task() -> None:
+async def test_closing_cancels_all_workers() -> None:
     cancelled = 0
 
     async def worker(out: MemoryObjectSendStream[int]) -> None:
@@ -82,7 +82,7 @@ async def test_closing_cancels_the_workers_and_leaves_no_task() -> None:
     assert len(asyncio.all_tasks()) == 1
 
 
-async def test_a_reader_that_leaves_while_a_failure_ends_the_others_leaves_nothing_open(
+async def test_cancelled_reader_during_failure_leaves_nothing_open(
     recwarn: pytest.WarningsRecorder,
 ) -> None:
     names = iter(range(2))
@@ -93,7 +93,7 @@ async def test_a_reader_that_leaves_while_a_failure_ends_the_others_leaves_nothi
         try:
             await asyncio.sleep(30)
         except asyncio.CancelledError:
-            await asyncio.sleep(0.05)  # as who waits for Triton's answer in any case
+            await asyncio.sleep(0.05)  # as a call to Triton that must not be cut short
             raise
 
     async def read() -> None:
