@@ -11,8 +11,15 @@ help: ## list the targets
 	@sed -n 's/^VERSION = "\(.*\)"/birds \1/p' frontend/__init__.py
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST) | awk -F': ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
+ifneq ($(filter -h --help,$(ARGS)),)
+serve: # help installs nothing
+	@echo "make serve installs what is needed into $(VENV), then runs birds serve until Ctrl-C."
+	@echo 'Options: make serve ARGS="--triton-http-port PORT --triton-grpc-port PORT --triton-metrics-port PORT"'
+	@echo "Everything else is set by BIRDS_* environment variables: docs/settings.md"
+else
 serve: $(VENV)/.serve ## install, build the classifier, run Triton and the frontend until Ctrl-C (ARGS="--help")
-	@exec $(BIN)/python -m tools.serve.service $(ARGS)
+	@exec $(BIN)/birds serve $(ARGS)
+endif
 
 test: test-setup ## install what the tests need, run unit, live (a real Triton) and system tests
 	@$(BIN)/python -m pytest
@@ -30,8 +37,8 @@ test-compose: $(VENV)/.dev ## build the images, bring docker-compose.yml up, bre
 	@$(BIN)/python -m pytest tests/compose -m compose
 
 bench: $(VENV)/.dev ## measure the service, the design it replaced and the machine's limit (ARGS="--help")
-	@[ -d model_repository/classifier/1 ] || $(BIN)/python -m tools.models.build_model
-	@exec $(BIN)/python -m tools.measure.bench $(ARGS)
+	@[ -d model_repository/classifier/1 ] || $(BIN)/birds models build
+	@exec $(BIN)/birds bench $(ARGS)
 
 fuzz: $(VENV)/.dev ## throw bad bytes and URLs at everything that meets strangers (MINUTES=10)
 	@$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10)

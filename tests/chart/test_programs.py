@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,6 +13,7 @@ import yaml
 from tests.chart.conftest import VALUE_SETS, rendered
 from tests.chart.objects import Object, of_kind, pods
 from tools import ROOT
+from tools.cli.main import main
 from tools.models import prepare_repository
 
 DOCKERFILE = (ROOT / "Dockerfile.triton").read_text(encoding="utf-8")
@@ -21,13 +24,26 @@ def triton_pod(objects: list[Object]) -> Object:
     return dict(pod.spec)
 
 
-def test_the_init_container_is_understood(objects: list[Object]) -> None:
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[[Object], tuple[Any, ...]]:
+    """Run a container's command up to `prepare_repository`, and return the arguments that this gets."""
+    calls: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(prepare_repository, "prepare_repository", lambda *arguments: calls.append(arguments))
+
+    def run(container: Object) -> tuple[Any, ...]:
+        assert container["command"][0] == "birds"
+        assert main([*container["command"][1:], *(container.get("args") or [])]) == 0
+        return calls.pop()
+
+    return run
+
+
+def test_the_init_container_is_understood(objects: list[Object], asked: Callable[[Object], tuple[Any, ...]]) -> None:
     container = triton_pod(objects)["initContainers"][-1]
-    assert container["command"][:3] == ["python", "-m", "tools.models.prepare_repository"]
-    options = prepare_repository._parse([*container["command"][3:], *(container.get("args") or [])])
+    directory, _, versions, _ = asked(container)
     mounted = {Path(mount["mountPath"]) for mount in container["volumeMounts"]}
-    assert options.directory in mounted
-    assert options.versions is None or options.versions in mounted
+    assert directory in mounted
+    assert versions is None or versions in mounted
 
 
 @pytest.mark.parametrize(
@@ -35,12 +51,15 @@ def test_the_init_container_is_understood(objects: list[Object]) -> None:
     [("minimal", None, None, None), ("volume", None, Path("/versions"), 3), ("everything", None, Path("/versions"), 2)],
 )
 def test_models_come_from_where_the_values_say(
-    values: str, source: str | None, versions: Path | None, default: int | None
+    values: str,
+    source: str | None,
+    versions: Path | None,
+    default: int | None,
+    asked: Callable[[Object], tuple[Any, ...]],
 ) -> None:
     (path,) = [path for path in VALUE_SETS if path.stem == values]
     container = triton_pod(rendered(path))["initContainers"][-1]
-    options = prepare_repository._parse([*container["command"][3:], *(container.get("args") or [])])
-    assert (options.source, options.versions, options.default) == (source, versions, default)
+    assert asked(container)[1:] == (source, versions, default)
 
 
 def test_the_probe_is_the_one_that_is_in_the_image(minimal: list[Object]) -> None:

@@ -7,7 +7,7 @@ import httpx
 from tests.compose.service import Service
 from tests.support.processes import eventually
 
-BUILDER = ("run", "--rm", "-T", "model-builder", "python", "-m", "tools.models.commands")
+BUILDER = ("run", "--rm", "-T", "model-builder", "birds", "models")
 
 
 def versions() -> dict[str, bool]:

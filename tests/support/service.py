@@ -1,4 +1,4 @@
-"""`python -m tools.serve.service` as a user runs it, in a project folder of its own with the tiny classifier."""
+"""`birds serve` as a user runs it, in a project folder of its own with the tiny classifier."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def make_project(folder: Path, repository: Path) -> Path:
 def command(triton_ports: tuple[int, int, int]) -> list[str]:
     names = ("http", "grpc", "metrics")
     ports = [f"--triton-{name}-port={port}" for name, port in zip(names, triton_ports, strict=True)]
-    return [sys.executable, "-m", "tools.serve.service", *ports]
+    return [sys.executable, "-m", "tools.cli", "serve", *ports]
 
 
 def environment(port: int, **settings: str) -> dict[str, str]:

@@ -61,7 +61,7 @@ def reader(
     (tmp_path / "owl.jpg").write_bytes(flat(GREEN, "JPEG"))
     (tmp_path / "urls.txt").write_text(f"{url}\n")
     birds = programs / "birds"
-    birds.write_text(f'#!/bin/sh\nexec {sys.executable} -m tools.cli.birds "$@"\n')
+    birds.write_text(f'#!/bin/sh\nexec {sys.executable} -m tools.cli "$@"\n')
     birds.chmod(0o755)
     frontend_url = str(frontend.base_url).rstrip("/")
     environment = {

@@ -1,1 +1,1 @@
-"""The command line, `birds`: classify images, and the front door to everything else here."""
+"""The command line `birds`, the front door to everything in tools/. It imports little until a command needs it."""

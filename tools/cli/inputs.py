@@ -9,12 +9,14 @@ from pathlib import Path
 
 from birds_client import Image, Photo
 
+from tools.errors import UsageError
+
 STDIN = "-"
 SUFFIXES = {".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".mpo", ".png", ".webp"}  # what is taken from a folder
 _URL_SCHEMES = ("http://", "https://")
 
 
-class SourceError(Exception):
+class SourceError(UsageError):
     """There is nothing to be had there; the text says what and why."""
 
 

@@ -8,9 +8,10 @@ import os
 from pathlib import Path
 
 from tools.cli.formats import LINE_START, Record, json_line
+from tools.errors import UsageError
 
 
-class ResultsFileError(Exception):
+class ResultsFileError(UsageError):
     """The file cannot be gone on with; the text says why. What was in it is as it was."""
 
 

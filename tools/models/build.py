@@ -5,19 +5,20 @@ What a stranger's SavedModel does to the memory, or to TensorFlow, then ends thi
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tools import ROOT
+from tools.errors import ToolError
+from tools.models.options import BuildOptions
 from tools.models.repository import About, write_about
 
 sys.path.append(str(ROOT / "backends" / "tensorflow"))
@@ -31,55 +32,20 @@ if TYPE_CHECKING:
 
     from tools.models.weights.classifier import Classifier
 
-FALLBACK = "imagenet-birds"
-SOURCES = ("aiy-birds-v1", FALLBACK)
-SCALES = ("0..255", "0..1", "-1..1", "imagenet")
 _AGREE_WITHIN = 0.01  # probabilities of the two engines; rounding alone stays far below
 
 
-class BuildError(Exception):
+class BuildError(ToolError):
     """The version cannot be built; the text says why."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What there is to build, as options."""
-    parser.add_argument("--savedmodel", type=Path, metavar="DIR", help="a SavedModel of your own; needs --labels")
-    parser.add_argument(
-        "--labels", type=Path, metavar="FILE", help="its labels: one a line, CSV with the columns id,name, or JSON"
-    )
-    parser.add_argument(
-        "--scale", choices=SCALES, help="the range of values that it was trained on, if its input is floating-point"
-    )
-    parser.add_argument(
-        "--mirror",
-        default=os.environ.get("BIRDS_MODEL_MIRROR"),
-        metavar="FOLDER_OR_URL",
-        help="where to look for files before the Internet (default: $BIRDS_MODEL_MIRROR)",
-    )
-
-
-def check_arguments(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """End with a usage message when options contradict each other."""
-    if bool(options.savedmodel) != bool(options.labels):
-        parser.error("--savedmodel and --labels go together")
-    if options.savedmodel and options.source:
-        parser.error("--savedmodel and --source exclude each other")
-    if options.scale and not options.savedmodel:
-        parser.error("--scale is for --savedmodel")
-
-
-def build_apart(directory: Path, options: argparse.Namespace, size: tuple[int, int]) -> None:
+def build_apart(directory: Path, options: BuildOptions, size: tuple[int, int]) -> None:
     """Build into `directory` in a child process that may use the memory that is free now. Raises BuildError.
 
     What the child tells of its progress goes to standard error.
     """
-    command = [sys.executable, "-m", "tools.models.build", str(directory), f"--size={size[0]}x{size[1]}"]
-    for name in ("source", "savedmodel", "labels", "scale", "mirror"):
-        value = getattr(options, name)
-        if isinstance(value, Path) or (name == "mirror" and value and "://" not in value):
-            value = Path(value).absolute()  # the child runs in another folder
-        if value:
-            command.append(f"--{name}={value}")
+    height, width = size
+    command = [sys.executable, "-m", "tools.models.build", str(directory), str(height), str(width), options.to_json()]
     # TensorFlow leaves temporary files when it is killed: where they are removed with the unfinished version.
     environment = {**os.environ, "TMPDIR": str(directory.parent)}
     child = subprocess.Popen(
@@ -177,22 +143,25 @@ def quiet_tensorflow() -> Iterator[None]:
         os.close(kept)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parse(arguments)
+def main(directory: str, height: str, width: str, options_json: str) -> int:
+    """The child process of `build_apart`, which passes these arguments."""
+    options = BuildOptions.from_json(options_json)
     free = _free_bytes()
     resource.setrlimit(resource.RLIMIT_DATA, (free, free))
     with quiet_tensorflow():
         from tools.models.weights import aiy_birds, imagenet_birds, own_savedmodel
         from tools.models.weights.fetch import FetchError
     try:
-        if options.savedmodel:
-            classifier = own_savedmodel.load(options.savedmodel, options.labels, options.scale, options.size)
+        if options.savedmodel and options.labels:
+            classifier = own_savedmodel.load(
+                options.savedmodel, options.labels, options.scale, (int(height), int(width))
+            )
         elif options.source == imagenet_birds.NAME:
             classifier = imagenet_birds.load()
         else:
             classifier = aiy_birds.load(options.mirror)
         print(f"Building {classifier.source}: {len(classifier.labels)} labels …", flush=True)
-        write_version(classifier, options.directory)
+        write_version(classifier, Path(directory))
     except MemoryError:
         print(f"build_version: it needs more memory than the {free / 1e9:.1f} GB that are free", file=sys.stderr)
         return 1
@@ -214,16 +183,5 @@ def _free_bytes() -> int:
     return min(free, max(limit - used, 0))
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tools.models.build", description=__doc__)
-    parser.add_argument("directory", type=Path)
-    parser.add_argument("--size", type=lambda text: tuple(map(int, text.split("x"))), required=True)
-    parser.add_argument("--source", choices=SOURCES)
-    add_arguments(parser)
-    options = parser.parse_args(arguments)
-    check_arguments(parser, options)
-    return options
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tools.errors import ToolError
 from tools.models import live_config
 from tools.models.repository import (
     CLASSIFIER,
@@ -33,7 +34,7 @@ _WORKPLACE = ".publishing"
 _LOCK = ".lock"
 
 
-class PublishingError(Exception):
+class PublishingError(ToolError):
     """The change cannot be made, and nothing was changed; the text says why."""
 
 

@@ -6,29 +6,26 @@ does not come up at the first start ends the other. Settings are the BIRDS_* var
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from tempfile import TemporaryDirectory
 from types import FrameType
 
-from pydantic import ValidationError
-
 from frontend.settings import Settings
 from tools import ROOT
-from tools.models.build import FALLBACK
+from tools.errors import ToolError
+from tools.models.options import FALLBACK
 from tools.models.publishing import clear_away
 from tools.models.repository import MODEL_REPOSITORY, read_default, read_versions
 from tools.serve.child_process import ChildProcess
 from tools.serve.frontend_process import FrontendProcess
 from tools.serve.supervisor import Keeper, Member
-from tools.serve.triton_process import TritonError, TritonServer
+from tools.serve.triton_process import TritonServer
 from tools.triton.arguments import Ports
 
 LOGS = ROOT / ".cache" / "log"
@@ -39,7 +36,7 @@ _WATCH_SECONDS = 0.2
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class ServeError(Exception):
+class ServeError(ToolError):
     """The service cannot start or go on; the text says what to do."""
 
 
@@ -47,21 +44,14 @@ class Stopped(BaseException):
     """A signal asked us to stop; raised out of whatever the main thread is doing."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parse(arguments)
+def run(ports: Ports) -> None:
+    """Serve until a signal comes. Raises ServeError, TritonError, or pydantic's ValidationError for a setting."""
     for number in _STOPPING:
         signal.signal(number, _stop)
     try:
-        serve(Settings(), Ports(options.triton_http_port, options.triton_grpc_port, options.triton_metrics_port))
+        serve(Settings(), ports)
     except Stopped:
         _say("Stopped.")
-        return 0
-    except ValidationError as error:
-        settings = ", ".join(f"BIRDS_{str(p['loc'][0]).upper()}: {p['msg']}" for p in error.errors())
-        print(f"serve: {settings}", file=sys.stderr)
-    except (ServeError, TritonError) as error:
-        print(f"serve: {error}", file=sys.stderr)
-    return 1
 
 
 def serve(settings: Settings, ports: Ports) -> None:
@@ -143,16 +133,14 @@ def _why_not_bindable(address: str, port: int) -> str | None:
 def _build_classifier() -> None:
     _say("There is no classifier yet.")
     with TemporaryDirectory(prefix="birds-build-") as scratch:  # a build that has to be killed leaves files
-        build = ChildProcess([sys.executable, "-m", "tools.models.build_model"], {**os.environ, "TMPDIR": scratch})
+        build = ChildProcess([sys.executable, "-m", "tools.cli", "models", "build"], {**os.environ, "TMPDIR": scratch})
         try:
             code = build.wait()
         finally:
             build.stop(_BUILD_PATIENCE_SECONDS)
             clear_away(MODEL_REPOSITORY)
     if code != 0:
-        raise ServeError(
-            "the classifier could not be built (see above); then try: python -m tools.models.build_model --help"
-        )
+        raise ServeError("the classifier could not be built (see above); try: birds models build --help")
 
 
 def _warn_of_fallback() -> None:
@@ -160,8 +148,8 @@ def _warn_of_fallback() -> None:
     about = read_versions()[default].about if default is not None else None
     if about and about.source == FALLBACK:
         _say(
-            f"Note: the classifier is the fallback {FALLBACK}. The default knows 964 species, see "
-            ".venv/bin/python -m tools.models.build_model --help"
+            f"Note: the classifier is the fallback {FALLBACK}. The default one knows 964 species. To build it: "
+            ".venv/bin/birds models build"
         )
 
 
@@ -212,25 +200,3 @@ def _ignore_signals() -> None:
     """Stopping is under way and its steps are bounded: a second signal must not cut it short."""
     for number in _STOPPING:
         signal.signal(number, signal.SIG_IGN)
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port from 1 to 65535")
-    return int(text)
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.serve.service", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    default = Ports()
-    for name, port in (("http", default.http), ("grpc", default.grpc), ("metrics", default.metrics)):
-        parser.add_argument(
-            f"--triton-{name}-port", type=_port, default=port, metavar="PORT", help="default: %(default)s"
-        )
-    return parser.parse_args(arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,6 +11,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tools.errors import ToolError
+
 START_SECONDS = 180
 _RESTART_PATIENCE_SECONDS = 1  # for one that is sick: the little it would still answer costs all others the wait
 _WELL_AFTER_SECONDS = 60  # a process that ran for so long begins anew with the shortest pause
@@ -60,7 +62,7 @@ class Member(ABC):
         """The checks of the process that runs now."""
 
 
-class StartFailed(Exception):
+class StartFailed(ToolError):
     """A process cannot be started; the text says why."""
 
 

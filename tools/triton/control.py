@@ -10,6 +10,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import Any
 
+from tools.errors import ToolError
 from tools.triton.arguments import CONTROL_HEADER
 from tools.triton.control_key import read_key
 from tools.triton.probe import probe_request
@@ -18,7 +19,7 @@ _LOAD_SECONDS = 600  # a large model on a slow disk
 _ASK_SECONDS = 10
 
 
-class ControlError(Exception):
+class ControlError(ToolError):
     """Triton refused or did not answer; the text is its own reason."""
 
 

@@ -1,4 +1,4 @@
-"""Starts Triton as a container's one process, over a model repository that tools.models.prepare_repository has filled.
+"""Starts Triton as a container's one process, over a model repository that `birds models prepare` has filled.
 
 python -m tools.triton.entrypoint [--tritonserver-option …]
 
@@ -22,7 +22,7 @@ _REPOSITORY = Path("/models")
 def main(arguments: Sequence[str]) -> int:
     models = models_in(_REPOSITORY)
     if not models:
-        print(f"entrypoint: {_REPOSITORY} holds no models: run tools.models.prepare_repository first", file=sys.stderr)
+        print(f"entrypoint: {_REPOSITORY} holds no models: run birds models prepare first", file=sys.stderr)
         return 1
     command = [
         "tritonserver",

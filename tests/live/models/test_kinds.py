@@ -41,7 +41,7 @@ class Service:
     repository: Path
 
     def publish(self, model: Path, labels: Path, scale: str | None) -> int:
-        """What `python -m tools.models.commands publish --not-default` does, with the build in this process."""
+        """What `birds models publish --not-default` does, with the build in this process."""
 
         def build(directory: Path) -> None:
             write_version(own_savedmodel.load(model, labels, scale, image_size(self.repository)), directory)

@@ -27,6 +27,7 @@ from tests.support.model_repository import copy_templates, install_classifier
 from tests.support.network import LOOPBACK
 from tests.support.savedmodels import mean_colours, save_keras_mobilenet, save_module
 from tests.support.tiny_model import LABELS
+from tools.cli.main import main
 from tools.models import commands
 from tools.serve.ports import free_triton_ports
 from tools.serve.triton_process import TritonServer
@@ -43,8 +44,8 @@ class Service:
     url: str
 
     def models(self, *arguments: str) -> int:
-        """Run `python -m tools.models.commands` on it."""
-        return commands.main([*arguments, "--repository", str(self.repository), "--triton", self.triton.http_url])
+        """Run `birds models` on it."""
+        return main(["models", *arguments, "--repository", str(self.repository), "--triton", self.triton.http_url])
 
     def default(self) -> str:
         catalogue = httpx.get(f"{self.url}/models").json()

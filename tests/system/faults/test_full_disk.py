@@ -108,7 +108,7 @@ def test_a_first_start_without_room_is_one_line(full: Service, disk: Disk) -> No
         check=False,
     )
     assert ended.returncode == 1
-    assert ended.stderr.startswith("serve: Triton cannot be started: [Errno 28] No space left on device")
+    assert ended.stderr.startswith("birds: Triton cannot be started: [Errno 28] No space left on device")
     assert ended.stderr.count("\n") == 1
     assert full.process.poll() is None
 
@@ -122,7 +122,8 @@ def test_a_publish_on_a_full_disk_changes_nothing_and_works_once_there_is_room(
     publishing = [
         sys.executable,
         "-m",
-        "tools.models.commands",
+        "tools.cli",
+        "models",
         "publish",
         f"--triton={full.triton_url}",
         "--not-default",
@@ -135,7 +136,7 @@ def test_a_publish_on_a_full_disk_changes_nothing_and_works_once_there_is_room(
     with under_load(full.url, cases, clients=2) as load:
         refused = publish()
         assert refused.returncode == 1
-        assert refused.stderr.splitlines()[-1].startswith("models: ")
+        assert refused.stderr.splitlines()[-1].startswith("birds: ")
         assert "Traceback" not in refused.stderr
         assert not (full.project / "model_repository" / "classifier" / "2").exists()
         disk.empty()

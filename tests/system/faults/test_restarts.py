@@ -13,7 +13,8 @@ import pytest
 
 from tests.support.processes import eventually
 from tests.support.service import Service, ends_with_nothing_left, serving
-from tools.models import commands, publishing
+from tools.cli.main import main
+from tools.models import publishing
 from tools.models.repository import savedmodel_path
 from tools.triton import control_key
 from tools.triton.control import TritonControl
@@ -54,7 +55,7 @@ def test_a_version_published_during_a_restart_is_served_and_a_rollback_outlives_
     answers = iter([False])
     with monkeypatch.context() as coming_up:  # between the two looks that the command takes
         coming_up.setattr(TritonControl, "is_running", lambda *_: next(answers, True))
-        assert commands.main(["rollback", f"--repository={repository}", f"--triton={service.triton_url}"]) == 0
+        assert main(["models", "rollback", f"--repository={repository}", f"--triton={service.triton_url}"]) == 0
     assert eventually(lambda: catalogue(service) == ("1", ["1", "2"]))
     said = len(service.lines)
     os.kill(service.named("bin/tritonserver")[0], signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""`python -m tools.serve.service` as a user runs it: it starts, it answers, and however it ends nothing is left."""
+"""`birds serve` as a user runs it: it starts, it answers, and however it ends nothing is left."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def is_ready(service: Service) -> bool:
 @pytest.mark.parametrize("port", ["99999", "0", "-5", "http"])
 def test_a_port_that_is_none_is_refused(port: str) -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "tools.serve.service", f"--triton-http-port={port}"],
+        [sys.executable, "-m", "tools.cli", "serve", f"--triton-http-port={port}"],
         env=environment(free_port()),
         capture_output=True,
         text=True,
@@ -113,7 +113,7 @@ def test_a_port_that_is_none_is_refused(port: str) -> None:
         check=False,
     )
     assert ended.returncode == 2
-    assert f"'{port}' is no port from 1 to 65535" in ended.stderr
+    assert ended.stderr.startswith("birds: Invalid value for '--triton-http-port'")
 
 
 def test_one_port_for_two_listeners_is_refused(project: Path) -> None:
@@ -157,7 +157,7 @@ def test_a_port_in_use_is_one_line_before_anything_starts(project: Path, taken: 
 
 def test_a_setting_that_makes_no_sense_is_one_line(project: Path) -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "tools.serve.service"],
+        [sys.executable, "-m", "tools.cli", "serve"],
         cwd=project,
         env=environment(8000, BIRDS_MAX_K="none"),
         capture_output=True,
@@ -165,8 +165,8 @@ def test_a_setting_that_makes_no_sense_is_one_line(project: Path) -> None:
         timeout=60,
         check=False,
     )
-    assert ended.returncode == 1
-    assert ended.stderr.startswith("serve: BIRDS_MAX_K: Input should be a valid integer")
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("birds: BIRDS_MAX_K: Input should be a valid integer")
     assert ended.stderr.count("\n") == 1
 
 
@@ -193,7 +193,7 @@ def test_a_signal_while_it_builds_leaves_nothing_half_built(project: Path, tmp_p
                 break
         if frozen:
             assert eventually((copy / "model_repository" / ".publishing" / "version").exists)
-            (build,) = [pid for pid in descendants(process.pid) if "tools.models.build_model" in command_line(pid)]
+            (build,) = [pid for pid in descendants(process.pid) if "models build" in command_line(pid)]
             os.kill(build, signal.SIGSTOP)
         process.send_signal(signal.SIGTERM)
         output = process.stdout.read()
@@ -219,5 +219,5 @@ def test_a_failed_build_ends_the_start(project: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert ended.returncode == 1
-    assert ended.stderr.splitlines()[-1].startswith("serve: the classifier could not be built (see above)")
+    assert ended.stderr.splitlines()[-1].startswith("birds: the classifier could not be built (see above)")
     assert "Traceback" not in ended.stderr

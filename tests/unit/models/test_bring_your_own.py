@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 
 from tests.support.savedmodels import mean_colours, save_hub_module, save_keras_mobilenet, save_module
-from tools.models.build import SCALES, write_version
+from tools.models.build import write_version
+from tools.models.options import SCALES
 from tools.models.repository import About, read_about
 from tools.models.weights import own_savedmodel
 

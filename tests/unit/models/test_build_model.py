@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tools.models import build_model
+from tools.cli.main import main
 from tools.models.repository import MODEL_REPOSITORY, labels_path, read_about, savedmodel_path
 
 
@@ -34,7 +34,7 @@ def nowhere_to_fetch_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def build(repository: Path, *arguments: str) -> int:
-    return build_model.main([*arguments, "--repository", str(repository)])
+    return main(["models", "build", *arguments, "--repository", str(repository)])
 
 
 def keras_like(directory: Path, output: Any, dtype: Any = tf.float32, size: int | None = 224) -> Path:
@@ -69,7 +69,7 @@ def test_falls_back_loudly_and_the_fallback_is_complete(repository: Path, capfd:
 
 def test_a_source_asked_for_by_name_has_no_fallback(repository: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert build(repository, "--source", "aiy-birds-v1") == 1
-    assert "build_model: could not fetch inat_bird_labels.txt" in capfd.readouterr().err
+    assert "birds: could not fetch inat_bird_labels.txt" in capfd.readouterr().err
     assert not savedmodel_path(repository).exists()
 
 
@@ -131,7 +131,7 @@ def test_a_failed_build_leaves_the_old_classifier_as_it_was(
 
 def test_help_is_instant_and_teaches() -> None:
     help_text = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "tools.models.build_model", "--help"],
+        [sys.executable, "-X", "importtime", "-m", "tools.cli", "models", "build", "--help"],
         capture_output=True,
         text=True,
         check=True,

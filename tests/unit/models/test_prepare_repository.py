@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.model_repository import install_classifier
 from tests.support.tiny_model import LABELS
-from tools.models import prepare_repository
+from tools.cli.main import main
 from tools.models.repository import MODEL_REPOSITORY, read_default, read_live_config, read_versions, version_path
 
 
@@ -24,7 +24,7 @@ def versions(tiny_savedmodel: Path, tmp_path: Path) -> Path:
 
 
 def prepare(repository: Path, *arguments: str) -> int:
-    return prepare_repository.main([str(repository), *arguments])
+    return main(["models", "prepare", str(repository), *arguments])
 
 
 def test_versions_of_a_folder_are_served_the_newest_by_default(versions: Path, tmp_path: Path) -> None:
@@ -76,5 +76,5 @@ def test_a_folder_without_proper_versions_is_refused(
 
 def test_a_setting_that_cannot_be_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BIRDS_MAX_BATCH_SIZE", "none at all")
-    assert prepare(tmp_path) == 1
+    assert prepare(tmp_path) == 2
     assert not list(tmp_path.iterdir())

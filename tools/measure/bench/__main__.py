@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     if not savedmodel_path().is_dir():
-        print("bench: there is no classifier yet: python -m tools.models.build_model", file=sys.stderr)
+        print("bench: there is no classifier yet; to build it: birds models build", file=sys.stderr)
         return 1
     command = shlex.join(["python", "-m", "tools.measure.bench", *arguments])
     return _run(options.plan, forms, program, command, options.json)

@@ -123,7 +123,7 @@ class Baseline(Target):
 
 
 class Service(Target):
-    """This service in one form: `python -m tools.serve.service` in a copy of the project with edited parameters."""
+    """This service in one form: `birds serve` in a copy of the project with edited parameters."""
 
     role = "launcher"
 
@@ -140,7 +140,7 @@ class Service(Target):
     def _start(self) -> ChildProcess:
         ports, self.port = free_triton_ports(), free_port()
         self.triton = Server(f"127.0.0.1:{ports.http}", f"127.0.0.1:{ports.grpc}")
-        command = [sys.executable, "-m", "tools.serve.service"]
+        command = [sys.executable, "-m", "tools.cli", "serve"]
         for name, port in (("http", ports.http), ("grpc", ports.grpc), ("metrics", ports.metrics)):
             command.append(f"--triton-{name}-port={port}")
         settings = {"BIRDS_HOST": "127.0.0.1", "BIRDS_PORT": str(self.port), "BIRDS_MAX_IMAGES": "1000"}

@@ -79,7 +79,7 @@ def _costs(form: str | None) -> tuple[list[Costs], Costs]:
 
 def _validate(form: str, options: argparse.Namespace) -> None:
     if not savedmodel_path().is_dir():
-        raise CannotValidate("there is no classifier yet: python -m tools.models.build_model")
+        raise CannotValidate("there is no classifier yet; to build it: birds models build")
     found = validate(form, options.seconds, options.repeats)
     VALIDATED.write_text(found.model_dump_json(indent=2) + "\n", encoding="utf-8")
 

@@ -99,7 +99,7 @@ def _server(options: argparse.Namespace, stack: ExitStack) -> Server:
     if options.triton_http:
         return Server(options.triton_http, options.triton_grpc)
     if not savedmodel_path().is_dir():
-        raise TritonError("there is no classifier yet: python -m tools.models.build_model")
+        raise TritonError("there is no classifier yet; to build it: birds models build")
     print("Starting Triton …", flush=True)
     log = ROOT / ".cache" / "log" / "triton-perf.log"
     settings = TritonSettings(triton_open_apis=("shared-memory",))  # regions are registered by perf_analyzer

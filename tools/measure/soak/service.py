@@ -1,4 +1,4 @@
-"""The service under soak: `python -m tools.serve.service` on free ports, and where its processes are at any time."""
+"""The service under soak: `birds serve` on free ports, and where its processes are at any time."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from types import TracebackType
 import psutil
 
 from tools import ROOT
+from tools.errors import ToolError
 from tools.serve.child_process import ChildProcess
 from tools.serve.ports import free_port, free_triton_ports
 
@@ -22,7 +23,7 @@ _STOP_SECONDS = 40
 _READY = "Ctrl-C stops everything"
 
 
-class SoakError(Exception):
+class SoakError(ToolError):
     """The soak cannot run; the text says why."""
 
 
@@ -39,7 +40,8 @@ class Service:
         command = [
             sys.executable,
             "-m",
-            "tools.serve.service",
+            "tools.cli",
+            "serve",
             *(f"--triton-{name}-port={port}" for name, port in ports.items()),
         ]
         environment = {

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools import ROOT
+from tools.errors import ToolError
 
 CACHE = ROOT / ".cache" / "weights"
 _TIMEOUT_SECONDS = 15
 _CHUNK_BYTES = 1 << 18
 
 
-class FetchError(Exception):
+class FetchError(ToolError):
     """No place had the file with the right checksum; the text says what each answered."""
 
 

@@ -33,7 +33,7 @@
 - name: model
   image: {{ include "birds.image" (dict "root" . "image" $model.image) | quote }}
   imagePullPolicy: {{ $model.image.pullPolicy }}
-  command: [python, -m, tools.models.prepare_repository, /models]
+  command: [birds, models, prepare, /models]
   args:
     {{- if eq $model.source "weights" }}
     {{- with $model.weights }}

@@ -12,7 +12,7 @@ from bird_pixels import PixelFormat, decode
 from placement import Device
 from savedmodel_engines import OpenVINOEngine, TensorFlowEngine
 
-from tools.models import build_model
+from tools.cli.main import main
 from tools.models.repository import MODEL_REPOSITORY, labels_path, savedmodel_path
 from tools.models.weights import aiy_birds
 from tools.models.weights.fetch import fetch
@@ -29,8 +29,8 @@ def repository(mirror: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for model in ("classifier", "preprocess"):
         (repository / model).mkdir()
         (repository / model / "config.pbtxt").write_text((MODEL_REPOSITORY / model / "config.pbtxt").read_text())
-    arguments = ["--source", "aiy-birds-v1", "--mirror", mirror, "--repository", str(repository)]
-    assert build_model.main(arguments) == 0
+    arguments = ["models", "build", "--source", "aiy-birds-v1", "--mirror", mirror, "--repository", str(repository)]
+    assert main(arguments) == 0
     return repository
 
 

@@ -1,0 +1,67 @@
+"""The one place that turns whatever a command raises into a line on standard error and an exit code.
+
+Everything else is imported inside `main`, so that Ctrl-C during an import ends in one line, too.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `birds` with these arguments (sys.argv without any) and return its exit code."""
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt as interrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the program at once, and in silence
+        return _fail(str(interrupt) or "interrupted", INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output, such as `head`, has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    from typer.exceptions import TyperException
+
+    from tools.cli.app import app
+    from tools.errors import ToolError
+
+    try:
+        code = int(app(arguments, prog_name="birds", standalone_mode=False) or 0)
+        sys.stdout.flush()
+        return code
+    except ToolError as error:
+        return _fail(str(error), error.exit_code)
+    except TyperException as error:
+        context = getattr(error, "ctx", None)
+        help_command = f"{context.command_path if context else 'birds'} --help"
+        return _fail(f"{error.format_message()} (see {help_command})", 2)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+    except ValueError as error:
+        if settings := _wrong_settings(error):
+            return _fail(settings, 2)
+        raise
+
+
+def _wrong_settings(error: ValueError) -> str | None:
+    """What is wrong with the BIRDS_* variables, if pydantic says so."""
+    if "pydantic" not in sys.modules:
+        return None
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError):
+        return None
+    return ", ".join(f"BIRDS_{str(problem['loc'][0]).upper()}: {problem['msg']}" for problem in error.errors())
+
+
+def _fail(text: str, code: int) -> int:
+    print(f"birds: {text}", file=sys.stderr, flush=True)
+    return code

@@ -1,0 +1,197 @@
+"""`birds models`: the versions of the classifier."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tools.models.options import BuildOptions, Scale, Source
+
+if TYPE_CHECKING:
+    from tools.models.commands import Target
+
+app = typer.Typer(
+    help="List, build, publish, roll back and retire versions of the classifier. A running service follows at once.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+# Options that several commands share.
+Repository = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="The model repository; this checkout's if left out.", show_default=False),
+]
+TritonUrl = Annotated[str, typer.Option("--triton", metavar="URL", help="HTTP address of the Triton that serves it.")]
+Json = Annotated[bool, typer.Option("--json", help="Answer in JSON; progress goes to standard error.")]
+BuiltIn = Annotated[
+    Source | None, typer.Option("--source", help="One of the models that come with the service.", show_default=False)
+]
+SavedModel = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="A SavedModel of your own; needs --labels.", show_default=False)
+]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Its labels: one on each line, CSV with the columns id,name, or JSON.",
+        show_default=False,
+    ),
+]
+ScaleOption = Annotated[
+    Scale | None,
+    typer.Option("--scale", help="The range of values that it was trained on, if its input is floating-point."),
+]
+Mirror = Annotated[
+    str | None,
+    typer.Option(
+        envvar="BIRDS_MODEL_MIRROR",
+        metavar="FOLDER_OR_URL",
+        help="Where to look for files before the Internet.",
+        show_default=False,
+    ),
+]
+_DEFAULT_TRITON = "http://127.0.0.1:8010"
+
+
+@app.command("list")
+def list_versions(repository: Repository = None, triton: TritonUrl = _DEFAULT_TRITON, as_json: Json = False) -> None:
+    """Show the versions, which of them is the default, and which the running Triton serves."""
+    from tools.models import commands
+
+    versions = commands.list_versions(_target(repository, triton))
+    typer.echo(json.dumps({"versions": versions}, indent=2) if as_json else _table(versions))
+
+
+@app.command()
+def build(
+    source: BuiltIn = None,
+    savedmodel: SavedModel = None,
+    labels: Labels = None,
+    scale: ScaleOption = None,
+    mirror: Mirror = None,
+    repository: Repository = None,
+) -> None:
+    """Build the first version, for the next start of the service. It replaces the first version that is there.
+
+    \b
+    birds models build                            Google's AIY Birds V1, 964 species
+    birds models build --source imagenet-birds    EfficientNet-Lite0, 59 bird classes, no download
+    birds models build --savedmodel DIR --labels FILE
+
+    Without options: aiy-birds-v1, or imagenet-birds if the files of aiy-birds-v1 cannot be downloaded.
+    """
+    from tools.models.build_model import build
+    from tools.models.repository import MODEL_REPOSITORY
+
+    build(BuildOptions(source, savedmodel, labels, scale, mirror), repository or MODEL_REPOSITORY)
+
+
+@app.command()
+def publish(
+    source: BuiltIn = None,
+    savedmodel: SavedModel = None,
+    labels: Labels = None,
+    scale: ScaleOption = None,
+    mirror: Mirror = None,
+    version: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Its number; the next one if left out.", show_default=False)
+    ] = None,
+    not_default: Annotated[
+        bool, typer.Option("--not-default", help="Serve it only to requests that name it, and as a canary.")
+    ] = False,
+    repository: Repository = None,
+    triton: TritonUrl = _DEFAULT_TRITON,
+    as_json: Json = False,
+) -> None:
+    """Check a model and serve it as a new version, without losing a request.
+
+    \b
+    birds models publish --savedmodel DIR --labels FILE --scale -1..1
+    birds models publish --source imagenet-birds --not-default
+    """
+    from tools.models import commands
+
+    options = BuildOptions(source, savedmodel, labels, scale, mirror)
+    _show(commands.publish(_target(repository, triton), options, version, not not_default), as_json)
+
+
+@app.command()
+def rollback(
+    to: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Which one; the one before if left out.", show_default=False)
+    ] = None,
+    repository: Repository = None,
+    triton: TritonUrl = _DEFAULT_TRITON,
+    as_json: Json = False,
+) -> None:
+    """Make an older version the default."""
+    from tools.models import commands
+
+    _show(commands.rollback(_target(repository, triton), to), as_json)
+
+
+@app.command()
+def retire(
+    version: Annotated[int, typer.Argument(min=1, metavar="N", help="The version's number.")],
+    repository: Repository = None,
+    triton: TritonUrl = _DEFAULT_TRITON,
+    as_json: Json = False,
+) -> None:
+    """Take a version out of service and delete it."""
+    from tools.models import commands
+
+    _show(commands.retire(_target(repository, triton), version), as_json)
+
+
+@app.command(hidden=True)
+def prepare(
+    directory: Annotated[Path, typer.Argument(metavar="DIR")],
+    source: BuiltIn = None,
+    versions: Annotated[
+        Path | None, typer.Option(metavar="FROM", help="A folder with one folder for each version.")
+    ] = None,
+    default: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="The version that answers requests that name none.")
+    ] = None,
+) -> None:
+    """Make DIR the model repository of a Triton in a container: build a classifier, or copy versions."""
+    from tools.errors import UsageError
+    from tools.models.prepare_repository import prepare_repository
+
+    if source and versions:
+        raise UsageError("--source and --versions exclude each other")
+    prepare_repository(directory, source, versions, default)
+
+
+def _target(repository: Path | None, triton_url: str) -> Target:
+    from tools.models.commands import Target
+    from tools.models.repository import MODEL_REPOSITORY
+
+    return Target(repository or MODEL_REPOSITORY, triton_url)
+
+
+def _show(answer: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(answer, indent=2))
+    else:
+        for key, value in answer.items():
+            if value is not None:
+                typer.echo(f"{key.replace('_', ' ')}: {value}")
+
+
+def _table(versions: list[dict[str, Any]]) -> str:
+    if not versions:
+        return "There are no versions yet. To build one: birds models build"
+    rows = [[name.upper() for name in versions[0]]]
+    rows += [[_cell(value) for value in version.values()] for version in versions]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else str(value)
