@@ -1,18 +1,26 @@
-"""Looking at processes and at what they leave behind."""
+"""Processes, and the files that they leave behind."""
 
 from __future__ import annotations
 
+import fcntl
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
-SHARED_MEMORY = Path("/dev/shm")
+from tools.serve.triton_process import REGION_KIND, SCRATCH_KIND, SHARED_MEMORY
 
 
-def regions(pid: int) -> list[Path]:
-    return list(SHARED_MEMORY.glob(f"triton_birds_{pid}_*"))
+def leftovers() -> set[Path]:
+    """The files of Tritons that no longer run: those whose lock nobody holds."""
+    found = set()
+    for lock in (*SHARED_MEMORY.glob(f"{REGION_KIND}*.lock"), *Path("/tmp").glob(f"{SCRATCH_KIND}*.lock")):
+        with suppress(OSError), lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            found |= {lock, *lock.parent.glob(f"{lock.stem}_*")}
+    return found
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:

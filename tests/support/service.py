@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.processes import alive, command_line, descendants, eventually, regions
+from tests.support.processes import alive, command_line, descendants, eventually, leftovers
 from tools import ROOT
 from tools.serve.ports import free_port, free_triton_ports
 
@@ -141,10 +141,8 @@ def nothing_is_left(service: Service, family: list[int]) -> bool:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return False
-    scratch = list(Path("/tmp").glob(f"birds-triton-{service.process.pid}-*"))
     key = service.project / ".cache" / "control" / f"triton-{service.triton_ports[0]}.key"
-    left = [*scratch, *regions(service.process.pid), *([key] if key.exists() else [])]
-    return not left and not any(alive(pid) for pid in family)
+    return not leftovers() and not key.exists() and not any(alive(pid) for pid in family)
 
 
 def ends_with_nothing_left(service: Service, number: signal.Signals = signal.SIGTERM) -> bool:

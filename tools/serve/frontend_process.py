@@ -1,4 +1,4 @@
-"""The frontend as a child process: started, asked whether it is alive, ended."""
+"""The frontend as a child process: started, checked, stopped."""
 
 from __future__ import annotations
 
@@ -8,67 +8,79 @@ import sys
 
 from frontend.settings import Settings
 from tools.serve.child_process import ChildProcess
-from tools.serve.supervisor import Check, Member
+from tools.serve.health_check import HealthCheck
+from tools.serve.supervisor import SupervisedProcess
 
-_SILENT_AFTER_SECONDS = 15
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+_LIVE_TIMEOUT_SECONDS = 15
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+_NO_ANSWER = (ConnectionError, TimeoutError, http.client.HTTPException)
 
 
-class FrontendProcess(Member):
-    """`python -m frontend` before the Triton at `triton_url`."""
+class FrontendProcess(SupervisedProcess):
+    """`python -m frontend`, connected to the Triton at `triton_url`."""
 
     name = "The frontend"
 
     def __init__(self, settings: Settings, triton_url: str) -> None:
-        self._address = (_ANY.get(settings.host, settings.host), settings.port)
-        self._environment = {**os.environ, "BIRDS_TRITON_URL": triton_url}
+        self._address = (_WILDCARDS.get(settings.host, settings.host), settings.port)
+        # Log lines contain callers' text, which an ASCII or Latin-1 terminal cannot show.
+        encoding = os.environ.get("PYTHONIOENCODING", "").partition(":")[0]
+        self._environment = {
+            **os.environ,
+            "BIRDS_TRITON_URL": triton_url,
+            "PYTHONIOENCODING": f"{encoding}:backslashreplace",
+        }
         self._process: ChildProcess | None = None
         self._connection: http.client.HTTPConnection | None = None
 
     def start(self) -> None:
         self._process = ChildProcess([sys.executable, "-m", "frontend"], self._environment)
 
-    def halt(self, patience_seconds: float) -> None:
+    def stop(self, grace_seconds: float) -> None:
         if self._process is not None:
-            self._process.stop(patience_seconds)
+            self._process.stop(grace_seconds)
 
     def poll(self) -> int | None:
         return self._process.poll() if self._process else None
 
     def is_ready(self) -> bool:
-        """Whether it answers; that it can do its work depends on Triton as well."""
-        return self._is_answered("/health/live", 2)
+        """Return whether it answers; whether it can classify depends on Triton as well."""
+        return self._answers_200("/health/live", 2)
 
     def serves(self) -> bool:
-        """Whether an inference through it succeeds."""
-        return self._is_answered("/health/ready", 10)
+        """Return whether an inference through it succeeds."""
+        return self._answers_200("/health/ready", 10)
 
-    def failure(self) -> str:
+    def failure_reason(self) -> str:
         return "see its messages above"
 
-    def checks(self) -> list[Check]:
-        silence = f"no sign of life for {_SILENT_AFTER_SECONDS} s"
-        return [Check(self.not_live, _SILENT_AFTER_SECONDS, silence)]
+    def health_checks(self) -> list[HealthCheck]:
+        silent = f"no answer to /health/live for {_LIVE_TIMEOUT_SECONDS} s"
+        return [HealthCheck(self.not_live, _LIVE_TIMEOUT_SECONDS, silent)]
 
     def not_live(self) -> str | None:
-        """Ask over one connection that is kept: a frontend that has no descriptor left for another one is busy, not
-        dead, and answers those it has."""
-        for fresh in (self._connection is None, True):
-            if fresh:
-                self._connection = http.client.HTTPConnection(*self._address, timeout=2 * _SILENT_AFTER_SECONDS)
-            assert self._connection is not None
-            try:
-                self._connection.request("GET", "/health/live")
-                self._connection.getresponse().read()
-                return None
-            except (OSError, http.client.HTTPException) as error:
-                self._connection.close()
-                self._connection, problem = None, error
-            if fresh:
-                break
-        return f"it does not answer ({problem!r})"
+        """Ask over one connection that stays open.
 
-    def _is_answered(self, path: str, timeout_seconds: float) -> bool:
+        A frontend without a free descriptor for a new connection is busy, not dead, and answers on those it has.
+        Raises OSError if this process itself cannot connect, for instance without a free descriptor of its own.
+        """
+        if self._connection is not None:
+            try:
+                _ask_live(self._connection)
+                return None
+            except _NO_ANSWER:
+                self._connection.close()
+                self._connection = None  # a worker that was replaced closes its connections: ask a new one
+        connection = http.client.HTTPConnection(*self._address, timeout=2 * _LIVE_TIMEOUT_SECONDS)
+        try:
+            _ask_live(connection)
+        except _NO_ANSWER as error:
+            connection.close()
+            return f"it does not answer ({error!r})"
+        self._connection = connection
+        return None
+
+    def _answers_200(self, path: str, timeout_seconds: float) -> bool:
         connection = http.client.HTTPConnection(*self._address, timeout=timeout_seconds)
         try:
             connection.request("GET", path)
@@ -77,3 +89,8 @@ class FrontendProcess(Member):
             return False
         finally:
             connection.close()
+
+
+def _ask_live(connection: http.client.HTTPConnection) -> None:
+    connection.request("GET", "/health/live")
+    connection.getresponse().read()

@@ -1,9 +1,10 @@
-"""Ports that are free right now."""
+"""TCP ports: free ones, and whether those that the service needs are free."""
 
 from __future__ import annotations
 
 import socket
 
+from frontend.settings import Settings
 from tools.triton.arguments import Ports
 
 
@@ -15,3 +16,37 @@ def free_port() -> int:
 
 def free_triton_ports() -> Ports:
     return Ports(free_port(), free_port(), free_port())
+
+
+def problems_with_ports(settings: Settings, ports: Ports) -> list[str]:
+    """Return a sentence for each port of the service that cannot be used."""
+    wanted = [(settings.host, settings.port, "the frontend", "BIRDS_HOST and BIRDS_PORT")]
+    wanted += [
+        ("127.0.0.1", port, f"Triton's {what}", f'make serve ARGS="--triton-{what.lower()}-port PORT"')
+        for what, port in (("HTTP", ports.http), ("gRPC", ports.grpc), ("metrics", ports.metrics))
+    ]
+    problems = []
+    for address, port, purpose, remedy in wanted:
+        others = [other for other_address, other, *_ in wanted if other_address == address]
+        reason = "another listener uses it" if others.count(port) > 1 else _why_not_bindable(address, port)
+        if reason:
+            problems.append(
+                f"{host_port(address, port)} cannot be used for {purpose}: {reason} (to change it: {remedy})"
+            )
+    return problems
+
+
+def host_port(host: str, port: int) -> str:
+    """Return both as they stand in a URL: an IPv6 address goes in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _why_not_bindable(address: str, port: int) -> str | None:
+    try:
+        family, kind, protocol, _, target = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(target)
+    except OSError as error:
+        return str(error.strerror).lower()
+    return None

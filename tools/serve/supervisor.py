@@ -1,39 +1,29 @@
-"""Keeps the service's processes running: notices one that is dead, frozen or sick, and starts it again.
+"""Keeps the service's processes running: detects one that ended or fails its health checks, and restarts it.
 
-How the parts play together is described in docs/reliability.md.
+docs/reliability.md describes the decisions.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from tools.errors import ToolError
+from tools.serve.health_check import HealthCheck, HealthCheckThread
 
-START_SECONDS = 180
-_RESTART_PATIENCE_SECONDS = 1  # for one that is sick: the little it would still answer costs all others the wait
-_WELL_AFTER_SECONDS = 60  # a process that ran for so long begins anew with the shortest pause
-_LONGEST_PAUSE_SECONDS = 30
-
-
-@dataclass(frozen=True)
-class Check:
-    """One way to tell whether a process does its work.
-
-    `ask` answers with what is wrong, or None. It may take `patience_seconds`; more than that means `silence`.
-    """
-
-    ask: Callable[[], str | None]
-    patience_seconds: float
-    silence: str
-    interval_seconds: float = 1
+START_TIMEOUT_SECONDS = 180
+_RESTART_GRACE_SECONDS = 1  # waiting longer for an unhealthy process delays every caller for the few it still answers
+_HEALTHY_AFTER_SECONDS = 60  # after running this long, the next restart is immediate again
+_LONGEST_BACKOFF_SECONDS = 30
 
 
-class Member(ABC):
-    """A process that is to run all the time."""
+class StartFailed(ToolError):
+    """A process cannot be started; the text says why."""
+
+
+class SupervisedProcess(ABC):
+    """A process that should run all the time."""
 
     name: str
 
@@ -42,136 +32,106 @@ class Member(ABC):
         """Start the process and return at once. Raises OSError or StartFailed."""
 
     @abstractmethod
-    def halt(self, patience_seconds: float) -> None:
-        """End the process; it may be started again. Harmless if it does not run."""
+    def stop(self, grace_seconds: float) -> None:
+        """Stop the process; it can be started again. Does nothing if the process is not running."""
 
     @abstractmethod
     def poll(self) -> int | None:
-        """The exit code once the process has ended, else None."""
+        """Return the exit code once the process has ended, else None."""
 
     @abstractmethod
     def is_ready(self) -> bool:
-        """Whether it has come so far that it can be checked."""
+        """Return whether the process has finished starting, so that health checks make sense."""
 
     @abstractmethod
-    def failure(self) -> str:
-        """Why a process that did not become ready did not."""
+    def failure_reason(self) -> str:
+        """Say why the process did not become ready."""
 
     @abstractmethod
-    def checks(self) -> list[Check]:
-        """The checks of the process that runs now."""
+    def health_checks(self) -> list[HealthCheck]:
+        """Return new health checks for the process that is running now."""
 
 
-class StartFailed(ToolError):
-    """A process cannot be started; the text says why."""
+class Supervisor:
+    """Restarts one process whenever it has ended or is unhealthy, with exponential backoff.
 
-
-class Watch:
-    """Asks one check again and again, on a thread of its own: a question may take its time."""
-
-    def __init__(self, check: Check) -> None:
-        self._check = check
-        self._answers: tuple[str | None, ...] = ()
-        self._asked_at: float | None = None
-        self._over = threading.Event()
-        threading.Thread(target=self._ask, name=check.silence, daemon=True).start()
-
-    def end(self) -> None:
-        self._over.set()
-
-    def ailment(self) -> str | None:
-        """What is wrong, told by two answers in a row or by the lack of one."""
-        asked_at, answers = self._asked_at, self._answers
-        if asked_at is not None and time.monotonic() - asked_at > self._check.patience_seconds:
-            return self._check.silence
-        return answers[-1] if len(answers) == 2 and all(answers) else None
-
-    def _ask(self) -> None:
-        while not self._over.wait(self._check.interval_seconds):
-            self._asked_at = time.monotonic()
-            self._answers = (*self._answers, self._check.ask())[-2:]
-            self._asked_at = None
-
-
-class Keeper:
-    """Restarts one member whenever it has to be, after pauses that double while that does not help.
-
-    Call `tick` often; it never waits for anything but the member's own start and end. The member runs and is ready
-    when a Keeper is made.
+    Call `tick` often; it only ever blocks for the process's own start and stop. The process must be ready when the
+    Supervisor is created.
     """
 
-    def __init__(self, member: Member, say: Callable[[str], None]) -> None:
-        self._member = member
-        self._say = say
-        self._watches: list[Watch] = []
-        self._pause = 0.0
+    def __init__(self, process: SupervisedProcess, report: Callable[[str], None]) -> None:
+        self._process = process
+        self._report = report
+        self._checks: list[HealthCheckThread] = []
+        self._backoff = 0.0
         self._next_start = 0.0
         self._starting_since: float | None = None
-        self._ill_since = 0.0
+        self._unhealthy_since = 0.0
         self._ready_since = 0.0
         self._running = True
         self._became_ready()
 
     def tick(self) -> None:
-        """Look at the member and do what is next."""
+        """Look at the process once and take the next step."""
         now = time.monotonic()
         if self._running:
-            if now - self._ready_since > _WELL_AFTER_SECONDS:
-                self._pause = 0.0
-            ailment = self._ailment()
-            # One that restarts do not cure may still do a part of its work: it is left alone for the pause.
-            if ailment and (self._member.poll() is not None or now >= self._next_start):
-                self._ill_since = now
-                self._stop(ailment)
+            if now - self._ready_since > _HEALTHY_AFTER_SECONDS:
+                self._backoff = 0.0
+            problem = self._problem()
+            # A process that restarts do not cure may still do part of its work, so it keeps running during the backoff.
+            if problem and (self._process.poll() is not None or now >= self._next_start):
+                self._unhealthy_since = now
+                self._stop(problem)
         elif self._starting_since is not None:
-            self._look_at_the_start(self._starting_since)
+            self._check_start(self._starting_since)
         elif now >= self._next_start:
             self._start()
 
     def end(self) -> None:
-        """Watch no more; the member is left as it is."""
-        for watch in self._watches:
-            watch.end()
-        self._watches = []
+        """Stop checking; the process keeps running."""
+        for check in self._checks:
+            check.end()
+        self._checks = []
 
-    def _ailment(self) -> str | None:
-        if (code := self._member.poll()) is not None:
-            return f"it ended with {_described(code)}"
-        return next((ailment for watch in self._watches if (ailment := watch.ailment())), None)
+    def _problem(self) -> str | None:
+        if (code := self._process.poll()) is not None:
+            return f"it ended with {_describe(code)}"
+        problems = [check.problem() for check in self._checks]  # ask all: each measures its own timeout between calls
+        return next((problem for problem in problems if problem), None)
 
     def _became_ready(self) -> None:
         self._running, self._starting_since = True, None
         self._ready_since = time.monotonic()
-        self._watches = [Watch(check) for check in self._member.checks()]
+        self._checks = [HealthCheckThread(check) for check in self._process.health_checks()]
 
     def _stop(self, reason: str) -> None:
-        """Take the member down, to be started again at once or after the pause that is due."""
+        """Stop the process; it starts again at once, or after the backoff."""
         self._running, self._starting_since = False, None
         self.end()
         wait = max(self._next_start - time.monotonic(), 0.0)
         when = f"in {wait:.0f} s" if wait >= 0.5 else "now"
-        self._say(f"{self._member.name}: {reason}. Starting it again {when}.")
-        self._member.halt(_RESTART_PATIENCE_SECONDS)
+        self._report(f"{self._process.name}: {reason}. Restarting it {when}.")
+        self._process.stop(_RESTART_GRACE_SECONDS)
 
     def _start(self) -> None:
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS) or 1.0
+        self._backoff = min(2 * self._backoff, _LONGEST_BACKOFF_SECONDS) or 1.0
         self._starting_since = time.monotonic()
-        self._next_start = self._starting_since + self._pause
+        self._next_start = self._starting_since + self._backoff
         try:
-            self._member.start()
+            self._process.start()
         except (StartFailed, OSError) as error:
             self._stop(str(error))
 
-    def _look_at_the_start(self, since: float) -> None:
-        if (code := self._member.poll()) is not None:
-            self._stop(f"it ended with {_described(code)} while starting: {self._member.failure()}")
-        elif self._member.is_ready():
+    def _check_start(self, since: float) -> None:
+        if (code := self._process.poll()) is not None:
+            self._stop(f"it ended with {_describe(code)} while starting: {self._process.failure_reason()}")
+        elif self._process.is_ready():
             self._became_ready()
-            self._next_start = self._ready_since + self._pause
-            self._say(f"{self._member.name}: back after {self._ready_since - self._ill_since:.1f} s.")
-        elif time.monotonic() - since > START_SECONDS:
-            self._stop(f"it was not ready within {START_SECONDS} s: {self._member.failure()}")
+            self._next_start = self._ready_since + self._backoff
+            self._report(f"{self._process.name}: back after {self._ready_since - self._unhealthy_since:.1f} s.")
+        elif time.monotonic() - since > START_TIMEOUT_SECONDS:
+            self._stop(f"it was not ready within {START_TIMEOUT_SECONDS} s: {self._process.failure_reason()}")
 
 
-def _described(code: int) -> str:
+def _describe(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"

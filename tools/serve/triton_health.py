@@ -1,79 +1,78 @@
-"""Whether a Triton that has started does its work: its front door, a real inference, and all its processes."""
+"""Health checks of a running Triton: its HTTP endpoint, a real inference, and all its Python processes."""
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from pathlib import Path
-from typing import NamedTuple
+from http import HTTPStatus
 
 from frontend.inference.contract import QUEUE_FULL, QUEUE_TIMEOUT
 from tools.models.repository import CLASSIFIER, ENSEMBLE, PREPROCESS
-from tools.serve.supervisor import Check
-from tools.triton.control import ControlError, Refused, TritonControl
+from tools.serve.health_check import HealthCheck
+from tools.triton.control import ControlError, LocalFault, Refused, TritonControl
+from tools.triton.stubs import Instance, running_stubs
 
-# The front door has threads of its own, which answer however busy the models are.
-_FROZEN_AFTER_SECONDS = 10
-# For an inference; if nothing else was finished either. The most expensive images there are take two cores 8 s a batch.
-_STUCK_AFTER_SECONDS = 20
-_BACKSTOP_SECONDS = 300
-_INFERENCE_INTERVAL_SECONDS = 5  # every second they took 3 % of a core from an idle service
+_log = logging.getLogger(__name__)
+
+# The HTTP endpoint has threads of its own, which answer however busy the models are.
+_LIVE_TIMEOUT_SECONDS = 10
+# For one inference, if no others finish either. The most expensive images possible take two cores 8 s per batch.
+_INFERENCE_TIMEOUT_SECONDS = 20
+_CHECK_TIMEOUT_SECONDS = 300
+_INFERENCE_INTERVAL_SECONDS = 5  # every second would take 3 % of a core from an idle service
 _BUSY = (QUEUE_FULL, QUEUE_TIMEOUT)
-_STUB = "triton_python_backend_stub"
-
-
-class Instance(NamedTuple):
-    """One process of the Python backend, by the model instance that it runs."""
-
-    model: str
-    version: str
-    name: str
 
 
 class TritonHealth:
-    """The checks of one running Triton: process `pid`, asked through `control`."""
+    """The health checks of one running Triton: process `pid`, asked through `control`."""
 
     def __init__(self, pid: int, control: TritonControl) -> None:
         self._pid = pid
         self._control = control
         self._seen: set[Instance] = set()
+        self._answered: set[str] = {ENSEMBLE}
+        self._reported: set[str] = set()
 
-    def checks(self) -> list[Check]:
-        frozen = f"no sign of life for {_FROZEN_AFTER_SECONDS} s"
-        silence = f"its checks have not ended for {_BACKSTOP_SECONDS} s"
+    def checks(self) -> list[HealthCheck]:
+        silent = f"no answer to /v2/health/live for {_LIVE_TIMEOUT_SECONDS} s"
+        stuck = f"a health check did not finish within {_CHECK_TIMEOUT_SECONDS} s"
         return [
-            Check(self.not_live, _FROZEN_AFTER_SECONDS, frozen),
-            Check(self.failing_inference, _BACKSTOP_SECONDS, silence, _INFERENCE_INTERVAL_SECONDS),
-            Check(self.lost_process, _BACKSTOP_SECONDS, silence, interval_seconds=0.5),
+            HealthCheck(self.not_live, _LIVE_TIMEOUT_SECONDS, silent),
+            HealthCheck(self.failing_inference, _CHECK_TIMEOUT_SECONDS, stuck, _INFERENCE_INTERVAL_SECONDS),
+            HealthCheck(self.lost_process, _CHECK_TIMEOUT_SECONDS, stuck, interval_seconds=0.5),
         ]
 
     def not_live(self) -> str | None:
-        return None if self._control.is_running(2 * _FROZEN_AFTER_SECONDS) else "it accepts no connections"
+        try:
+            self._control.check_live(2 * _LIVE_TIMEOUT_SECONDS)
+        except LocalFault:
+            raise
+        except ControlError:
+            return "it accepts no connections"
+        return None
 
     def failing_inference(self) -> str | None:
-        """What an inference by each version that is served fails with. To be busy is no failure."""
-        try:
-            served = {model for model, _ in self._control.ready() if model.startswith(f"{ENSEMBLE}_v")}
-            before = self._control.work_done()
-            for ensemble in sorted({ENSEMBLE, *served}):
-                try:
-                    self._control.probe(ensemble, _STUCK_AFTER_SECONDS)
-                except Refused:
-                    raise
-                except ControlError:
-                    if not _progress(before, self._control.work_done()):
-                        raise
-        except Refused as error:
-            return None if any(sign in str(error) for sign in _BUSY) else f"an inference fails: {error}"
-        except ControlError as error:
-            return str(error)
+        """Return why an inference by one of the served versions fails. A busy Triton is not a failing one."""
+        before = self._images_done()
+        for ensemble in sorted(self._served_ensembles()):
+            problem = self._inference_problem(ensemble, before)
+            if problem is None:
+                self._answered.add(ensemble)
+            elif ensemble in self._answered:
+                if ensemble in self._served_ensembles():  # else it was retired meanwhile
+                    return problem
+            elif ensemble not in self._reported:
+                self._reported.add(ensemble)
+                _log.warning("%s has not worked since Triton started, so a restart cannot help: %s", ensemble, problem)
         return None
 
     def lost_process(self) -> str | None:
-        """Which instance of a served model has lost its process.
+        """Return which instance of a served model has no process any more.
 
-        Triton neither starts it again nor says so; of several instances, the others go on and hide it from probes.
+        Triton does not restart the process and does not report it. If a model has several instances, the others keep
+        answering, so an inference would not notice either.
         """
-        living = instances(self._pid)
+        living = self._living()
         self._seen |= living
         lost = self._seen - living
         if not lost:
@@ -82,42 +81,60 @@ class TritonHealth:
             served = self._control.ready()
             for instance in sorted(lost):
                 model = (instance.model, instance.version)
-                count = Counter(other[:2] for other in living)[model]
-                if model in served and count < self._control.instance_count(*model):
+                # A reload replaces processes while this asks, so they must be missing before and after.
+                looks = (living, self._living())
+                if model in served and self._too_few(model, looks):
                     return f"instance {instance.name} of version {instance.version} has lost its process"
+        except LocalFault:
+            raise
         except ControlError:
-            return None  # the other checks tell of that
-        self._seen = living  # what was lost belonged to models that were unloaded or loaded anew
+            return None  # `not_live` reports a Triton that does not answer
+        self._seen = living  # the others belonged to models that were unloaded or reloaded
+        return None
+
+    def _too_few(self, model: tuple[str, str], looks: tuple[set[Instance], ...]) -> bool:
+        expected = self._control.instance_count(*model)
+        return all(_count(look, model) < expected for look in looks)
+
+    def _living(self) -> set[Instance]:
+        return set(running_stubs(self._pid).values())
+
+    def _served_ensembles(self) -> set[str]:
+        """Return `birds`, which must always be served, and the ensembles of the versions that are served now."""
+        try:
+            return {ENSEMBLE, *(model for model, _ in self._control.ready() if model.startswith(f"{ENSEMBLE}_v"))}
+        except LocalFault:
+            raise
+        except ControlError:
+            return {ENSEMBLE}
+
+    def _images_done(self) -> dict[str, int]:
+        try:
+            return self._control.images_done()
+        except LocalFault:
+            raise
+        except ControlError:
+            return {}
+
+    def _inference_problem(self, ensemble: str, before: dict[str, int]) -> str | None:
+        try:
+            self._control.probe(ensemble, _INFERENCE_TIMEOUT_SECONDS)
+        except LocalFault:
+            raise
+        except Refused as error:
+            if any(sign in str(error) for sign in _BUSY) or error.status == HTTPStatus.FORBIDDEN:
+                return None
+            return f"an inference fails: {error}"
+        except ControlError as error:
+            return None if _is_working(before, self._images_done()) else str(error)
         return None
 
 
-def _progress(before: dict[str, int], after: dict[str, int]) -> bool:
-    """Whether images get through: `preprocess` finishes some, and the classifier what it is handed."""
+def _count(instances: set[Instance], model: tuple[str, str]) -> int:
+    return Counter((instance.model, instance.version) for instance in instances)[model]
+
+
+def _is_working(before: dict[str, int], after: dict[str, int]) -> bool:
+    """Return whether images pass through: `preprocess` finishes some, and the classifier those that it is given."""
     done = {model: count - before.get(model, 0) for model, count in after.items()}
     return done.get(PREPROCESS, 0) > 0 and done.get(CLASSIFIER, 0) > 0
-
-
-def instances(pid: int) -> set[Instance]:
-    """The Python backend's processes below the tritonserver `pid`."""
-    found = set()
-    for child in _children(pid):
-        try:
-            arguments = Path(f"/proc/{child}/cmdline").read_bytes().decode().split("\0")
-        except OSError:
-            continue  # it has just ended
-        if Path(arguments[0]).name == _STUB:  # the dead have no arguments
-            model = Path(arguments[1])  # …/<model>/<version>/model.py, or a SavedModel's folder
-            instance = next(name for name in arguments[2:] if name.startswith(f"{model.parts[-3]}_"))
-            found.add(Instance(model.parts[-3], model.parts[-2], instance))
-    return found
-
-
-def _children(pid: int) -> list[str]:
-    """A process belongs to the thread that started it; those of Triton that load models are several."""
-    found: list[str] = []
-    for thread in Path(f"/proc/{pid}/task").glob("*"):
-        try:
-            found += (thread / "children").read_text().split()
-        except OSError:
-            continue  # the thread has just ended
-    return found

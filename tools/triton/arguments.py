@@ -1,4 +1,4 @@
-"""What tritonserver is told on its command line, wherever it runs. Needs the standard library alone."""
+"""The command line of tritonserver, wherever it runs. Standard library only."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LIVE = "live"  # the configuration that Triton is started with: <model>/configs/live.pbtxt, else config.pbtxt
-# Answers to images that were seen before, about 4 kB each: the last 2,000.
+# Room for the last 2,000 answers, about 4 kB each.
 CACHE_BYTES = 8 << 20
-EXIT_TIMEOUT_SECONDS = 8  # for requests under way when the server is asked to stop
-# What changes a running server or lets it read this machine's memory. Inference, health, metadata, statistics and the
-# models' configurations stay open: the frontend, perf_analyzer and Triton's other clients ask for them.
+EXIT_TIMEOUT_SECONDS = 8  # for the requests in progress when the server is told to stop
+# The APIs that change a running server or let it read this machine's memory. Inference, health, metadata, statistics
+# and model configurations stay open, because the frontend, perf_analyzer and Triton's other clients need them.
 CONTROL_APIS = ("model-repository", "shared-memory", "trace", "logging")
 CONTROL_HEADER = "birds-control-key"  # over gRPC the metadata is triton-grpc-protocol-birds-control-key
 
@@ -27,10 +27,10 @@ class Ports:
 
 
 def triton_arguments(repository: Path, models: Iterable[str], ports: Ports, address: str) -> list[str]:
-    """Serve `models` of `repository`, listening on `address` alone."""
+    """Serve `models` of `repository` on `address` only."""
     return [
         f"--model-repository={repository}",
-        # Models come and go by the control API.
+        # The control API loads and unloads models.
         "--model-control-mode=explicit",
         *(f"--load-model={model}" for model in models),
         f"--model-config-name={LIVE}",
@@ -47,7 +47,7 @@ def triton_arguments(repository: Path, models: Iterable[str], ports: Ports, addr
 
 
 def trace_arguments(environment: Mapping[str, str]) -> list[str]:
-    """Export spans to where OpenTelemetry's variables say, for the requests that bring the context of a trace."""
+    """Export spans as OpenTelemetry's variables say, for requests that carry a trace context."""
     endpoint = environment.get("OTEL_EXPORTER_OTLP_ENDPOINT")
     url = environment.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or (endpoint and f"{endpoint.rstrip('/')}/v1/traces")
     disabled = environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
@@ -57,7 +57,7 @@ def trace_arguments(environment: Mapping[str, str]) -> list[str]:
         "mode=opentelemetry",
         f"opentelemetry,url={url}",
         "opentelemetry,resource=service.name=birds-triton",
-        # Requests with a traceparent are traced whatever the rate; of the others, practically none.
+        # Requests with a traceparent are always traced; of the others, practically none.
         "rate=1000000000",
         "level=TIMESTAMPS",
     ]
@@ -65,12 +65,12 @@ def trace_arguments(environment: Mapping[str, str]) -> list[str]:
 
 
 def restricting_arguments(key: str, open_apis: Collection[str] = ()) -> list[str]:
-    """Answer the control endpoints, but for `open_apis`, only to who sends `key` in the header CONTROL_HEADER."""
+    """Answer the control APIs, except `open_apis`, only if a request has `key` in the header CONTROL_HEADER."""
     closed = ",".join(api for api in CONTROL_APIS if api not in open_apis)
     rule = f"{closed}:{CONTROL_HEADER}={key}"
     return [f"--http-restricted-api={rule}", f"--grpc-restricted-protocol={rule}"] if closed else []
 
 
 def models_in(repository: Path) -> list[str]:
-    """The models that are to be loaded, in a fixed order."""
+    """Return the names of the models to load, sorted."""
     return [path.parent.name for path in sorted(repository.glob("*/config.pbtxt"))]

@@ -1,22 +1,34 @@
-"""Triton's control API: loads and unloads models of a running server, with the key that closes it to others."""
+"""Triton's control API: loads and unloads models of a running server.
+
+A key closes this API to everybody else: random for each start, in a file that only its owner can read.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import json
+import os
+import re
+import secrets
 import urllib.error
 import urllib.request
 from collections import Counter
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from tools import ROOT
 from tools.errors import ToolError
 from tools.triton.arguments import CONTROL_HEADER
-from tools.triton.control_key import read_key
+from tools.triton.direct_http import open_directly
 from tools.triton.probe import probe_request
 
-_LOAD_SECONDS = 600  # a large model on a slow disk
-_ASK_SECONDS = 10
+KEYS = ROOT / ".cache" / "control"
+_LOOPBACK = ("127.0.0.1", "localhost")
+_LOAD_TIMEOUT_SECONDS = 600  # a large model on a slow disk
+_TIMEOUT_SECONDS = 10
 
 
 class ControlError(ToolError):
@@ -24,74 +36,171 @@ class ControlError(ToolError):
 
 
 class Refused(ControlError):
-    """Triton answered, with an error."""
+    """Triton answered with an error; `status` is the HTTP status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class LocalFault(ControlError):
+    """The request could not be sent: no free descriptor or port, no such host. It says nothing about Triton."""
 
 
 class TritonControl:
-    """Speaks to the Triton at `url`, started with --model-control-mode=explicit."""
+    """Talks to the Triton at `url`, which runs with --model-control-mode=explicit.
 
-    def __init__(self, url: str) -> None:
+    Without `key` it reads the key's file for each request, since a server that was restarted can have another one.
+    Raises ControlError for a URL that can never work.
+    """
+
+    def __init__(self, url: str, key: str | None = None) -> None:
         self.url = url.rstrip("/")
+        self._key = key
+        _require_http_url(url)
 
-    def is_running(self, timeout_seconds: float = _ASK_SECONDS) -> bool:
+    def is_running(self, timeout_seconds: float = _TIMEOUT_SECONDS) -> bool:
+        """Return whether a server answers, healthy or not."""
         try:
-            with urllib.request.urlopen(f"{self.url}/v2/health/live", timeout=timeout_seconds):
-                return True
-        except urllib.error.HTTPError:
-            return True
-        except (OSError, http.client.HTTPException):
+            self.check_live(timeout_seconds)
+        except ControlError:
             return False
+        return True
+
+    def check_live(self, timeout_seconds: float) -> None:
+        """Raise ControlError if no server answers. An OSError of this machine (no free port or descriptor) passes."""
+        with suppress(Refused):
+            self._ask("/v2/health/live", None, timeout_seconds)
 
     def load(self, model: str) -> None:
-        """Load `model` or what changed of it; what is being served stays until that is ready."""
-        self._ask(f"/v2/repository/models/{model}/load", b"{}", _LOAD_SECONDS)
+        """Load `model`, or what has changed of it; the present one serves until the new one is ready."""
+        self._ask(f"/v2/repository/models/{model}/load", b"{}", _LOAD_TIMEOUT_SECONDS)
 
     def unload(self, model: str) -> None:
-        """Take `model` out of service; requests under way are still answered. Nothing happens if it never was in."""
+        """Stop serving `model`; it still answers the requests in progress. Nothing happens if it was not loaded."""
         with suppress(Refused):
-            self._ask(f"/v2/repository/models/{model}/unload", b"{}", _ASK_SECONDS)
+            self._ask(f"/v2/repository/models/{model}/unload", b"{}", _TIMEOUT_SECONDS)
 
     def ready_versions(self, model: str) -> set[int]:
-        """The versions of `model` that are being served."""
+        """Return the versions of `model` that are being served."""
         return {int(version) for name, version in self.ready() if name == model}
 
     def ready(self) -> set[tuple[str, str]]:
-        """Every model that is being served, with its version."""
-        index: list[dict[str, Any]] = json.loads(self._ask("/v2/repository/index", b"{}", _ASK_SECONDS))
+        """Return the name and version of every model that is being served."""
+        index: list[dict[str, Any]] = self._ask_json("/v2/repository/index", b"{}")
         return {(entry["name"], entry["version"]) for entry in index if entry.get("state") == "READY"}
 
     def instance_count(self, model: str, version: str) -> int:
-        """How many instances the version should have, over all devices."""
-        config = json.loads(self._ask(f"/v2/models/{model}/versions/{version}/config", None, _ASK_SECONDS))
+        """Return how many instances the version should have, over all devices."""
+        config = self._ask_json(f"/v2/models/{model}/versions/{version}/config", None)
         return sum(group["count"] * max(len(group["gpus"]), 1) for group in config["instance_group"])
 
-    def work_done(self) -> dict[str, int]:
-        """How many images each model has finished since it was loaded, all versions together."""
+    def images_done(self) -> dict[str, int]:
+        """Return how many images each model has finished since it was loaded, all versions together."""
         done: Counter[str] = Counter()
-        for entry in json.loads(self._ask("/v2/models/stats", None, _ASK_SECONDS))["model_stats"]:
+        for entry in self._ask_json("/v2/models/stats", None)["model_stats"]:
             done[entry["name"]] += int(entry["inference_count"])
         return dict(done)
 
-    def probe(self, ensemble: str, timeout_seconds: float = _ASK_SECONDS) -> None:
-        """Have one image classified, ahead of the users' images. Raises ControlError if there is no answer."""
+    def probe(self, ensemble: str, timeout_seconds: float = _TIMEOUT_SECONDS) -> None:
+        """Classify one image, ahead of the users' images. Raises ControlError if that fails."""
         body, headers = probe_request()
         self._ask(f"/v2/models/{ensemble}/infer", body, timeout_seconds, headers)
+
+    def _ask_json(self, path: str, body: bytes | None) -> Any:
+        answer = self._ask(path, body, _TIMEOUT_SECONDS)
+        try:
+            return json.loads(answer)
+        except ValueError as error:
+            raise ControlError(f"{self.url} does not answer like a Triton: {path} is not JSON") from error
 
     def _ask(
         self, path: str, body: bytes | None, timeout_seconds: float, headers: dict[str, str] | None = None
     ) -> bytes:
         """GET, or POST `body`."""
-        key = read_key(self.url)  # each time: a server that was started again may have another
+        key = self._key or read_key(self.url)
         keys = {} if key is None else {CONTROL_HEADER: key}
         request = urllib.request.Request(f"{self.url}{path}", body, {**keys, **(headers or {})})
         try:
-            with urllib.request.urlopen(request, timeout=timeout_seconds) as response:
-                answer: bytes = response.read()
-                return answer
+            with open_directly(request, timeout_seconds) as response:
+                return response.read()
         except urllib.error.HTTPError as error:
-            raise Refused(_reason(error.read()) or f"{error.code} {error.reason}") from error
+            raise Refused(_reason(error.read()) or f"{error.code} {error.reason}", error.code) from error
         except (OSError, http.client.HTTPException) as error:
-            raise ControlError(f"{self.url} does not answer: {getattr(error, 'reason', error)}") from error
+            cause = getattr(error, "reason", error)
+            if not isinstance(cause, OSError) or isinstance(cause, (ConnectionError, TimeoutError)):
+                raise ControlError(f"{self.url} does not answer: {cause}") from error
+            raise LocalFault(f"{self.url} cannot be asked: {cause}") from error
+
+
+def create_key(http_port: int) -> tuple[str, int]:
+    """Create a key for the Triton on this port, and the file in which later commands find it.
+
+    Returns the key and the file's descriptor. It holds a lock that says that the key is in use; close it at the end.
+    """
+    key = secrets.token_urlsafe(32)
+    path = _path(http_port)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.unlink(missing_ok=True)  # of a server that was killed, or someone else's
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with suppress(OSError):  # no locks in this file system: nobody can take the key for a leftover either
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.write(descriptor, f"{key}\n".encode())
+    return key, descriptor
+
+
+def read_key(url: str) -> str | None:
+    """Return the key of the Triton at `url` if it was started from this folder, on this machine, by this user."""
+    address = urlsplit(url)
+    if address.hostname not in _LOOPBACK or address.port is None:
+        return None
+    try:
+        return _path(address.port).read_text().split()[0]
+    except (OSError, IndexError):
+        return None
+
+
+def is_key_in_use(url: str) -> bool:
+    """Return whether a running program of this checkout started the Triton at `url`, which may be restarting."""
+    address = urlsplit(url)
+    return address.hostname in _LOOPBACK and address.port is not None and _is_locked(_path(address.port))
+
+
+def remove_leftover_keys() -> None:
+    """Remove the keys that no running server uses."""
+    for path in KEYS.glob("triton-*.key"):
+        if not _is_locked(path):
+            path.unlink(missing_ok=True)
+
+
+def remove_key(http_port: int) -> None:
+    _path(http_port).unlink(missing_ok=True)
+
+
+def _path(http_port: int) -> Path:
+    return KEYS / f"triton-{http_port}.key"
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def _require_http_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid or re.search(r"[\s@]", url):
+        shown = "the Triton address" if "@" in url else repr(url)  # what precedes an @ can be a password
+        raise ControlError(f"{shown} is not of the form http://HOST:PORT")
 
 
 def _reason(body: bytes) -> str:

@@ -1,9 +1,9 @@
-"""Does Triton classify? Asks it for one image, as a container's health check. Needs the standard library alone.
+"""A container's health check: classifies one image with Triton. Standard library only.
 
-python -m tools.triton.probe                   exit code 0 if it answered, 1 if not
-python -m tools.triton.probe --end-container   … and if it did before, ask process 1 to end, so that it is restarted
+python -m tools.triton.probe                   exit code 0 if Triton answered, else 1
+python -m tools.triton.probe --end-container   if it answered before and now fails, also stop process 1, for a restart
 
-Triton's own health says 200 although every Python process of its models is dead, and it never starts them again.
+Triton's own health endpoint answers 200 even if every Python process of its models is dead, and it never restarts them.
 """
 
 from __future__ import annotations
@@ -23,36 +23,37 @@ from pathlib import Path
 
 from frontend.inference.contract import PROBE_PRIORITY, STUB_DEAD, probe_image
 from tools.triton.arguments import Ports
+from tools.triton.direct_http import open_directly
 
-_HAS_SERVED = Path("/tmp/triton-has-served")  # a starting Triton must not be ended: gone with the container's /tmp
+# A Triton that is still starting must not be stopped. A new container has a new /tmp.
+_HAS_SERVED = Path("/tmp/triton-has-served")
 _ATTEMPTS = 3
-_TIMEOUT_SECONDS = 15  # a probe passes all that is queued, but not a batch of huge images that has begun
+_TIMEOUT_SECONDS = 15  # a probe overtakes everything in the queue, but not a batch of huge images that is executing
 _PAUSE_SECONDS = 1
 
 
 class Dead(Exception):
-    """Triton will never answer again; the text is its own reason."""
+    """A Python process of a model is dead, so Triton will never answer again; the text is its own reason."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     try:
-        problem = _first_answer(options.url)
-        beyond_hope = problem is not None
+        problem = _problem(options.url)
     except Dead as dead:
-        problem, beyond_hope = str(dead), True
+        problem = str(dead)
     if problem is None:
         if options.end_container:
             _HAS_SERVED.touch()
         return 0
-    print(f"triton_probe: {problem}", file=sys.stderr)
-    if beyond_hope and options.end_container and _HAS_SERVED.exists():
+    print(f"probe: {problem}", file=sys.stderr)
+    if options.end_container and _HAS_SERVED.exists():
         os.kill(1, signal.SIGTERM)
     return 1
 
 
-def _first_answer(url: str) -> str | None:
-    """None if one of a few attempts was answered, else why the last was not. Raises Dead when no attempt can be."""
+def _problem(url: str) -> str | None:
+    """Return why the last of a few attempts failed, or None if one was answered. Raises Dead."""
     problem = ""
     for attempt in range(_ATTEMPTS):
         if attempt:
@@ -67,7 +68,7 @@ def _first_answer(url: str) -> str | None:
 
 
 def probe_request() -> tuple[bytes, dict[str, str]]:
-    """The body and headers that ask for one tiny image over HTTP, ahead of the users' images."""
+    """Return the body and headers of an HTTP request to classify one tiny image, ahead of the users' images."""
     pixel = probe_image()
     tensor = struct.pack("<I", len(pixel)) + pixel
     image = {"name": "IMAGE", "shape": [1, 1], "datatype": "BYTES", "parameters": {"binary_data_size": len(tensor)}}
@@ -76,14 +77,14 @@ def probe_request() -> tuple[bytes, dict[str, str]]:
 
 
 def ask(url: str) -> None:
-    """Have one image classified. A full queue counts as an answer: it belongs to a server that works.
+    """Classify one image. A full queue counts as an answer, because the server works.
 
-    Raises Dead when a Python process of a model is gone, and OSError or HTTPException for every other failure.
+    Raises Dead if a Python process of a model is dead, and OSError or HTTPException for every other failure.
     """
     body, headers = probe_request()
     request = urllib.request.Request(f"{url}/v2/models/birds/infer", body, headers, method="POST")
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
+        with open_directly(request, _TIMEOUT_SECONDS) as response:
             response.read()
     except urllib.error.HTTPError as error:
         reason = error.read()
@@ -98,7 +99,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m tools.triton.probe", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--url", default=f"http://127.0.0.1:{Ports().http}", help="default: %(default)s")
-    parser.add_argument("--end-container", action="store_true", help="end process 1 if Triton has stopped answering")
+    parser.add_argument("--end-container", action="store_true", help="stop process 1 if Triton has stopped answering")
     return parser.parse_args(arguments)
 
 

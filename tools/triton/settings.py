@@ -1,4 +1,4 @@
-"""How this machine runs the models: what BIRDS_* variables change in their configurations, without editing them."""
+"""BIRDS_* variables that change how this machine runs the models, without editing their configurations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ControlApi = Literal["model-repository", "shared-memory", "trace", "logging"]
 
 
 class TritonSettings(BaseSettings):
-    """Read from environment variables when Triton is started. None leaves what config.pbtxt says."""
+    """Read from environment variables when Triton starts. None keeps the value of config.pbtxt."""
 
     model_config = SettingsConfigDict(env_prefix="BIRDS_", env_ignore_empty=True, frozen=True)
 
@@ -24,10 +24,10 @@ class TritonSettings(BaseSettings):
     preprocess_instances: int | None = Field(None, ge=1, le=64, description="processes that decode images")
     device: Literal["auto", "cpu", "gpu"] | None = Field(None, description="where the classifier runs")
     engine: Literal["auto", "tensorflow", "openvino"] | None = Field(None, description="what runs the classifier")
-    precision: Literal["auto", "f32", "bf16", "int8"] | None = Field(None, description="what OpenVINO computes in")
+    precision: Literal["auto", "f32", "bf16", "int8"] | None = Field(None, description="number format of OpenVINO")
     max_queue_size: int | None = Field(
-        None, ge=1, description="images that may wait before each step; more are refused. Costs up to 0.5 s at low load"
+        None, ge=1, description="images that can wait before each step; more are refused. Costs up to 0.5 s at low load"
     )
     triton_open_apis: Annotated[tuple[ControlApi, ...], NoDecode, CommaSeparated] = Field(
-        (), description="control endpoints, separated by commas, that Triton answers without the key"
+        (), description="control APIs, separated by commas, that Triton answers without the key"
     )

@@ -1,4 +1,4 @@
-"""Triton's own counts and times of each model, and what lies between two looks at them."""
+"""Triton's own counts and times of each model, and the difference between two readings."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ class ModelStatistics:
 
     @property
     def batch_size(self) -> float:
-        """Mean images an execution."""
+        """Return the mean number of images per execution."""
         return self.inferences / self.executions if self.executions else 0.0
 
     def per_request_ms(self, name: str) -> float:
-        """Mean milliseconds that a request spent in `total`, `queue`, `input`, `infer` or `output`."""
+        """Return the mean milliseconds that a request spent in `total`, `queue`, `input`, `infer` or `output`."""
         return float(getattr(self, f"{name}_ns")) / self.requests / 1e6 if self.requests else 0.0
 
 
 _SETTLING_SECONDS = 0.1
-_MOST_SETTLING_SECONDS = 2
+_LONGEST_SETTLING_SECONDS = 2
 
 Statistics = Mapping[str, ModelStatistics]
 
 
 def read_statistics(grpc_url: str) -> Statistics:
-    """The totals of every loaded model, over all its versions.
+    """Return the totals of every loaded model, over all its versions.
 
-    Triton counts a request a little after it has answered it, so this waits until the totals stand still.
+    Triton counts a request shortly after its answer, so this waits until the totals stop changing.
     """
-    deadline = time.monotonic() + _MOST_SETTLING_SECONDS
+    deadline = time.monotonic() + _LONGEST_SETTLING_SECONDS
     with tritonclient.grpc.InferenceServerClient(grpc_url) as client:
         totals = _totals(client)
         while time.monotonic() < deadline:
@@ -83,6 +83,6 @@ def _totals(client: tritonclient.grpc.InferenceServerClient) -> dict[str, ModelS
 
 
 def between(before: Statistics, after: Statistics) -> Statistics:
-    """What each model did from one look to the next; models that did nothing are left out."""
+    """Return what each model did between two readings; models without requests are left out."""
     differences = {name: after[name] - before.get(name, ModelStatistics()) for name in after}
     return {name: difference for name, difference in differences.items() if difference.requests}

@@ -10,7 +10,8 @@ import pytest
 from tests.support.tiny_model import save_tiny_model
 from tools.models.repository import MODEL_REPOSITORY
 from tools.serve.ports import free_triton_ports
-from tools.serve.triton_process import TritonError, TritonServer
+from tools.serve.triton_layout import TritonError
+from tools.serve.triton_process import TritonServer
 
 
 def refusal(tmp_path: Path, edit: tuple[str, str] = ("", ""), **names: str) -> str:

@@ -1,10 +1,11 @@
-"""What tells a Triton that is busy from one that is broken, seen on a real one."""
+"""What distinguishes a busy Triton from a broken one, tested with a real one."""
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,12 @@ from tests.support.model_repository import copy_templates, install_classifier
 from tests.support.processes import command_line, descendants, eventually
 from tests.support.tiny_model import LABELS
 from tools.serve import triton_health
-from tools.serve.ports import free_triton_ports
-from tools.serve.triton_health import TritonHealth, instances
+from tools.serve.ports import free_port, free_triton_ports
+from tools.serve.triton_health import TritonHealth
 from tools.serve.triton_process import TritonServer
-from tools.triton.control import ControlError, TritonControl
+from tools.triton.control import ControlError, LocalFault, Refused, TritonControl
 from tools.triton.settings import TritonSettings
+from tools.triton.stubs import running_stubs
 
 
 @pytest.fixture
@@ -35,14 +37,11 @@ def stub(triton: TritonServer, instance: str) -> int:
     return next(pid for pid in descendants(triton.pid) if f" {instance} " in command_line(pid))
 
 
-def test_one_of_several_processes_is_missed_at_once_and_one_that_was_unloaded_is_not(triton: TritonServer) -> None:
+def test_a_lost_process_is_noticed_an_unloaded_one_not(triton: TritonServer) -> None:
     control = TritonControl(triton.http_url)
     health = TritonHealth(triton.pid, control)
-    assert {instance.name for instance in instances(triton.pid)} == {
-        "preprocess_0_0",
-        "preprocess_0_1",
-        "classifier_0_0",
-    }
+    names = {"preprocess_0_0", "preprocess_0_1", "classifier_0_0"}
+    assert {instance.name for instance in running_stubs(triton.pid).values()} == names
     assert (health.lost_process(), health.failing_inference(), health.not_live()) == (None, None, None)
     os.kill(stub(triton, "preprocess_0_1"), signal.SIGKILL)
     assert eventually(lambda: health.lost_process() is not None, 5)
@@ -54,9 +53,9 @@ def test_one_of_several_processes_is_missed_at_once_and_one_that_was_unloaded_is
     assert health.failing_inference() is not None, "nobody can be served"
 
 
-def test_a_process_that_hangs_is_noticed(triton: TritonServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_process_is_noticed(triton: TritonServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its silence, or by Triton, which takes a process that does not move for dead after about a second."""
-    monkeypatch.setattr(triton_health, "_STUCK_AFTER_SECONDS", 1)
+    monkeypatch.setattr(triton_health, "_INFERENCE_TIMEOUT_SECONDS", 1)
     control = TritonControl(triton.http_url)
     health = TritonHealth(triton.pid, control)
     classifier = stub(triton, "classifier_0_0")
@@ -64,7 +63,7 @@ def test_a_process_that_hangs_is_noticed(triton: TritonServer, monkeypatch: pyte
     os.kill(classifier, signal.SIGSTOP)
     try:
         with pytest.raises(ControlError):
-            control.probe("birds_v1", 1)  # the cache does not answer, which knows the images of before
+            control.probe("birds_v1", 1)  # each probe is a new image, so the cache does not answer it
         failure = str(health.failing_inference())
         assert "does not answer" in failure or "is not healthy" in failure
         assert health.not_live() is None
@@ -72,21 +71,83 @@ def test_a_process_that_hangs_is_noticed(triton: TritonServer, monkeypatch: pyte
         os.kill(classifier, signal.SIGCONT)
 
 
-class BusyControl(TritonControl):
-    """A Triton that has no time for a probe, but for others: too much load to make here in little time."""
+class FakeControl(TritonControl):
+    """A Triton that serves `birds` and `birds_v2`; `fail` decides what a probe of one of them raises."""
 
-    finished = 0
-
-    def probe(self, ensemble: str, timeout_seconds: float = 10) -> None:
-        raise ControlError("it does not answer")
+    def __init__(self, fail: Callable[[str], Exception | None], retired: bool = False) -> None:
+        super().__init__("http://127.0.0.1:1")
+        self.fail = fail
+        self.retired = retired
+        self.images = 0
+        self.images_per_question = 0
 
     def ready(self) -> set[tuple[str, str]]:
-        return {("birds", "1")}
+        return {("birds", "1"), ("birds_v2", "1")}
 
-    def work_done(self) -> dict[str, int]:
-        self.finished += 4
-        return {"preprocess": self.finished, "classifier": self.finished}
+    def images_done(self) -> dict[str, int]:
+        self.images += self.images_per_question
+        return {"preprocess": self.images, "classifier": self.images}
+
+    def probe(self, ensemble: str, timeout_seconds: float = 10) -> None:
+        if self.retired:
+            self.ready = lambda: {("birds", "1")}  # type: ignore[method-assign]
+        if error := self.fail(ensemble):
+            raise error
 
 
-def test_to_be_busy_with_others_is_no_failure() -> None:
-    assert TritonHealth(os.getpid(), BusyControl("http://127.0.0.1:1")).failing_inference() is None
+def health_of(control: TritonControl) -> TritonHealth:
+    return TritonHealth(os.getpid(), control)
+
+
+def test_a_busy_triton_is_healthy() -> None:
+    """Too much load to create here in little time: the probe gets no answer, but others do."""
+    control = FakeControl(lambda _: ControlError("no answer"))
+    assert health_of(control).failing_inference() == "no answer"
+    control.images_per_question = 4
+    assert health_of(control).failing_inference() is None
+
+
+def test_a_version_that_stops_working_is_a_problem() -> None:
+    control = FakeControl(lambda _: None)
+    health = health_of(control)
+    assert health.failing_inference() is None
+    control.fail = lambda ensemble: Refused("broken", 500) if ensemble == "birds_v2" else None
+    assert health.failing_inference() == "an inference fails: broken"
+
+
+def test_a_version_that_never_worked_is_only_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """A restart would not cure it, and would interrupt the versions that work."""
+    health = health_of(FakeControl(lambda ensemble: Refused("damaged", 500) if ensemble == "birds_v2" else None))
+    assert [health.failing_inference() for _ in range(3)] == [None] * 3
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "damaged" in caplog.text
+
+
+def test_a_version_that_is_retired_meanwhile_is_no_problem() -> None:
+    control = FakeControl(lambda _: None)
+    health = health_of(control)
+    assert health.failing_inference() is None
+    control.retired = True
+    control.fail = lambda ensemble: Refused("unknown model", 404) if ensemble == "birds_v2" else None
+    assert health.failing_inference() is None
+
+
+def test_a_rejected_key_is_no_problem() -> None:
+    assert health_of(FakeControl(lambda _: Refused("restricted", 403))).failing_inference() is None
+
+
+def test_a_machine_without_descriptors_does_not_blame_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_descriptor(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("socket.create_connection", no_descriptor)
+    health = health_of(TritonControl(f"http://127.0.0.1:{free_port()}"))
+    for check in (health.not_live, health.failing_inference):
+        with pytest.raises(LocalFault):
+            check()
+
+
+def test_a_refused_connection_is_a_problem() -> None:
+    health = health_of(TritonControl(f"http://127.0.0.1:{free_port()}"))
+    assert health.not_live() == "it accepts no connections"
+    assert "does not answer" in str(health.failing_inference())

@@ -1,4 +1,4 @@
-"""Triton's control endpoints answer those who have the key, and nobody else."""
+"""Triton's control APIs answer only requests that have the key."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from tritonclient.utils import InferenceServerException
 from tests.support.processes import children, eventually
 from tools.serve.triton_process import TritonServer
 from tools.triton.arguments import CONTROL_APIS, CONTROL_HEADER, restricting_arguments
-from tools.triton.control import TritonControl
-from tools.triton.control_key import KEYS, read_key
+from tools.triton.control import KEYS, TritonControl, read_key
 
 Call = Callable[..., Any]
 MODELS = "/v2/repository/models"
@@ -42,7 +41,7 @@ def status(triton: TritonServer, path: str, body: dict[str, Any] | None, headers
 
 
 @pytest.mark.parametrize(("path", "call"), CLOSED)
-def test_a_control_endpoint_is_closed_without_the_key(triton: TritonServer, path: str, call: Call) -> None:
+def test_a_control_api_is_closed_without_the_key(triton: TritonServer, path: str, call: Call) -> None:
     for headers in ({}, {CONTROL_HEADER: "guessed"}):
         assert status(triton, path, {}, headers) == 403
     with tritonclient.grpc.InferenceServerClient(triton.grpc_url) as client:
@@ -52,23 +51,23 @@ def test_a_control_endpoint_is_closed_without_the_key(triton: TritonServer, path
 
 
 @pytest.mark.parametrize(("path", "call"), [case for case in CLOSED if case.id != "unload"])
-def test_a_control_endpoint_is_open_with_the_key(triton: TritonServer, path: str, call: Call) -> None:
+def test_a_control_api_is_open_with_the_key(triton: TritonServer, path: str, call: Call) -> None:
     key = read_key(triton.http_url)
     assert key is not None
     stubs = len(children(triton.pid))
     assert status(triton, path, {}, {CONTROL_HEADER: key}) == 200
     with tritonclient.grpc.InferenceServerClient(triton.grpc_url) as client:
         call(client, {f"triton-grpc-protocol-{CONTROL_HEADER}": key})
-    # A load may replace a stub, and Triton ends the old one seconds after its answer: the next test shall not see that.
+    # A load can replace a stub, and Triton ends the old one seconds after its answer. The next test must not see that.
     assert eventually(lambda: len(children(triton.pid)) == stubs)
 
 
 @pytest.mark.parametrize("path", ["/v2/models/birds/stats", "/v2/models/birds/config", "/v2", "/v2/health/ready"])
-def test_what_every_client_may_ask_is_open(triton: TritonServer, path: str) -> None:
+def test_other_apis_are_open_to_every_client(triton: TritonServer, path: str) -> None:
     assert status(triton, path, None, {}) == 200
 
 
-def test_shared_memory_is_open_only_where_a_setting_says_so(triton: TritonServer) -> None:
+def test_a_setting_opens_shared_memory(triton: TritonServer) -> None:
     """The tests' Triton has it open for perf_analyzer."""
     assert status(triton, "/v2/systemsharedmemory/status", None, {}) == 200
     assert "shared-memory" in str(restricting_arguments("key"))
@@ -76,7 +75,7 @@ def test_shared_memory_is_open_only_where_a_setting_says_so(triton: TritonServer
     assert restricting_arguments("key", CONTROL_APIS) == []
 
 
-def test_the_key_is_for_its_owner_alone_and_for_this_machine(triton: TritonServer) -> None:
+def test_only_the_owner_can_read_the_key(triton: TritonServer) -> None:
     path = KEYS / f"triton-{triton.ports.http}.key"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert len(path.read_text()) >= 40

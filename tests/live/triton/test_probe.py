@@ -1,4 +1,4 @@
-"""The containers' health check: a real inference, or the end of a Triton that will never answer again."""
+"""The containers' health check: a real inference, which stops a Triton that will never answer again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tools.triton import probe as triton_probe
 
 @pytest.fixture
 def signals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[int, int]]:
-    """What would have been sent to processes, in a container whose Triton has served."""
+    """The signals that would have been sent, in a container whose Triton has answered before."""
     sent: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
     monkeypatch.setattr(triton_probe, "_HAS_SERVED", tmp_path / "has-served")
@@ -45,40 +45,40 @@ def probe(url: str) -> int:
     return triton_probe.main(["--end-container", "--url", url])
 
 
-def test_a_triton_that_classifies_is_well(triton: TritonServer, signals: list[tuple[int, int]]) -> None:
+def test_a_triton_that_classifies_is_healthy(triton: TritonServer, signals: list[tuple[int, int]]) -> None:
     assert probe(triton.http_url) == 0
     assert signals == []
 
 
-def test_no_two_probes_are_the_same_image_so_that_no_cache_answers_them() -> None:
+def test_every_probe_is_a_new_image() -> None:
     pixels = {Image.open(io.BytesIO(probe_image())).convert("RGB").getpixel((0, 0)) for _ in range(20)}
     assert len(pixels) > 10
 
 
-def test_the_probe_needs_nothing_but_the_standard_library(triton: TritonServer) -> None:
+def test_the_probe_needs_only_the_standard_library(triton: TritonServer) -> None:
     command = [sys.executable, "-I", "-S", "-c", "import sys; sys.path.insert(0, sys.argv.pop(1)); "]
     command[-1] += "from tools.triton.probe import main; import tools.triton.entrypoint; sys.exit(main())"
     subprocess.run([*command, str(ROOT), "--url", triton.http_url], check=True, timeout=30)
 
 
-def test_a_dead_stub_ends_the_container_at_once(image_server: ImageServer, signals: list[tuple[int, int]]) -> None:
+def test_a_dead_stub_stops_the_container_at_once(image_server: ImageServer, signals: list[tuple[int, int]]) -> None:
     assert probe(answering(image_server, 500, "Stub process 'preprocess_0_0' is not healthy.")) == 1
     assert signals == [(1, signal.SIGTERM)]
     assert image_server.requests.total() == 1
 
 
-def test_other_errors_end_it_only_when_they_stay(image_server: ImageServer, signals: list[tuple[int, int]]) -> None:
+def test_other_errors_stop_it_after_three_attempts(image_server: ImageServer, signals: list[tuple[int, int]]) -> None:
     assert probe(answering(image_server, 500, "for a while")) == 1
     assert signals == [(1, signal.SIGTERM)]
     assert image_server.requests.total() == 3
 
 
-def test_a_full_queue_is_no_illness(image_server: ImageServer, signals: list[tuple[int, int]]) -> None:
+def test_a_full_queue_is_healthy(image_server: ImageServer, signals: list[tuple[int, int]]) -> None:
     assert probe(answering(image_server, 503, "Exceeds maximum queue size")) == 0
     assert signals == []
 
 
-def test_a_triton_that_is_still_starting_is_left_alone(signals: list[tuple[int, int]], tmp_path: Path) -> None:
+def test_a_starting_triton_is_not_stopped(signals: list[tuple[int, int]], tmp_path: Path) -> None:
     (tmp_path / "has-served").unlink()
     assert probe(f"http://127.0.0.1:{free_port()}") == 1
     assert signals == []

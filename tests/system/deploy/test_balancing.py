@@ -79,7 +79,7 @@ def service(tiny_savedmodel: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     with ExitStack() as stack:
         tritons = [TritonServer(free_triton_ports(), logs / f"triton-{n}.log", repository) for n in range(2)]
         for triton in tritons:
-            stack.callback(triton.stop)
+            stack.callback(triton.close)
             triton.start()
         for triton in tritons:
             triton.wait_until_ready()
@@ -141,7 +141,7 @@ def test_a_triton_killed_under_load_costs_no_request(service: Service, cases: li
         os.kill(victim.pid, signal.SIGKILL)
         killed = time.monotonic()
         load.wait_for_complete(50, since=killed, timeout_seconds=60)
-        victim.halt(5)
+        victim.stop(5)
         victim.start()
         victim.wait_until_ready()
         ready = time.monotonic()
@@ -181,7 +181,7 @@ def test_a_triton_with_a_dead_python_process_is_left_alone(service: Service, cas
         os.kill(stub, signal.SIGKILL)
         killed = time.monotonic()
         load.wait_for_complete(100, since=killed + 3, timeout_seconds=60)
-        victim.halt(5)
+        victim.stop(5)
         victim.start()
         victim.wait_until_ready()
         assert eventually(lambda: service.images_by_triton()[1] >= 20, 60), "it gets its share again"

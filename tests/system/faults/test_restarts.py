@@ -16,7 +16,7 @@ from tests.support.service import Service, ends_with_nothing_left, serving
 from tools.cli.main import main
 from tools.models import publishing
 from tools.models.repository import savedmodel_path
-from tools.triton import control_key
+from tools.triton import control
 from tools.triton.control import TritonControl
 
 
@@ -36,8 +36,8 @@ def test_a_version_published_during_a_restart_is_served_and_a_rollback_outlives_
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repository = service.project / "model_repository"
-    monkeypatch.setattr(control_key, "KEYS", service.project / ".cache" / "control")
-    control = TritonControl(service.triton_url)
+    monkeypatch.setattr(control, "KEYS", service.project / ".cache" / "control")
+    running = TritonControl(service.triton_url)
 
     def build(directory: Path) -> None:
         shutil.copytree(savedmodel_path(repository), directory / "model.savedmodel")
@@ -46,11 +46,11 @@ def test_a_version_published_during_a_restart_is_served_and_a_rollback_outlives_
     (triton,) = service.named("bin/tritonserver")
     os.kill(triton, signal.SIGKILL)
     assert eventually(lambda: service.named("bin/tritonserver") not in ([], [triton]))
-    assert not control.is_running()
+    assert not running.is_running()
     publishing.publish(repository, build)
     assert eventually(lambda: catalogue(service) == ("2", ["1", "2"]))
-    assert eventually(lambda: "birds_v2" in {name for name, _ in control.ready()})
-    control.probe("birds_v2")
+    assert eventually(lambda: "birds_v2" in {name for name, _ in running.ready()})
+    running.probe("birds_v2")
 
     answers = iter([False])
     with monkeypatch.context() as coming_up:  # between the two looks that the command takes
@@ -61,7 +61,7 @@ def test_a_version_published_during_a_restart_is_served_and_a_rollback_outlives_
     os.kill(service.named("bin/tritonserver")[0], signal.SIGKILL)
     service.wait_for("Triton: back after", since=said)
     assert eventually(lambda: catalogue(service) == ("1", ["1", "2"]))
-    publishing.retire(repository, 2, control)
+    publishing.retire(repository, 2, running)
     assert eventually(lambda: catalogue(service) == ("1", ["1"]))
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import descendants, eventually, regions
+from tests.support.processes import descendants, eventually, leftovers
 from tools import ROOT
 from tools.measure.soak import __main__ as soak
 from tools.measure.soak.checked_load import Answer, Case, Verdict
@@ -76,7 +76,7 @@ def test_ctrl_c_ends_it_with_the_report_so_far(project: Path) -> None:
     assert process.returncode == 130
     assert "Traceback" not in output
     assert eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in family))
-    assert not any(regions(pid) for pid in family)
+    assert not leftovers()
 
 
 def name(pid: int) -> str:

@@ -1,8 +1,7 @@
-"""The supervisor's decisions, on a small real process that can be made to die, freeze and fail at will."""
+"""The supervisor's decisions about a small real process that can be made to die, freeze and fail at will."""
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import sys
@@ -15,24 +14,25 @@ import pytest
 from tests.support.processes import alive, eventually
 from tools.serve import supervisor
 from tools.serve.child_process import ChildProcess
-from tools.serve.supervisor import Check, Keeper, Member
+from tools.serve.health_check import HealthCheck
+from tools.serve.supervisor import SupervisedProcess, Supervisor
 
 PROGRAM = """
 import pathlib, sys, time
-here = pathlib.Path(sys.argv[1])
-if (here / "broken").exists():
+folder = pathlib.Path(sys.argv[1])
+if (folder / "broken").exists():
     sys.exit(3)
-(here / "ready").touch()
+(folder / "ready").touch()
 while True:
-    (here / "beat").write_text(str(time.monotonic()))
+    (folder / "heartbeat").write_text(str(time.monotonic()))
     time.sleep(0.02)
 """
 
 
-class Heart(Member):
-    """A process whose heartbeat is in a file; the file `sick` makes it say that it is."""
+class Worker(SupervisedProcess):
+    """A process that writes a heartbeat to a file. It reports a problem while a file named `unhealthy` exists."""
 
-    name = "The heart"
+    name = "The worker"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -40,13 +40,13 @@ class Heart(Member):
         self.process: ChildProcess | None = None
 
     def start(self) -> None:
-        if (self.folder / "no room").exists():
-            raise OSError("no room")
+        if (self.folder / "no space").exists():
+            raise OSError("no space")
         (self.folder / "ready").unlink(missing_ok=True)
         self.starts += 1
         self.process = ChildProcess([sys.executable, "-c", PROGRAM, str(self.folder)], os.environ)
 
-    def halt(self, patience_seconds: float) -> None:
+    def stop(self, grace_seconds: float) -> None:
         if self.process:
             self.process.stop(0.1)
 
@@ -56,110 +56,127 @@ class Heart(Member):
     def is_ready(self) -> bool:
         return (self.folder / "ready").exists()
 
-    def failure(self) -> str:
+    def failure_reason(self) -> str:
         return "the reason"
 
-    def checks(self) -> list[Check]:
+    def health_checks(self) -> list[HealthCheck]:
         return [
-            Check(self._sick, 5, "silence", interval_seconds=0.02),
-            Check(self._beats, 0.5, "no heartbeat", interval_seconds=0.02),
+            HealthCheck(self._problem, 5, "no answer", interval_seconds=0.02),
+            HealthCheck(self._wait_for_heartbeat, 0.5, "no heartbeat", interval_seconds=0.02),
         ]
 
-    def _sick(self) -> str | None:
-        return "it says so" if (self.folder / "sick").exists() else None
+    def _problem(self) -> str | None:
+        if (self.folder / "check broken").exists():
+            raise RuntimeError("the check is broken")
+        return "it is unhealthy" if (self.folder / "unhealthy").exists() else None
 
-    def _beats(self) -> str | None:
-        before = (self.folder / "beat").read_text()
-        while (self.folder / "beat").read_text() == before and self.poll() is None:
+    def _wait_for_heartbeat(self) -> str | None:
+        before = (self.folder / "heartbeat").read_text()
+        while (self.folder / "heartbeat").read_text() == before and self.poll() is None:
             time.sleep(0.01)
         return None
 
 
-class Kept:
-    def __init__(self, heart: Heart) -> None:
-        self.heart = heart
-        self.said: list[str] = []
-        self.keeper = Keeper(heart, self.said.append)
+class Supervised:
+    """A worker with its supervisor, and what the supervisor reported."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.reports: list[str] = []
+        self.supervisor = Supervisor(worker, self.reports.append)
+
+    @property
+    def pid(self) -> int:
+        assert self.worker.process
+        return self.worker.process.pid
 
     def until(self, text: str, seconds: float = 20) -> None:
-        """Tick until something with `text` has been said."""
+        """Tick until a report contains `text`."""
 
-        def said() -> bool:
-            self.keeper.tick()
-            return any(text in line for line in self.said)
+        def reported() -> bool:
+            self.supervisor.tick()
+            return any(text in line for line in self.reports)
 
-        assert eventually(said, seconds), self.said
+        assert eventually(reported, seconds), self.reports
+
+    def tick_for(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.supervisor.tick()
+            time.sleep(0.02)
 
 
 @pytest.fixture
-def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kept]:
-    monkeypatch.setattr(supervisor, "_LONGEST_PAUSE_SECONDS", 2.0)
-    heart = Heart(tmp_path)
-    heart.start()
+def supervised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervised]:
+    monkeypatch.setattr(supervisor, "_LONGEST_BACKOFF_SECONDS", 2.0)
+    worker = Worker(tmp_path)
+    worker.start()
     try:
-        assert eventually(heart.is_ready)
-        kept = Kept(heart)
-        yield kept
-        kept.keeper.end()
+        assert eventually(worker.is_ready)
+        supervised = Supervised(worker)
+        yield supervised
+        supervised.supervisor.end()
     finally:
-        heart.halt(0)
-
-
-def pid(kept: Kept) -> int:
-    assert kept.heart.process
-    return kept.heart.process.pid
+        worker.stop(0)
 
 
 @pytest.mark.parametrize(
     ("number", "reason"), [(signal.SIGKILL, "it ended with signal 9"), (signal.SIGSTOP, "no heartbeat")]
 )
-def test_a_process_that_died_or_froze_is_started_again(kept: Kept, number: signal.Signals, reason: str) -> None:
-    before = pid(kept)
+def test_a_dead_or_frozen_process_is_restarted(supervised: Supervised, number: signal.Signals, reason: str) -> None:
+    before = supervised.pid
     os.kill(before, number)
-    kept.until("back after")
-    assert kept.said[0] == f"The heart: {reason}. Starting it again now."
-    assert len(kept.said) == 2
+    supervised.until("back after")
+    assert supervised.reports[0] == f"The worker: {reason}. Restarting it now."
+    assert len(supervised.reports) == 2
     assert not alive(before)
-    assert alive(pid(kept))
+    assert alive(supervised.pid)
 
 
-def test_a_process_that_is_well_is_left_alone(kept: Kept) -> None:
-    before = pid(kept)
-    for _ in range(40):
-        kept.keeper.tick()
-        time.sleep(0.02)
-    assert (kept.said, pid(kept), kept.heart.starts) == ([], before, 1)
+def test_a_healthy_process_keeps_running(supervised: Supervised) -> None:
+    before = supervised.pid
+    supervised.tick_for(0.8)
+    assert (supervised.reports, supervised.pid, supervised.worker.starts) == ([], before, 1)
 
 
-def test_a_single_bad_answer_is_no_reason(kept: Kept) -> None:
-    watch = supervisor.Watch(Check(itertools.cycle(["bad", None]).__next__, 60, "silence", interval_seconds=0.01))
-    assert not eventually(lambda: watch.ailment() is not None, 0.3)
-    watch.end()
+def test_a_check_that_raises_restarts_nothing(supervised: Supervised, caplog: pytest.LogCaptureFixture) -> None:
+    """Not even after its timeout, which its silence once reached."""
+    (supervised.worker.folder / "check broken").touch()
+    (supervised.worker.folder / "heartbeat").unlink()  # the other check raises until the next heartbeat
+    supervised.tick_for(1.5)
+    assert (supervised.reports, supervised.worker.starts) == ([], 1)
+    tracebacks = [
+        record for record in caplog.records if record.exc_info and "the check is broken" in str(record.exc_text)
+    ]
+    assert len(tracebacks) == 1
+    (supervised.worker.folder / "check broken").unlink()
+    (supervised.worker.folder / "unhealthy").touch()
+    supervised.until("it is unhealthy")
 
 
-def test_a_crash_loop_goes_on_with_growing_pauses_and_ends_when_its_cause_does(kept: Kept) -> None:
-    (kept.heart.folder / "broken").touch()
-    os.kill(pid(kept), signal.SIGKILL)
-    kept.until("Starting it again in 2 s")
-    assert "it ended with exit code 3 while starting: the reason. Starting it again " in kept.said[1]
-    (kept.heart.folder / "broken").unlink()
-    kept.until("back after")
+def test_restarts_continue_with_growing_backoff(supervised: Supervised) -> None:
+    (supervised.worker.folder / "broken").touch()
+    os.kill(supervised.pid, signal.SIGKILL)
+    supervised.until("Restarting it in 2 s")
+    assert "it ended with exit code 3 while starting: the reason. Restarting it " in supervised.reports[1]
+    (supervised.worker.folder / "broken").unlink()
+    supervised.until("back after")
 
 
-def test_a_start_that_cannot_even_be_tried_is_tried_again(kept: Kept) -> None:
-    (kept.heart.folder / "no room").touch()
-    os.kill(pid(kept), signal.SIGKILL)
-    kept.until("The heart: no room.")
-    (kept.heart.folder / "no room").unlink()
-    kept.until("back after")
+def test_a_failed_start_is_repeated(supervised: Supervised) -> None:
+    (supervised.worker.folder / "no space").touch()
+    os.kill(supervised.pid, signal.SIGKILL)
+    supervised.until("The worker: no space.")
+    (supervised.worker.folder / "no space").unlink()
+    supervised.until("back after")
 
 
-def test_an_ailment_that_restarts_do_not_cure_is_left_alone_for_longer_each_time(kept: Kept) -> None:
-    (kept.heart.folder / "sick").touch()
+def test_a_persistent_problem_restarts_ever_more_rarely(supervised: Supervised) -> None:
+    (supervised.worker.folder / "unhealthy").touch()
     began = time.monotonic()
-    while kept.heart.starts < 4:
-        kept.keeper.tick()
+    while supervised.worker.starts < 4:
+        supervised.supervisor.tick()
         time.sleep(0.02)
-    assert time.monotonic() - began > 3, "the pauses were 0, 1 and 2 s"
-    (kept.heart.folder / "sick").unlink()
-    kept.until("back after")
+    assert time.monotonic() - began > 3, "the backoff was 0, 1 and 2 s"
+    (supervised.worker.folder / "unhealthy").unlink()
+    supervised.until("back after")

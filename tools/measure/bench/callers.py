@@ -41,7 +41,7 @@ class Callers:
 
     def __exit__(self, *_: object) -> None:
         self._load.__exit__()
-        self._images.stop(patience_seconds=5)
+        self._images.stop(grace_seconds=5)
 
     def first_images(self) -> list[str]:
         """URLs for the first call that a target gets."""

@@ -26,7 +26,7 @@ from tools.measure.capacity.costs import Costs, NotRecorded, read_costs
 from tools.measure.capacity.plan import Assumptions
 from tools.measure.capacity.validation import CannotValidate, Validation, validate
 from tools.models.repository import savedmodel_path
-from tools.serve.triton_process import TritonError
+from tools.serve.triton_layout import TritonError
 
 PAGE, VALIDATED = ROOT / "docs" / "scaling.md", ROOT / "docs" / "scaling.json"
 RATES = (1.0, 10.0, 1000.0, 100_000.0)

@@ -32,7 +32,8 @@ from tools.measure.perf.sweep import Sweep, Table
 from tools.measure.photos import load_photos, numbered_photo
 from tools.models.repository import savedmodel_path
 from tools.serve.ports import free_triton_ports
-from tools.serve.triton_process import TritonError, TritonServer
+from tools.serve.triton_layout import TritonError
+from tools.serve.triton_process import TritonServer
 from tools.triton.settings import TritonSettings
 
 _INPUTS = 64  # how many different inputs are sent in turn; enough for any cache to be of little help

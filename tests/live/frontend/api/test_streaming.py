@@ -95,7 +95,7 @@ def test_last_line_reports_that_triton_was_lost(tiny_repository: Any, image_serv
         with running_frontend(settings) as url, httpx.Client(base_url=url, timeout=30) as frontend:
             answer = lines(frontend, {"images": [slow, quick]})
             assert next(answer)["url"] == quick
-            triton.stop()
+            triton.close()
             image_server.loop.call_soon_threadsafe(release.set)
             (totals,) = answer
     assert totals["status"] == 503

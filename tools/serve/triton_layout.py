@@ -1,0 +1,100 @@
+"""The folder that one Triton runs from: its backends, a link to the models, and the environment of its process."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tools import ROOT
+from tools.serve import libpython
+from tools.serve.supervisor import StartFailed
+
+BACKENDS = ROOT / "backends"
+_NUMPY_FIX = Path(__file__).with_name("numpy2_stub_fix.py")
+_STUB = "triton_python_backend_stub"
+_SHELL_SAFE = re.compile(r"[A-Za-z0-9/._-]+")
+# Only the frontend needs the keys, and Triton decodes untrusted files.
+_FRONTEND_ONLY = ("BIRDS_API_KEYS",)
+
+
+class TritonError(StartFailed):
+    """Triton cannot be started, or ended; the text says what to do about it."""
+
+
+def find_wheel() -> Path:
+    """Return the folder `pytriton` of the nvidia-pytriton wheel, without importing it. Raises TritonError."""
+    spec = importlib.util.find_spec("pytriton")
+    if spec is None or not spec.submodule_search_locations:
+        raise TritonError("the tritonserver binary is missing: pip install --no-deps -r requirements/tritonserver.txt")
+    return Path(spec.submodule_search_locations[0])
+
+
+def scratch_parent() -> Path:
+    """Return the first folder in which Triton can run its stub. Raises TritonError if there is none.
+
+    The stub must be executable there, and Triton passes its path through a shell without quoting it.
+    """
+    temporary = [Path(os.environ["TMPDIR"])] if os.environ.get("TMPDIR") else []
+    candidates = [*temporary, Path("/tmp"), Path("/var/tmp"), ROOT / ".cache"]
+    for folder in candidates:
+        if _SHELL_SAFE.fullmatch(str(folder)) and _can_run_programs(folder):
+            return folder
+    tried = ", ".join(map(str, candidates))
+    raise TritonError(
+        "Triton needs a folder where it can write files and run them (not mounted noexec), without spaces in its path; "
+        f"none of {tried} is one: set TMPDIR"
+    )
+
+
+def lay_out(wheel: Path, repository: Path, scratch: Path) -> None:
+    """Put everything that Triton's command line points to into the new folder `scratch`. Raises TritonError, OSError.
+
+    Backends are copied, because Triton refuses links that lead out of its backend directory. The repository is
+    linked: a stub's command line is split at spaces, which the repository's own path can contain.
+    """
+    scratch.mkdir(mode=0o700)
+    (scratch / "models").symlink_to(repository.absolute())
+    python = scratch / "backends" / "python"
+    shutil.copytree(wheel / "tritonserver" / "backends" / "python", python)
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    shutil.copy(wheel / "tritonserver" / "python_backend_stubs" / version / _STUB, python)
+    shutil.copy(_NUMPY_FIX, python)
+    with (python / "triton_python_backend_utils.py").open("a", encoding="utf-8") as utils:
+        utils.write(f"\nimport {_NUMPY_FIX.stem}\n")
+        # The stub ignores PYTHONDONTWRITEBYTECODE, and Triton takes a new __pycache__ for a change of the model.
+        utils.write("\nimport sys\nsys.dont_write_bytecode = True\n")
+    for backend in BACKENDS.iterdir():
+        shutil.copytree(backend, scratch / "backends" / backend.name, ignore=shutil.ignore_patterns("__pycache__"))
+    try:
+        libpython.link_for_stub(python / _STUB, scratch / "libpython", _bundled_libraries(wheel))
+    except libpython.LibpythonMissing as error:
+        raise TritonError(str(error)) from error
+
+
+def triton_environment(wheel: Path, scratch: Path) -> dict[str, str]:
+    """Return the environment of tritonserver and its stubs."""
+    libraries = [scratch / "libpython", *_bundled_libraries(wheel)]
+    return {
+        **{name: value for name, value in os.environ.items() if name not in _FRONTEND_ONLY},
+        "LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries)),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path.endswith("site-packages")),
+        # The interpreter inside the stub ignores PYTHONUTF8; in an ASCII locale it cannot import from a folder `Vögel`.
+        "LC_ALL": "C.UTF-8",
+        "PYTHONUTF8": "1",
+    }
+
+
+def _bundled_libraries(wheel: Path) -> Sequence[Path]:
+    return [wheel.parent / "nvidia_pytriton.libs"]
+
+
+def _can_run_programs(folder: Path) -> bool:
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return False
+    return not os.statvfs(folder).f_flag & os.ST_NOEXEC

@@ -1,0 +1,54 @@
+"""The Python backend's processes (stubs) of a running tritonserver, read from /proc. Standard library only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+_PROGRAM = "triton_python_backend_stub"
+
+
+class Instance(NamedTuple):
+    """A model instance, which one stub runs."""
+
+    model: str
+    version: str
+    name: str
+
+
+def running_stubs(triton_pid: int) -> dict[int, Instance]:
+    """Return the instance of every living stub by process id.
+
+    While Triton completes a model's configuration by itself, a short-lived stub has no instance: left out.
+    """
+    found = {}
+    for pid in _children(triton_pid):
+        try:
+            arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue  # it has just ended
+        if instance := _parse(arguments):
+            found[pid] = instance
+    return found
+
+
+def _parse(arguments: list[str]) -> Instance | None:
+    if Path(arguments[0]).name != _PROGRAM or len(arguments) < 2:  # a zombie has no arguments
+        return None
+    path = Path(arguments[1]).parts  # …/<model>/<version>/model.py or …/<model>/<version>/model.savedmodel
+    if len(path) < 3:
+        return None
+    model, version = path[-3:-1]
+    name = next((argument for argument in arguments[2:] if argument.startswith(f"{model}_")), None)
+    return Instance(model, version, name) if name else None
+
+
+def _children(pid: int) -> list[int]:
+    """Return the processes that any thread of `pid` started: several of Triton's threads load models."""
+    found: list[int] = []
+    for thread in Path(f"/proc/{pid}/task").glob("*"):
+        try:
+            found += map(int, (thread / "children").read_text().split())
+        except OSError:
+            continue  # the thread has just ended
+    return found
