@@ -70,7 +70,7 @@ def test_the_probe_is_the_one_that_is_in_the_image(minimal: list[Object]) -> Non
 
 
 def test_probes_have_the_time_that_their_attempts_take(minimal: list[Object]) -> None:
-    text = (ROOT / "tools" / "triton_probe.py").read_text(encoding="utf-8")
+    text = (ROOT / "tools" / "triton" / "probe.py").read_text(encoding="utf-8")
     attempts, timeout, pause = (
         int(re.findall(rf"^_{name} = (\d+)", text, re.MULTILINE)[0])
         for name in ("ATTEMPTS", "TIMEOUT_SECONDS", "PAUSE_SECONDS")

@@ -11,13 +11,13 @@
 {{- define "birds.triton" -}}{{ include "birds.fullname" . }}-triton{{- end -}}
 {{- define "birds.frontend" -}}{{ include "birds.fullname" . }}-frontend{{- end -}}
 
-{{/* What belongs to this release, whichever part: (dict "root" $) */}}
+{{/* Labels that select all objects of this release: (dict "root" $) */}}
 {{- define "birds.releaseSelector" -}}
 app.kubernetes.io/name: {{ .root.Chart.Name }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 {{- end -}}
 
-{{/* What selects the pods of one part: (dict "root" $ "component" "triton") */}}
+{{/* Labels that select the pods of one part: (dict "root" $ "component" "triton") */}}
 {{- define "birds.selector" -}}
 {{ include "birds.releaseSelector" . }}
 app.kubernetes.io/component: {{ .component }}
@@ -30,7 +30,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | quote }}
 {{- end -}}
 
-{{/* What the way in publishes: all of the frontend but /metrics. Of / nothing below it, of the others everything. */}}
+{{/* Paths that Ingress and HTTPRoute publish: all but /metrics. / is exact, the others are prefixes. */}}
 {{- define "birds.publicPaths" -}}
 - /
 - /docs
@@ -54,7 +54,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | quote }}
 {{- end -}}
 {{- end -}}
 
-{{/* Settings, named as in frontend/settings.py and tools/triton/settings.py, as environment variables. */}}
+{{/* Settings as environment variables; the names are those of frontend/settings.py and tools/triton/settings.py. */}}
 {{- define "birds.settings" -}}
 {{- range $name, $value := . }}
 - name: BIRDS_{{ upper $name }}
@@ -84,7 +84,7 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
-{{/* Spread over zones and machines where there are several; never a reason not to start. */}}
+{{/* Spread over zones and machines if there are several; never prevent a start. */}}
 {{- define "birds.topologySpread" -}}
 {{- $selector := include "birds.selector" . -}}
 {{- range $key := list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
@@ -98,7 +98,7 @@ capabilities:
 {{- end }}
 {{- end -}}
 
-{{/* What both kinds of pod share: (dict "root" $ "part" .Values.triton) */}}
+{{/* Parts of the pod spec that both Deployments share: (dict "root" $ "part" .Values.triton) */}}
 {{- define "birds.placement" -}}
 {{- with .part.priorityClassName }}
 priorityClassName: {{ . }}
@@ -113,7 +113,7 @@ affinity:
 {{- end }}
 {{- end -}}
 
-{{/* Bytes of a Kubernetes quantity of memory in Ki, Mi, Gi or none: enough for the chart's own arithmetic. */}}
+{{/* Bytes of a Kubernetes memory quantity in Ki, Mi, Gi or without a unit. */}}
 {{- define "birds.bytes" -}}
 {{- $units := dict "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 -}}
 {{- $unit := regexFind "[A-Za-z]+$" . -}}

@@ -1,4 +1,4 @@
-{{/* What fills /models before Triton starts: the model repository with its versions and this release's settings. */}}
+{{/* Init containers that fill /models: the model repository with its versions and this release's settings. */}}
 {{- define "birds.modelContainers" -}}
 {{- $model := .Values.model -}}
 {{- if eq $model.source "bucket" }}
