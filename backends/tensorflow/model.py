@@ -11,6 +11,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from placement import device_of, engine_for
 from savedmodel_engines import Engine, EngineError, TensorSpec, load_engine
+from version_manifest import VersionDamaged, check_manifest
 
 Config = dict[str, Any]  # a model configuration, or a part of one, as Triton's JSON has it
 
@@ -39,9 +40,12 @@ class TritonPythonModel:
         version = Path(args["model_repository"], args["model_version"])
         savedmodel = version / (config.get("default_model_filename") or "model.savedmodel")
         try:
+            manifest = check_manifest(version)
             self.engine = _load(savedmodel, args, config)
             self._check(config)
-        except EngineError as error:
+            if manifest:
+                self._check_labels(manifest.labels)
+        except (EngineError, VersionDamaged) as error:
             raise pb_utils.TritonModelException(f"{config['name']} version {version.name}: {error}") from error
         pb_utils.Logger.log_info(
             f"{args['model_instance_name']}: {savedmodel} runs on {self.engine.name} in {self.engine.precision}, "
@@ -123,6 +127,13 @@ class TritonPythonModel:
         missing = set(self.engine.inputs) - {tensor["name"] for tensor in config["input"]}
         if missing:
             raise EngineError(f"the SavedModel's signature wants inputs that config.pbtxt lacks: {sorted(missing)}")
+
+    def _check_labels(self, labels: int) -> None:
+        """Raise EngineError if an output has a fixed width that is not the number of labels."""
+        for name in self.output_names:
+            width = self.engine.outputs[name].shape[-1] if self.engine.outputs[name].shape else -1
+            if width not in (-1, labels):
+                raise EngineError(f"the output '{name}' has {width} values, and there are {labels} labels")
 
     def _expected(self, tensor: Config) -> TensorSpec:
         dtype = np.dtype(pb_utils.triton_string_to_numpy(tensor["data_type"]))

@@ -1,18 +1,21 @@
 """Writes the configurations that Triton is started with: config.pbtxt, this machine's settings, and the versions.
 
-    preprocess/configs/live.pbtxt    one output for each image size that a version wants
-    classifier/configs/live.pbtxt    instances, batch size, warm-up
-    birds/configs/live.pbtxt         pinned to the default version; tells of all versions in its parameters
+    preprocess/configs/live.pbtxt    one output for each image size that a version needs
+    classifier/configs/live.pbtxt    instances, batch size, warm-up, and the versions to load if some are damaged
+    birds/configs/live.pbtxt         pinned to the default version; describes all versions in its parameters
     birds_v<N>/config.pbtxt          the same ensemble pinned to version N; its answers are cached
 
-All are derived and none is in git. Replacing the one of `birds` is what makes a version the default.
+All are derived and none is in git. Replacing the one of `birds` is what makes a version the default. Its parameters,
+for each version N:
+
+    version.N        JSON: labels, source, engine, published
+    fingerprint.N    the identity of the version's files; missing if the version has no manifest
+    random.N         "true" if the version answers the same image differently each time; else missing
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,24 +24,27 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from frontend.inference.contract import PROBE_PRIORITY
+from tools.models.durable import discard, write_text
+from tools.models.integrity import intact_versions
 from tools.models.repository import (
     CLASSIFIER,
     ENSEMBLE,
     PREPROCESS,
     Version,
+    folders_with_numbers,
     image_size,
     live_config_path,
     read_config,
     read_default,
     read_live_config,
-    read_versions,
     savedmodel_path,
 )
 from tools.triton.settings import TritonSettings
 
 ModelConfig: TypeAlias = Any  # model_config_pb2.ModelConfig, which carries no types
-_HEADER = "# Derived from config.pbtxt by tools/models/live_config.py; what is written here by hand is lost.\n"
-# Far longer than any caller waits: a request's own timeout counts only if it is shorter than a default other than 0.
+_HEADER = "# Derived from config.pbtxt by tools/models/live_config.py; changes made here by hand are lost.\n"
+# Far longer than any caller waits. A request's own timeout counts only if it is shorter than this default, which must
+# not be 0.
 _LONGEST_WAIT_MICROSECONDS = 300_000_000
 _KINDS = {
     "auto": model_config_pb2.ModelInstanceGroup.KIND_AUTO,
@@ -48,15 +54,15 @@ _KINDS = {
 
 
 def ensemble_of(version: int) -> str:
-    """The name of the ensemble that asks one version of the classifier."""
+    """The name of the ensemble that runs one version of the classifier."""
     return f"{ENSEMBLE}_v{version}"
 
 
 def write_all(repository: Path, settings: TritonSettings) -> None:
-    """Derive every live configuration anew; models that `repository` does not have are left out."""
-    versions = read_versions(repository)
+    """Derive every live configuration for the versions that are intact. Models that `repository` lacks are left out."""
+    versions = intact_versions(repository)
     if (repository / CLASSIFIER / "config.pbtxt").exists():
-        _write(live_config_path(CLASSIFIER, repository), _classifier(repository, settings))
+        write_classifier(repository, versions, _with_settings(read_config(CLASSIFIER, repository), settings))
     if (repository / PREPROCESS / "config.pbtxt").exists():
         base = read_config(PREPROCESS, repository)
         _set_instances(base, settings.preprocess_instances)
@@ -68,15 +74,27 @@ def write_all(repository: Path, settings: TritonSettings) -> None:
         base = read_config(ENSEMBLE, repository)
         _set_batch_size(base, settings.max_batch_size)
         write_ensembles_of(repository, versions, base)
-        if default is not None:
+        if default in versions:
             write_default(repository, versions, default, base)
 
 
-def write_preprocess(repository: Path, versions: Mapping[int, Version], base: ModelConfig | None = None) -> None:
-    """Give `preprocess` an output for every image size that one of `versions` wants.
+def write_classifier(repository: Path, versions: Mapping[int, Version], base: ModelConfig | None = None) -> None:
+    """Have Triton load `versions` and no others.
 
-    `base` is what its configuration is derived from, here and below: the live one unless given.
+    `base` is the configuration to derive this one from, here and below: by default the live one. One version that
+    Triton cannot load would keep it from loading any.
     """
+    config = _copy(base or read_live_config(CLASSIFIER, repository))
+    config.version_policy.Clear()
+    if set(map(str, versions)) == set(folders_with_numbers(repository)):
+        config.version_policy.all.SetInParent()
+    else:
+        config.version_policy.specific.versions.extend(sorted(versions))
+    _write(live_config_path(CLASSIFIER, repository), config)
+
+
+def write_preprocess(repository: Path, versions: Mapping[int, Version], base: ModelConfig | None = None) -> None:
+    """Give `preprocess` an output for every image size that one of `versions` needs."""
     config = base or read_live_config(PREPROCESS, repository)
     template = _copy(config.output[0])
     names = sorted({_pixels_output(repository, version) for version in versions.values()} - {template.name})
@@ -88,17 +106,17 @@ def write_preprocess(repository: Path, versions: Mapping[int, Version], base: Mo
 
 
 def write_ensembles_of(repository: Path, versions: Mapping[int, Version], base: ModelConfig | None = None) -> None:
-    """Have one ensemble for each of `versions`, and none for any other."""
+    """Write an ensemble for each of `versions` and remove all others."""
     for folder in repository.glob(f"{ENSEMBLE}_v*"):
-        if folder.name not in map(ensemble_of, versions):
-            shutil.rmtree(folder)
+        if folder.name not in map(ensemble_of, versions) or not folder.is_dir():
+            discard(folder)
     for number, version in versions.items():
         config = _pinned(repository, version, base)
         config.name = ensemble_of(number)
         config.response_cache.enable = True
         folder = repository / config.name / str(_built_at(repository, number))
         if not folder.exists():
-            shutil.rmtree(folder.parent, ignore_errors=True)
+            discard(folder.parent)
             folder.mkdir(parents=True)
         _write(repository / config.name / "config.pbtxt", config)
 
@@ -106,7 +124,7 @@ def write_ensembles_of(repository: Path, versions: Mapping[int, Version], base: 
 def write_default(
     repository: Path, versions: Mapping[int, Version], default: int, base: ModelConfig | None = None
 ) -> None:
-    """Pin `birds` to the version `default`, and let it tell of all `versions`."""
+    """Pin `birds` to the version `default`, and describe all `versions` in its parameters."""
     config = _pinned(repository, versions[default], base)
     for version in versions.values():
         about = version.about
@@ -118,7 +136,22 @@ def write_default(
                 "published": about and about.published,
             }
         )
+        if version.fingerprint:
+            config.parameters[f"fingerprint.{version.number}"].string_value = version.fingerprint
+        if about and about.random:
+            config.parameters[f"random.{version.number}"].string_value = "true"
     _write(live_config_path(ENSEMBLE, repository), config)
+
+
+def described_versions(repository: Path) -> set[int]:
+    """The versions that the live configuration of `birds` describes: those whose publication is complete."""
+    names = read_live_config(ENSEMBLE, repository).parameters
+    return {int(name.removeprefix("version.")) for name in names if name.startswith("version.")}
+
+
+def remove_default(repository: Path) -> None:
+    """Undo write_default where there was no default before."""
+    live_config_path(ENSEMBLE, repository).unlink(missing_ok=True)
 
 
 def _pinned(repository: Path, version: Version, base: ModelConfig | None) -> ModelConfig:
@@ -137,8 +170,8 @@ def _pinned(repository: Path, version: Version, base: ModelConfig | None) -> Mod
 def _built_at(repository: Path, number: int) -> int:
     """When the version's SavedModel was written, in seconds: the version of its ensemble.
 
-    Triton's cache knows an answer by model, version and image, and outlives a reload. A number that is given anew after
-    its version was retired must not find the answers of that one.
+    Triton's cache keys an answer by model, version and image, and survives a reload. When the number of a retired
+    version is used again, the new version must not find the answers of the retired one.
     """
     graph = savedmodel_path(repository, number) / "saved_model.pb"
     return int(graph.stat().st_mtime) if graph.exists() else 1
@@ -151,8 +184,8 @@ def _pixels_output(repository: Path, version: Version) -> str:
     return name if size == image_size(repository) else f"{name}_{size[0]}x{size[1]}"
 
 
-def _classifier(repository: Path, settings: TritonSettings) -> ModelConfig:
-    config = read_config(CLASSIFIER, repository)
+def _with_settings(config: ModelConfig, settings: TritonSettings) -> ModelConfig:
+    """The classifier's configuration with what the settings change in it."""
     _set_instances(config, settings.classifier_instances)
     _set_batch_size(config, settings.max_batch_size)
     _bound_queue(config, settings.max_queue_size)
@@ -171,7 +204,7 @@ def _set_instances(config: ModelConfig, count: int | None) -> None:
 
 
 def _set_batch_size(config: ModelConfig, size: int | None) -> None:
-    """Set the largest batch, and warm up for it and for those of the samples that are smaller."""
+    """Set the largest batch. Warm up with it, and with the configured samples that are smaller."""
     if size is None:
         return
     config.max_batch_size = size
@@ -184,7 +217,7 @@ def _set_batch_size(config: ModelConfig, size: int | None) -> None:
 
 
 def _bound_queue(config: ModelConfig, size: int | None) -> None:
-    """Let `size` images wait, each as long as its request says, and probes go first, in a queue of their own."""
+    """Bound the queue to `size` images, each waiting as long as its request allows. Probes queue apart and go first."""
     if size is None:
         return
     batching = config.dynamic_batching
@@ -203,11 +236,9 @@ def _copy(message: Any) -> Any:
 
 
 def _write(path: Path, config: ModelConfig) -> None:
-    """Replace the file at once, and only if it changes: Triton reloads what looks newer."""
+    """Replace the file, but only if its content changes: Triton reloads a model whose files look newer."""
     text = _HEADER + text_format.MessageToString(config)
-    if path.exists() and path.read_text(encoding="utf-8") == text:
+    if path.exists() and path.read_text(encoding="utf-8", errors="replace") == text:
         return
     path.parent.mkdir(exist_ok=True)
-    draft = path.with_name(f".{path.name}.new")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)
+    write_text(path, text)

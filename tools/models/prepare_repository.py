@@ -9,10 +9,22 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from version_manifest import VersionDamaged
+
 from tools.models.build_model import build
+from tools.models.durable import discard, move_folder
+from tools.models.integrity import check_version
 from tools.models.options import BuildOptions, Source
 from tools.models.publishing import PublishingError, prepare, set_default
-from tools.models.repository import CLASSIFIER, MODEL_REPOSITORY, read_default, read_versions, version_path
+from tools.models.repository import (
+    CLASSIFIER,
+    LARGEST_VERSION,
+    MODEL_REPOSITORY,
+    parse_version,
+    read_default,
+    read_versions,
+    version_path,
+)
 from tools.triton.settings import TritonSettings
 
 
@@ -29,9 +41,9 @@ def prepare_repository(
         copy_versions(versions, repository)
     elif not read_versions(repository):
         build(BuildOptions(source), repository)
-    prepare(repository, settings)
     if default and default != read_default(repository):
         set_default(repository, default)
+    prepare(repository, settings)
     numbers = ", ".join(map(str, read_versions(repository)))
     print(f"{repository} is ready: versions {numbers} of the classifier, default {read_default(repository)}")
 
@@ -47,16 +59,26 @@ def copy_templates(repository: Path) -> None:
 
 
 def copy_versions(source: Path, repository: Path) -> None:
-    """Copy the version folders that `repository` does not have yet. Raises PublishingError if `source` has none."""
+    """Copy the version folders that `repository` does not have yet.
+
+    Raises PublishingError if `source` has no version, or one that is damaged.
+    """
     folders = [path for path in source.iterdir() if (path / "model.savedmodel").is_dir()]
     if not folders:
         raise PublishingError(f"{source} has no version: a folder such as 1/ with model.savedmodel/ and labels.txt")
     for folder in folders:
-        if not folder.name.isdecimal() or int(folder.name) < 1:
-            raise PublishingError(f"{folder} is no version: versions are whole numbers from 1")
-        target = version_path(repository, int(folder.name))
+        if (number := parse_version(folder.name)) is None:
+            raise PublishingError(
+                f"{folder} is not a version: its name must be a whole number from 1 to {LARGEST_VERSION}"
+            )
+        target = version_path(repository, number)
         if not target.exists():
             draft = target.with_name(f".{target.name}.new")
-            shutil.rmtree(draft, ignore_errors=True)
+            discard(draft)
             shutil.copytree(folder, draft)
-            draft.rename(target)
+            try:
+                check_version(draft)
+            except VersionDamaged as error:
+                discard(draft)
+                raise PublishingError(f"{folder} is damaged: {error}") from error
+            move_folder(draft, target)

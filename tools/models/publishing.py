@@ -1,45 +1,51 @@
-"""Changes which versions of the classifier there are and which is the default; a running Triton follows at once.
+"""Publishes, replaces and retires versions of the classifier, and chooses the default.
 
-A change is begun in the folder `.publishing` and takes effect with one rename. What fails or is killed before it is
-undone, at once or by whoever comes next.
+A running Triton follows at once. Every change takes effect with one rename. A change that fails or is killed before
+that is undone: see change.py.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
-from tools.errors import ToolError
+from version_manifest import VersionDamaged, write_manifest
+
 from tools.models import live_config
+from tools.models.change import (
+    ChangeUnderWay,
+    PublishingError,
+    Workplace,
+    exclusive,
+    load_preprocess,
+    make_default,
+    workplace,
+)
+from tools.models.durable import move_folder
+from tools.models.integrity import (
+    add_missing_manifests,
+    find_damage,
+    intact_versions,
+    refuse_fatal_folders,
+)
 from tools.models.repository import (
     CLASSIFIER,
     ENSEMBLE,
+    LARGEST_VERSION,
     PREPROCESS,
     Version,
-    live_config_path,
     read_default,
-    read_live_config,
-    read_versions,
+    version_numbers,
     version_path,
 )
 from tools.triton.arguments import models_in
 from tools.triton.control import ControlError, TritonControl
 from tools.triton.settings import TritonSettings
 
-_WORKPLACE = ".publishing"
-_LOCK = ".lock"
-
-
-class PublishingError(ToolError):
-    """The change cannot be made, and nothing was changed; the text says why."""
-
-
-class ChangeUnderWay(PublishingError):
-    """Somebody else is changing the repository."""
+__all__ = ["ChangeUnderWay", "PublishingError"]
+log = logging.getLogger(__name__)
 
 
 def publish(
@@ -49,146 +55,135 @@ def publish(
     becomes_default: bool = True,
     control: TritonControl | None = None,
 ) -> int:
-    """Add the version that `build` writes into the folder it is given; returns its number.
+    """Add the version that `build` writes into the folder that it is given; return the version's number.
 
-    `number` must be free; without one it is the next after the newest. `control` is the running Triton, which loads
-    the version and answers a request with it before it becomes the default. Raises PublishingError, or whatever
-    `build` and `control` raise: then everything is as it was.
+    `number` must be unused; by default it is one more than the highest. `control` is the running Triton: it loads the
+    version and classifies one image with it before the version becomes the default. Raises PublishingError, or what
+    `build` and `control` raise; then everything is as it was before.
     """
-    with _exclusively(repository, control):
-        versions, default = read_versions(repository), read_default(repository)
-        if number in versions:
-            raise PublishingError(f"version {number} exists: leave out --version, or retire {number} first")
-        number = number or max(versions, default=0) + 1
-        draft = repository / _WORKPLACE / "version"
-        draft.mkdir(parents=True)
-        try:
-            build(draft)
-            _sync_to_disk(draft)
-            (draft.parent / "number").write_text(str(number))  # from here on a kill leaves a version to be removed
-            os.rename(draft, version_path(repository, number))
-            versions = read_versions(repository)
-            _serve(repository, versions, number, control)
-            _make_default(repository, versions, number if becomes_default or default is None else default, control)
-        except BaseException:
-            _undo(repository, default, control)
-            raise
-        shutil.rmtree(draft.parent)
+    with exclusive(repository, control):
+        number = _free_number(repository, number)
+        versions, default = intact_versions(repository), read_default(repository)
+        new_default = number if becomes_default or default is None else default
+        if new_default != number:
+            _require_intact(repository, new_default, versions)
+        with workplace(repository, control) as place:
+            place.draft.mkdir()
+            build(place.draft)
+            write_manifest(place.draft)
+            place.announce("publish", number)
+            move_folder(place.draft, version_path(repository, number))
+            try:
+                _serve(repository, number, control)
+                make_default(repository, intact_versions(repository), new_default, control)
+            except BaseException:
+                _describe_no_longer(repository, versions, default, control)
+                raise
         return number
 
 
 def replace(repository: Path, build: Callable[[Path], None], number: int = 1) -> None:
-    """Put what `build` writes in the place of version `number`, there or not; Triton finds it when it starts."""
-    with _exclusively(repository, None):
-        workplace = repository / _WORKPLACE
-        (workplace / "version").mkdir(parents=True)
-        try:
-            build(workplace / "version")
-            target = version_path(repository, number)
-            if target.exists():
-                (workplace / "replaces").write_text(str(number))
-                os.rename(target, workplace / "replaced")
-            os.rename(workplace / "version", target)
-        finally:
-            recover(repository)
+    """Put what `build` writes in place of version `number`, whether it exists or not. Triton must not be running."""
+    with exclusive(repository, None), workplace(repository, None) as place:
+        place.draft.mkdir()
+        build(place.draft)
+        write_manifest(place.draft)
+        place.announce("replace", number)
+        target = version_path(repository, number)
+        if target.exists():
+            move_folder(target, place.previous)
+        move_folder(place.draft, target)
 
 
 def set_default(repository: Path, number: int | None = None, control: TritonControl | None = None) -> int:
-    """Make `number` the default, or without one the version before the present default; returns it."""
-    with _exclusively(repository, control):
-        versions, default = read_versions(repository), read_default(repository)
+    """Make `number` the default, or without a number the intact version before the present default; return it."""
+    with exclusive(repository, control):
+        versions, default = intact_versions(repository), read_default(repository)
         if number is None:
             number = max((older for older in versions if default is not None and older < default), default=None)
             if number is None:
                 raise PublishingError(f"there is no version before {default} to roll back to")
-        _require(number, versions)
+        _require_intact(repository, number, versions)
         if number == default:
             raise PublishingError(f"version {number} is the default already")
         try:
-            _make_default(repository, versions, number, control)
+            make_default(repository, versions, number, control)
         except BaseException:
             with suppress(ControlError):
-                _make_default(repository, versions, default or number, control)
+                _describe_no_longer(repository, versions, default, control)
             raise
         return number
 
 
 def retire(repository: Path, number: int, control: TritonControl | None = None) -> None:
     """Take a version out of service and delete it. The default cannot be retired."""
-    with _exclusively(repository, control):
-        versions, default = read_versions(repository), read_default(repository)
-        _require(number, versions)
-        if number == default:
+    with exclusive(repository, control):
+        versions, default = intact_versions(repository), read_default(repository)
+        _require(repository, number)
+        if number == default or default is None:
             raise PublishingError(f"version {number} is the default: publish another or roll back first")
-        workplace = repository / _WORKPLACE
-        workplace.mkdir()
-        remaining = {kept: version for kept, version in versions.items() if kept != number}
-        assert default is not None
-        _make_default(repository, remaining, default, control)  # so that nobody is told of the other any more
-        if control:
-            control.unload(live_config.ensemble_of(number))
-        os.rename(version_path(repository, number), workplace / "retired")
-        live_config.write_ensembles_of(repository, remaining)
-        _decode_for(repository, remaining, control)
-        if control:
-            control.load(CLASSIFIER)
-        shutil.rmtree(workplace)
+        remaining = {other: version for other, version in versions.items() if other != number}
+        with workplace(repository, control) as place:
+            place.announce("retire", number)
+            if default in remaining:
+                make_default(repository, remaining, default, control)  # so that no client learns of it any more
+            _remove(repository, number, remaining, place, control)
+
+
+def _remove(
+    repository: Path, number: int, remaining: dict[int, Version], place: Workplace, control: TritonControl | None
+) -> None:
+    if control:
+        control.unload(live_config.ensemble_of(number))
+    move_folder(version_path(repository, number), place.previous)
+    live_config.write_ensembles_of(repository, remaining)
+    live_config.write_classifier(repository, remaining)
+    load_preprocess(repository, remaining, control)
+    if control:
+        control.load(CLASSIFIER)
 
 
 def catch_up(repository: Path, control: TritonControl) -> None:
-    """Have a Triton that started while the repository was being changed serve what there is now."""
-    with _exclusively(repository, None, patiently=True):
+    """Have a Triton that was starting while the repository changed serve the versions that exist now."""
+    with exclusive(repository, None, wait=True):
         models = models_in(repository)
         for gone in {name for name, _ in control.ready()} - set(models):
             control.unload(gone)
-        for model in sorted(models, key=_load_order):
+        for model in _in_load_order(models):
             control.load(model)
 
 
-def prepare(repository: Path, settings: TritonSettings, patiently: bool = True) -> None:
-    """Make `repository` ready for a Triton that is about to start: no leftovers, every live configuration.
+def prepare(repository: Path, settings: TritonSettings, wait: bool = True) -> None:
+    """Make `repository` ready for a Triton that is about to start: no leftovers, manifests, live configurations.
 
-    While somebody else changes it, `patiently` waits for the end of that; else everything is left to them.
+    Damaged versions are left out, and named in the log. Raises PublishingError if the default is damaged, or if there
+    is a folder that would make Triton abort. While another process changes the repository, this either waits or, with
+    `wait` off, leaves the preparation to it.
     """
     try:
-        with _exclusively(repository, None, patiently):
+        with exclusive(repository, None, wait):
+            refuse_fatal_folders(repository)
+            add_missing_manifests(repository)
+            _require_intact_default(repository)
             live_config.write_all(repository, settings)
+    except VersionDamaged as error:
+        raise PublishingError(str(error)) from error
     except ChangeUnderWay:
-        pass  # only when not patient: Triton then starts with what there is
+        pass  # Triton starts with the configurations as they are
 
 
 def clear_away(repository: Path) -> None:
-    """Clear away what a killed change left behind, unless somebody else is at work: then it is theirs."""
-    with suppress(PublishingError), _exclusively(repository, None):
+    """Recover from a change that was killed, unless another process is making a change: it recovers itself."""
+    with suppress(PublishingError), exclusive(repository, None):
         pass
 
 
-def recover(repository: Path, control: TritonControl | None = None) -> None:
-    """Clear away what a killed change left behind."""
-    workplace = repository / _WORKPLACE
-    if not workplace.exists():
-        return
-    half_published = _number_in(workplace / "number")
-    if half_published is not None and half_published not in _told_of(repository):
-        if control:
-            control.unload(live_config.ensemble_of(half_published))
-        shutil.rmtree(version_path(repository, half_published), ignore_errors=True)
-        live_config.write_ensembles_of(repository, read_versions(repository))
-        _decode_for(repository, read_versions(repository), control)
-        if control:
-            control.load(CLASSIFIER)
-    elif half_published is not None and control:
-        control.load(ENSEMBLE)  # it was published, but for telling Triton
-    replaced = _number_in(workplace / "replaces")
-    if replaced is not None and not version_path(repository, replaced).exists() and (workplace / "replaced").exists():
-        os.rename(workplace / "replaced", version_path(repository, replaced))
-    shutil.rmtree(workplace)
-
-
-def _serve(repository: Path, versions: dict[int, Version], number: int, control: TritonControl | None) -> None:
-    """Have Triton serve the version `number` beside the others, by an ensemble of its own."""
-    _decode_for(repository, versions, control)
+def _serve(repository: Path, number: int, control: TritonControl | None) -> None:
+    """Have Triton serve the version `number` beside the others, with an ensemble of its own."""
+    versions = intact_versions(repository)
+    load_preprocess(repository, versions, control)
     live_config.write_ensembles_of(repository, versions)
+    live_config.write_classifier(repository, versions)
     if control is None:
         return
     control.load(CLASSIFIER)
@@ -196,76 +191,58 @@ def _serve(repository: Path, versions: dict[int, Version], number: int, control:
     control.probe(live_config.ensemble_of(number))
 
 
-def _decode_for(repository: Path, versions: dict[int, Version], control: TritonControl | None) -> None:
-    """Have `preprocess` make the image sizes of these versions and no others."""
-    path = live_config_path(PREPROCESS, repository)
-    before = path.read_bytes() if path.exists() else b""
-    live_config.write_preprocess(repository, versions)
-    if control and path.read_bytes() != before:
-        control.load(PREPROCESS)
+def _describe_no_longer(
+    repository: Path, versions: dict[int, Version], default: int | None, control: TritonControl | None
+) -> None:
+    """Put the configuration of `birds` back to what it was before a publish or rollback."""
+    if default not in versions:
+        live_config.remove_default(repository)
+        return
+    live_config.write_default(repository, versions, default)
+    with suppress(ControlError):  # what went wrong first is what the user needs to know
+        make_default(repository, versions, default, control)
 
 
-def _make_default(repository: Path, versions: dict[int, Version], number: int, control: TritonControl | None) -> None:
-    live_config.write_default(repository, versions, number)
-    if control:
-        control.load(ENSEMBLE)
+def _in_load_order(models: Iterable[str]) -> list[str]:
+    """Steps first, then the ensembles that use them, and last `birds`, which describes all versions."""
+    ranks = {PREPROCESS: 0, CLASSIFIER: 1, ENSEMBLE: 3}
+    return sorted(models, key=lambda model: (ranks.get(model, 2), model))
 
 
-def _undo(repository: Path, default: int | None, control: TritonControl | None) -> None:
-    number = _number_in(repository / _WORKPLACE / "number")
-    with suppress(ControlError):  # what went wrong first is what the user is told
-        if number is not None and default is not None:
-            others = {kept: version for kept, version in read_versions(repository).items() if kept != number}
-            _make_default(repository, others, default, control)
-        recover(repository, control)
-    recover(repository)
+def _free_number(repository: Path, number: int | None) -> int:
+    numbers = version_numbers(repository)
+    if number is None:
+        number = max(numbers, default=0) + 1
+        if number > LARGEST_VERSION:
+            raise PublishingError(f"version {LARGEST_VERSION} is the highest: choose a number with --version")
+    elif not 1 <= number <= LARGEST_VERSION:
+        raise PublishingError(f"{number} is not a version: versions are whole numbers from 1 to {LARGEST_VERSION}")
+    if version_path(repository, number).exists():
+        raise PublishingError(f"version {number} exists: leave out --version, or retire {number} first")
+    return number
 
 
-def _told_of(repository: Path) -> set[int]:
-    """The versions that the live configuration of the ensemble tells of: the ones that have been published."""
-    names = read_live_config(ENSEMBLE, repository).parameters
-    return {int(name.removeprefix("version.")) for name in names if name.startswith("version.")}
+def _require(repository: Path, number: int) -> None:
+    numbers = version_numbers(repository)
+    if number not in numbers:
+        existing = ", ".join(map(str, numbers)) or "none"
+        raise PublishingError(f"there is no version {number} (there are: {existing})")
 
 
-def _load_order(model: str) -> tuple[int, str]:
-    """Steps before the ensembles that are made of them, and last the one that tells of all versions."""
-    return [PREPROCESS, CLASSIFIER].index(model) if model in (PREPROCESS, CLASSIFIER) else 2 + (
-        model == ENSEMBLE
-    ), model
-
-
-def _require(number: int, versions: dict[int, Version]) -> None:
+def _require_intact(repository: Path, number: int, versions: dict[int, Version]) -> None:
+    _require(repository, number)
     if number not in versions:
-        there = ", ".join(map(str, versions)) or "none"
-        raise PublishingError(f"there is no version {number} (there are: {there})")
+        raise PublishingError(f"version {number} is damaged: {find_damage(repository)[number]}")
 
 
-def _number_in(path: Path) -> int | None:
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        return None
-
-
-@contextmanager
-def _exclusively(repository: Path, control: TritonControl | None, patiently: bool = False) -> Iterator[None]:
-    """Hold the repository's lock; first clear away what a killed predecessor left."""
-    try:
-        lock = (repository / _LOCK).open("w")
-    except OSError as error:
-        raise PublishingError(f"{repository} cannot be written to: {error.strerror}") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if patiently else fcntl.LOCK_NB))
-        except BlockingIOError as error:
-            raise ChangeUnderWay(f"another change to {repository} is under way: wait until it is done") from error
-        recover(repository, control)
-        yield
-
-
-def _sync_to_disk(folder: Path) -> None:
-    """Weights that are only in memory when the power fails would be a half version."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+def _require_intact_default(repository: Path) -> None:
+    """Name every damaged version in the log; raise if the default is one of them."""
+    default = read_default(repository)
+    for number, damage in find_damage(repository).items():
+        if number != default:
+            log.warning("Version %d is damaged and is not served: %s.", number, damage)
+            continue
+        raise PublishingError(
+            f"version {number}, the default, is damaged: {damage}. Choose another with: birds models rollback --to N; "
+            f"or publish the model again"
+        )

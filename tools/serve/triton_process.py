@@ -98,7 +98,7 @@ class TritonServer(SupervisedProcess):
         restart = self._files is not None
         try:
             # A restart does not wait for a change in progress, and needs no space on a disk that may be full.
-            prepare(self._repository, self._settings, patiently=not restart)
+            prepare(self._repository, self._settings, wait=not restart)
             self._configurations = configurations(self._repository)
             if restart:
                 with suppress(FileNotFoundError):  # the log was deleted meanwhile

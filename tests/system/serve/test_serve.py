@@ -193,7 +193,7 @@ def test_a_signal_while_it_builds_leaves_nothing_half_built(project: Path, tmp_p
             if line.startswith("Building "):
                 break
         if frozen:
-            assert eventually((copy / "model_repository" / ".publishing" / "version").exists)
+            assert eventually((copy / "model_repository" / ".publishing" / "draft").exists)
             (build,) = [pid for pid in descendants(process.pid) if "models build" in command_line(pid)]
             os.kill(build, signal.SIGSTOP)
         process.send_signal(signal.SIGTERM)

@@ -292,7 +292,7 @@ def test_a_publish_that_is_ended_leaves_no_half_version(
     scratch.mkdir()
     environment = {**os.environ, "TMPDIR": str(scratch)}
     with subprocess.Popen(publish, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL) as process:
-        while not (repository / ".publishing" / "version").exists():
+        while not (repository / ".publishing" / "draft").exists():
             time.sleep(0.01)
         time.sleep(0.5)
         os.kill(process.pid, number)
@@ -306,7 +306,7 @@ def test_a_publish_killed_between_its_last_steps_is_undone(repository: Path, goo
     before = contents(repository)
     shutil.copytree(good_model, repository / "classifier" / "2" / "model.savedmodel")
     (repository / ".publishing").mkdir()
-    (repository / ".publishing" / "number").write_text("2")
+    (repository / ".publishing" / "change.json").write_text('{"kind": "publish", "version": 2}')
     publishing.prepare(repository, TritonSettings())
     assert contents(repository) == before
     assert read_default(repository) == 1
