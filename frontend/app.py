@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from ipaddress import ip_address
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exception_handlers import http_exception_handler
@@ -51,11 +52,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     tracing = Tracing.from_environment()
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         try:
             async with _running_services(settings, metrics) as services:
                 app.state.services = services
-                yield
+                yield {"metrics": metrics}  # uvicorn hands this to the protocol (frontend/server/)
         finally:
             if tracing:
                 tracing.close()

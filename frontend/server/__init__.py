@@ -1,1 +1,1 @@
-"""How uvicorn is run: one worker's application, and the time and size limits of a connection."""
+"""How uvicorn runs the application: one worker process, and the HTTP/1.1 protocol of its connections."""

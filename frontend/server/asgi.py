@@ -1,4 +1,4 @@
-"""What a process that answers requests runs: the application, and the end of it when its parent is gone."""
+"""What a worker process runs: the application, and its end when the parent process is gone."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from fastapi import FastAPI
 from frontend.app import create_app
 
 _PR_SET_PDEATHSIG = 1
-_GARBAGE_AFTER_OBJECTS = 10_000
+_GARBAGE_COLLECTION_THRESHOLD = 10_000  # new objects; Python's default is 700 to 2,000
 
 
 def application() -> FastAPI:
     """The application, with its settings from the environment."""
     parent = multiprocessing.parent_process()
-    if parent is not None:  # one of several workers: the port must not stay taken by orphans
+    if parent is not None:  # one of several workers: without its parent it would keep the port
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent.pid:
+        if os.getppid() != parent.pid:  # the parent ended before the call above
             os.kill(os.getpid(), signal.SIGTERM)
     app = create_app()
-    gc.freeze()  # what is there now stays: to look through it again and again took a tenth of the frontend's time
-    gc.set_threshold(_GARBAGE_AFTER_OBJECTS)
+    # The objects made so far are permanent. Scanning them again and again took a tenth of the frontend's time.
+    gc.freeze()
+    gc.set_threshold(_GARBAGE_COLLECTION_THRESHOLD)
     return app

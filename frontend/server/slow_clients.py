@@ -1,91 +1,137 @@
-"""Connections that keep a process waiting are closed: headers that trickle in, what is left of a refused body, and
-answers that are not read. So is one more than there is room for."""
+"""Limits of time and size for a connection, so that clients that send or read slowly cannot use up the server."""
 
 from __future__ import annotations
 
 import asyncio
 
-from frontend.server.descriptors import most_connections
-from frontend.server.header_limit import HeaderLimitProtocol
+from frontend.server.connection_limit import RefusedConnections, max_connections
+from frontend.server.framing import FramingProtocol
+from frontend.server.lingering_close import LingeringTransport
 
-PATIENCE_SECONDS = 10.0
-READER_PATIENCE_SECONDS = 60.0
+MAX_HEADER_BYTES = 65_536  # h11's default, uvicorn's other parser
+RECEIVE_TIMEOUT_SECONDS = 10.0
+SEND_TIMEOUT_SECONDS = 60.0
+
+_refused_connections = RefusedConnections()
 
 
-class SlowClientProtocol(HeaderLimitProtocol):
-    """uvicorn's HTTP protocol, which by itself waits for ever wherever a client owes it bytes before a request begins.
+class SlowClientProtocol(FramingProtocol):
+    """uvicorn's HTTP protocol with limits that uvicorn lacks:
 
-    The clock runs from the connection, or from the first byte of a later request, until its headers are complete; and
-    from an answer until the body that it did not wait for has arrived. Between requests uvicorn's keep-alive limit
-    holds; while a body is read, the application's deadline.
+    - The process holds at most `max_connections()` connections and closes further ones at once.
+    - A request's headers must be complete `receive_timeout_seconds` after the connection or their first byte. The rest
+      of a body that the application did not wait for has the same time after the response.
+    - Headers, target and trailers have at most MAX_HEADER_BYTES; uvicorn would collect them without end. The count
+      covers whole reads of the socket, so the read in which headers begin may bring as much again.
+    - While a response waits to be read, half of it must leave in every `send_timeout_seconds`. uvicorn would hold it
+      for ever, even after its own close().
 
-    While an answer waits to be read, half of it has to leave in every `reader_patience_seconds`: uvicorn would hold
-    it for ever, after its own close() as well.
+    uvicorn's keep-alive limit applies between requests. The application's deadline applies while it reads a body.
     """
 
-    patience_seconds = PATIENCE_SECONDS
-    reader_patience_seconds = READER_PATIENCE_SECONDS
-    _clock: asyncio.TimerHandle | None = None
-    _reader_clock: asyncio.TimerHandle | None = None
+    receive_timeout_seconds = RECEIVE_TIMEOUT_SECONDS
+    send_timeout_seconds = SEND_TIMEOUT_SECONDS
+    _receive_timer: asyncio.TimerHandle | None = None
+    _send_timer: asyncio.TimerHandle | None = None
+    _has_received_nothing = True
+    _in_headers = False
+    _header_bytes = 0
+    _lingering: LingeringTransport
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        if len(self.connections) > most_connections():
+        self._lingering = LingeringTransport(transport, self.loop, self._is_idle)
+        super().connection_made(self._lingering)  # type: ignore[arg-type]
+        limit = max_connections()
+        if len(self.connections) > limit:
+            if metrics := self.app_state.get("metrics"):
+                metrics.count_refused_connection()
+            _refused_connections.add(limit)
             transport.abort()
         else:
-            self._start_clock()
+            self._start_receive_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_clock()
-        self._stop_reader_clock()
+        self._stop_receive_timer()
+        self._stop_send_timer()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._has_received_nothing = False
+        if self._lingering.is_lingering:
+            self._lingering.discard(len(data))
+            return
+        if self._in_headers:
+            self._header_bytes += len(data)
+        super().data_received(data)
+        if self._header_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
+            self.send_400_response("The request's headers are too large.")
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._start_reader_clock()
+        self._start_send_timer()
 
     def resume_writing(self) -> None:
-        self._stop_reader_clock()
+        self._stop_send_timer()
         super().resume_writing()
 
     def on_message_begin(self) -> None:
+        self._count_header_bytes(True)
         super().on_message_begin()
-        if self._clock is None:
-            self._start_clock()
+        if self._receive_timer is None:
+            self._start_receive_timer()
 
     def on_headers_complete(self) -> None:
-        self._stop_clock()
+        self._count_header_bytes(False)
+        self._stop_receive_timer()
         super().on_headers_complete()
 
+    def on_chunk_header(self) -> None:
+        self._count_header_bytes(True)  # trailers follow if this is the last chunk, which is empty
+
+    def on_body(self, body: bytes) -> None:
+        self._count_header_bytes(False)
+        if self.cycle.response_complete:
+            self._lingering.discard(len(body))
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
-        self._stop_clock()
+        self._count_header_bytes(False)
+        self._stop_receive_timer()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        if self.cycle.response_complete and self.cycle.more_body:
-            self._start_clock()
+        if self.cycle.response_complete and self.cycle.more_body and not self.transport.is_closing():
+            self._start_receive_timer()
         super().on_response_complete()
 
-    def _start_clock(self) -> None:
-        self._stop_clock()
-        self._clock = self.loop.call_later(self.patience_seconds, self.transport.close)
+    def _is_idle(self) -> bool:
+        """Whether the connection waits between two requests, or for its first one."""
+        return self._has_received_nothing or self.timeout_keep_alive_task is not None
 
-    def _stop_clock(self) -> None:
-        if self._clock is not None:
-            self._clock.cancel()
-            self._clock = None
+    def _count_header_bytes(self, in_headers: bool) -> None:
+        self._in_headers = in_headers
+        self._header_bytes = 0
 
-    def _start_reader_clock(self) -> None:
-        unread = self.transport.get_write_buffer_size()
-        self._reader_clock = self.loop.call_later(self.reader_patience_seconds, self._judge_reader, unread)
+    def _start_receive_timer(self) -> None:
+        self._stop_receive_timer()
+        self._receive_timer = self.loop.call_later(self.receive_timeout_seconds, self._lingering.close_now)
 
-    def _judge_reader(self, unread_before: int) -> None:
-        if self.transport.get_write_buffer_size() > unread_before / 2:
+    def _stop_receive_timer(self) -> None:
+        if self._receive_timer is not None:
+            self._receive_timer.cancel()
+            self._receive_timer = None
+
+    def _start_send_timer(self) -> None:
+        unread_bytes = self.transport.get_write_buffer_size()
+        self._send_timer = self.loop.call_later(self.send_timeout_seconds, self._check_reader, unread_bytes)
+
+    def _check_reader(self, unread_bytes_before: int) -> None:
+        if self.transport.get_write_buffer_size() > unread_bytes_before / 2:
             self.transport.abort()
         else:
-            self._start_reader_clock()
+            self._start_send_timer()
 
-    def _stop_reader_clock(self) -> None:
-        if self._reader_clock is not None:
-            self._reader_clock.cancel()
-            self._reader_clock = None
+    def _stop_send_timer(self) -> None:
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+            self._send_timer = None

@@ -48,6 +48,11 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self._refused_connections = Counter(
+            "birds_refused_connections",
+            "Connections that were closed at once because the process held as many as it may.",
+            registry=registry,
+        )
         self._service_errors = Counter(
             "birds_service_errors",
             "Requests that failed as a whole, by code, streamed answers that ended early included.",
@@ -122,6 +127,9 @@ class Metrics:
     def count_request(self, route: str, method: str, status: int, seconds: float) -> None:
         self._requests.labels(route, method, str(status)).inc()
         self._request_seconds.labels(route, method).observe(seconds)
+
+    def count_refused_connection(self) -> None:
+        self._refused_connections.inc()
 
     def count_service_error(self, code: str) -> None:
         self._service_errors.labels(code).inc()

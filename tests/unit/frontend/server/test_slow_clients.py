@@ -1,4 +1,4 @@
-"""Connections whose client owes bytes are closed, and all others are left alone."""
+"""Connections whose client is too slow or sends too much are closed. All others are left alone."""
 
 from __future__ import annotations
 
@@ -8,116 +8,162 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import httpx
 import pytest
 from fastapi import FastAPI, Response
 from pydantic import SecretStr
 
-from frontend.server.slow_clients import SlowClientProtocol
+from frontend.server.slow_clients import MAX_HEADER_BYTES, SlowClientProtocol
 from frontend.settings import Settings
 from tests.support.frontend_server import running_app, running_frontend
+from tests.support.raw_http import LIVE, address_of, closed_within, connect, read_response
 from tools.serve.ports import free_port
 
 LARGE = 20_000_000
-LIVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+ENDLESS = {
+    "a header": (b"GET / HTTP/1.1\r\nX-Long: ", b"a"),
+    "a name": (b"GET / HTTP/1.1\r\n", b"a"),
+    "headers": (b"GET / HTTP/1.1\r\n", b"X: y\r\n"),
+    "a target": (b"GET /", b"a"),
+    "trailers": (CHUNKED + b"2\r\n[]\r\n0\r\n", b"X: y\r\n"),
+    "a trailer": (CHUNKED + b"2\r\n[]\r\n0\r\nX-Long: ", b"a"),
+    "headers of a later request": (b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\n", b"X: y\r\n"),
+    "headers after an upgrade": (b"GET /health/live HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: h2c\r\n", b"X: y\r\n"),
+}
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """A frontend without a Triton that requires a key."""
+    settings = Settings(triton_url=f"127.0.0.1:{free_port()}", api_keys=(SecretStr("key"),))
+    with running_frontend(settings) as url:
+        yield url
 
 
 @pytest.fixture
-def connection(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """A connection to a frontend with little patience, a key, and no Triton."""
-    monkeypatch.setattr(SlowClientProtocol, "patience_seconds", 0.5)
-    settings = Settings(triton_url=f"127.0.0.1:{free_port()}", api_keys=(SecretStr("key"),))
-    with running_frontend(settings) as url:
-        parts = httpx.URL(url)
-        with socket.create_connection((parts.host, parts.port), timeout=10) as connection:
-            yield connection
+def connection(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A connection on which the server waits only briefly for the client."""
+    monkeypatch.setattr(SlowClientProtocol, "receive_timeout_seconds", 0.5)
+    with connect(url) as connection:
+        yield connection
 
 
-def closed_within(connection: socket.socket, seconds: float, trickle: bytes = b"") -> bool:
-    """Whether the other side ends the connection, while a byte of `trickle` is sent now and then."""
-    connection.settimeout(0.1)
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            connection.sendall(trickle[:1])
-            if not connection.recv(65536):
-                return True
-        except TimeoutError:
-            continue
-        except ConnectionError:
-            return True
-    return False
-
-
-def test_a_connection_that_sends_nothing_is_closed(connection: socket.socket) -> None:
+def test_a_silent_connection_is_closed(connection: socket.socket) -> None:
     assert closed_within(connection, 5)
 
 
-def test_headers_that_trickle_in_are_given_up(connection: socket.socket) -> None:
+def test_slow_headers_are_not_awaited(connection: socket.socket) -> None:
     connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
     assert closed_within(connection, 5, b"a")
 
 
-def test_so_are_those_of_a_later_request(connection: socket.socket) -> None:
+def test_slow_headers_of_a_later_request(connection: socket.socket) -> None:
     connection.sendall(LIVE)
-    assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+    assert read_response(connection).status == 200
     connection.sendall(b"GET / HTTP/1.1\r\nX-Slow: ")
     assert closed_within(connection, 5, b"a")
 
 
-def test_the_rest_of_a_refused_body_is_not_waited_for_long(connection: socket.socket) -> None:
+def test_slow_rest_of_a_refused_body(connection: socket.socket) -> None:
     connection.sendall(b"POST /files HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
-    assert connection.recv(65536).startswith(b"HTTP/1.1 401")
+    assert read_response(connection).status == 401
     assert closed_within(connection, 5, b"a")
 
 
-def test_a_refused_body_that_arrives_leaves_the_connection_to_the_next_request(connection: socket.socket) -> None:
+def test_a_refused_body_leaves_the_connection_usable(connection: socket.socket) -> None:
     connection.sendall(b"POST /files HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n")
-    assert connection.recv(65536).startswith(b"HTTP/1.1 401")
+    assert read_response(connection).status == 401
     connection.sendall(b"x" * 300_000 + LIVE)
-    assert connection.recv(65536).startswith(b"HTTP/1.1 200")
-    assert not closed_within(connection, 1)  # only uvicorn's limit for idle connections is left
+    assert read_response(connection).status == 200
+    assert not closed_within(connection, 1)  # only uvicorn's limit for idle connections applies now
 
 
-def test_a_body_that_the_application_waits_for_is_left_to_its_own_deadline(connection: socket.socket) -> None:
+def test_the_application_decides_about_slow_bodies(connection: socket.socket) -> None:
     head = b"POST / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer key\r\nContent-Type: application/json\r\n"
     connection.sendall(head + b"Content-Length: 20\r\n\r\n")
     assert not closed_within(connection, 1.5)
     connection.sendall(b" " * 20)
     connection.settimeout(10)
-    assert connection.recv(65536).startswith(b"HTTP/1.1 422")
+    assert read_response(connection).status == 422
 
 
-def test_a_client_that_does_not_read_its_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SlowClientProtocol, "reader_patience_seconds", 0.5)
-    with large_answer() as connection:
-        time.sleep(2)  # nothing is read meanwhile, nor is the kernel's room enough for it all
-        assert received(connection) < LARGE
+def taken_bytes(url: str, start: bytes, more: bytes) -> int:
+    """How many bytes of `start` and then `more`, repeated, the server takes before it ends the connection."""
+    piece = more * (10_000 // len(more))
+    sent = 0
+    with connect(url) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+        try:
+            connection.sendall(start)
+            while sent < 5 * LARGE:
+                connection.sendall(piece)
+                sent += len(piece)
+        except ConnectionError:
+            pass
+    return sent
 
 
-def test_one_that_takes_its_time_gets_it_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SlowClientProtocol, "reader_patience_seconds", 1)
-    with large_answer() as connection:
-        before = received(connection, at_most=3 * LARGE // 4)
+@pytest.mark.parametrize("part", ENDLESS)
+def test_endless_headers_end_the_connection(url: str, part: str) -> None:
+    # A lingering close discards up to 64 MB, and the kernel's buffers hold some bytes on both sides.
+    assert taken_bytes(url, *ENDLESS[part]) < 5 * LARGE
+
+
+def test_too_large_headers_are_answered_with_400(url: str) -> None:
+    with connect(url) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nX-Long: " + b"a" * 4 * MAX_HEADER_BYTES)
+        response = read_response(connection)
+    assert response.status == 400
+    assert b"header" in response.body
+
+
+def test_long_headers_are_accepted(url: str) -> None:
+    with connect(url) as connection:
+        connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * (MAX_HEADER_BYTES - 1000))
+        connection.sendall(b"\r\nConnection: close\r\n\r\n")
+        assert read_response(connection).status == 200
+
+
+def test_tiny_chunks_do_not_count_as_headers(url: str) -> None:
+    """A body in tiny chunks, each with its own chunk header, in two requests on one connection."""
+    chunks = b"1\r\n \r\n" * 50_000 + b"2\r\n[]\r\n0\r\n\r\n"
+    authorized = CHUNKED.replace(b"Host: x\r\n", b"Host: x\r\nAuthorization: Bearer key\r\n")
+    with connect(url, 20) as connection:
+        for _ in range(2):
+            connection.sendall(authorized + chunks)
+            assert read_response(connection).status == 422
+
+
+def test_a_response_that_is_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SlowClientProtocol, "send_timeout_seconds", 0.5)
+    with large_response() as connection:
+        time.sleep(2)  # reads nothing for longer than the limit; the kernel's buffers can't hold the response
+        assert received_bytes(connection) < LARGE
+
+
+def test_a_response_that_is_read_slowly_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SlowClientProtocol, "send_timeout_seconds", 1)
+    with large_response() as connection:
+        before = received_bytes(connection, at_most=3 * LARGE // 4)
         time.sleep(1.5)
-        assert before + received(connection) > LARGE
+        assert before + received_bytes(connection) > LARGE
 
 
 @contextmanager
-def large_answer() -> Iterator[socket.socket]:
-    """A connection on which an answer of LARGE bytes has been asked for, with little room to receive it."""
+def large_response() -> Iterator[socket.socket]:
+    """A connection that has requested a response of LARGE bytes and has a small receive buffer."""
     app = FastAPI()
     app.add_api_route("/large", lambda: Response(bytes(LARGE)))
     with running_app(app) as url, socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         connection.settimeout(10)
-        connection.connect((httpx.URL(url).host, httpx.URL(url).port))
+        connection.connect(address_of(url))
         connection.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         yield connection
 
 
-def received(connection: socket.socket, at_most: float = math.inf) -> int:
-    """How many bytes come until there are `at_most`, or the other side ends the connection."""
+def received_bytes(connection: socket.socket, at_most: float = math.inf) -> int:
+    """How many bytes arrive before there are `at_most` or the server ends the connection."""
     count = 0
     try:
         while count < at_most and (part := connection.recv(65536)):

@@ -1,0 +1,60 @@
+"""How many client connections a process may hold, and the open-files limit (RLIMIT_NOFILE) that this depends on."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import time
+
+log = logging.getLogger(__name__)
+
+# A waiting connection costs 5 kB. The work behind the connections has limits of its own.
+MAX_CONNECTIONS = 4096
+# Below this the frontend could hold fewer than 128 connections, and its own files leave little room for downloads.
+MIN_OPEN_FILES = 256
+_LOG_INTERVAL_SECONDS = 10.0
+
+
+class TooFewOpenFiles(Exception):
+    """The open-files limit is so low that the frontend could not serve. The text says what to do."""
+
+
+def raise_open_files_limit() -> None:
+    """Raise the soft limit of this process and its children to what they need, as far as the hard limit allows.
+
+    Raises TooFewOpenFiles if that is below MIN_OPEN_FILES.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = 2 * MAX_CONNECTIONS
+    if hard != resource.RLIM_INFINITY:
+        needed = min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+        soft = needed
+    if soft != resource.RLIM_INFINITY and soft < MIN_OPEN_FILES:
+        raise TooFewOpenFiles(
+            f"The limit of open files is {soft}, but the frontend needs at least {MIN_OPEN_FILES}. "
+            f"Raise it, for example with: ulimit -n {2 * MAX_CONNECTIONS}"
+        )
+
+
+def max_connections() -> int:
+    """How many client connections this process may hold: half of its open files. Downloads get the other half."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, soft // 2)
+
+
+class RefusedConnections:
+    """Writes a log line about refused connections, at most one per _LOG_INTERVAL_SECONDS."""
+
+    def __init__(self) -> None:
+        self._since_last_line = 0
+        self._last_line_at = float("-inf")
+
+    def add(self, limit: int) -> None:
+        """Note that one connection was refused because there are `limit` already."""
+        self._since_last_line += 1
+        now = time.monotonic()
+        if now - self._last_line_at >= _LOG_INTERVAL_SECONDS:
+            log.warning("refused connections: %d; the limit is %d connections", self._since_last_line, limit)
+            self._since_last_line, self._last_line_at = 0, now

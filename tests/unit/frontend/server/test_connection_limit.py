@@ -1,0 +1,136 @@
+"""Client connections: as many as there are open files for, and never so many that downloads get none."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import httpx
+import pytest
+
+from frontend.server import connection_limit
+from frontend.settings import Settings
+from tests.support.frontend_server import running_frontend
+from tests.support.processes import eventually
+from tests.support.raw_http import LIVE, closed_within, connect, read_response
+from tools.serve.ports import free_port
+
+
+@pytest.fixture
+def url_of_three(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of a frontend that holds three connections."""
+    monkeypatch.setattr(connection_limit, "MAX_CONNECTIONS", 3)
+    with running_frontend(Settings(triton_url=f"127.0.0.1:{free_port()}")) as url:
+        yield url
+
+
+def is_answered(connection: socket.socket) -> bool:
+    try:
+        connection.sendall(LIVE)
+        return read_response(connection).status == 200
+    except (ConnectionError, EOFError):
+        return False
+
+
+def test_a_connection_too_many_is_refused(url_of_three: str) -> None:
+    with ExitStack() as stack:
+        held = [stack.enter_context(connect(url_of_three)) for _ in range(3)]
+        assert is_answered(held[-1])
+        with connect(url_of_three) as fourth:
+            assert closed_within(fourth, 5)
+        assert all(is_answered(connection) for connection in held)
+
+
+def test_a_closed_connection_makes_room(url_of_three: str) -> None:
+    with ExitStack() as stack:
+        held = [stack.enter_context(connect(url_of_three)) for _ in range(3)]
+        assert all(is_answered(connection) for connection in held)
+        held[0].close()
+
+        def another_is_answered() -> bool:
+            with connect(url_of_three) as another:
+                return is_answered(another)
+
+        assert eventually(another_is_answered)
+
+
+def test_refused_connections_are_counted_and_logged(url_of_three: str, caplog: pytest.LogCaptureFixture) -> None:
+    with ExitStack() as stack:
+        held = [stack.enter_context(connect(url_of_three)) for _ in range(3)]
+        assert all(is_answered(connection) for connection in held)
+        for _ in range(5):
+            with connect(url_of_three) as refused:
+                assert closed_within(refused, 5)
+        held.pop().close()
+
+        def counted() -> bool:
+            try:
+                text = httpx.get(f"{url_of_three}/metrics").text
+            except httpx.TransportError:
+                return False
+            return "birds_refused_connections_total 5.0" in text
+
+        assert eventually(counted)
+    assert [record.args for record in caplog.records if "refused connections" in record.msg] in ([(1, 3)], [])
+
+
+def test_a_log_line_covers_its_interval(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    refused = connection_limit.RefusedConnections()
+    for _ in range(4):
+        refused.add(3)
+    now += 11
+    refused.add(3)
+    assert [record.args for record in caplog.records] == [(1, 3), (4, 3)]
+
+
+@pytest.mark.parametrize(("soft", "most"), [(256, 128), (1_000_000, 4096), (resource.RLIM_INFINITY, 4096)])
+def test_half_of_the_files_are_for_connections(monkeypatch: pytest.MonkeyPatch, soft: int, most: int) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, soft))
+    assert connection_limit.max_connections() == most
+
+
+def frontend_with_files(soft: int, hard: int, port: int) -> subprocess.Popen[str]:
+    """`python -m frontend` with these limits of open files."""
+    program = f"""
+import resource, runpy
+resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
+runpy.run_module("frontend", run_name="__main__", alter_sys=True)
+"""
+    environment = {**os.environ, "BIRDS_PORT": str(port)}
+    return subprocess.Popen(
+        [sys.executable, "-c", program], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.parametrize(("hard", "raised_to"), [(100_000, 8192), (2000, 2000)], ids=["enough", "a low hard limit"])
+def test_the_soft_limit_is_raised(hard: int, raised_to: int) -> None:
+    hard = min(hard, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    process = frontend_with_files(512, hard, free_port())
+    try:
+
+        def is_raised() -> bool:
+            assert process.poll() is None
+            return resource.prlimit(process.pid, resource.RLIMIT_NOFILE) == (min(raised_to, hard), hard)
+
+        assert eventually(is_raised, 30)
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def test_too_few_open_files_end_the_start() -> None:
+    process = frontend_with_files(64, 64, free_port())
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert stderr == (
+        "The limit of open files is 64, but the frontend needs at least 256. "
+        "Raise it, for example with: ulimit -n 8192\n"
+    )
