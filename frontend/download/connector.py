@@ -12,10 +12,10 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from frontend.download.address_policy import AddressPolicy
+from frontend.download.response_protocol import use_bounded_responses
 from frontend.errors import ImageError
 
 _MAX_CONNECTIONS = 64
-_MAX_CONNECTIONS_PER_HOST = 16
 # getaddrinfo() cannot be cancelled: a name server that does not answer keeps a thread busy for many seconds.
 _RESOLVER_THREADS = 64
 
@@ -30,18 +30,18 @@ class Refused(aiohttp.ClientError):
 
 def guarded_connector(policy: AddressPolicy, resolver: AbstractResolver | None = None) -> aiohttp.TCPConnector:
     """Return a connector for the running event loop. `resolver` replaces the system's."""
-    return aiohttp.TCPConnector(
+    connector = aiohttp.TCPConnector(
         limit=_MAX_CONNECTIONS,
-        limit_per_host=_MAX_CONNECTIONS_PER_HOST,
         resolver=_GuardedResolver(policy, resolver or SystemResolver()),
         socket_factory=_guarded_socket_factory(policy),
         happy_eyeballs_delay=None,  # otherwise a refusal by the socket factory loses its type
     )
+    return use_bounded_responses(connector)
 
 
 def proxy_connector() -> aiohttp.TCPConnector:
     """Return a connector for the operator's own proxy, whose address is not checked."""
-    return aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, limit_per_host=_MAX_CONNECTIONS_PER_HOST)
+    return use_bounded_responses(aiohttp.TCPConnector(limit=_MAX_CONNECTIONS))
 
 
 class SystemResolver(AbstractResolver):

@@ -13,6 +13,7 @@ from yarl import URL
 from frontend.download.address_policy import AddressPolicy
 from frontend.download.connector import guarded_connector, proxy_connector
 from frontend.download.fetcher import Fetcher
+from frontend.download.response_protocol import MAX_HEAD_BYTES
 from frontend.download.urls import parse_url
 from frontend.limits.memory_budget import MemoryBudget, Reservation
 from frontend.settings import Settings
@@ -81,6 +82,7 @@ class Downloader:
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),  # each fetch has one deadline for everything
             auto_decompress=False,
+            max_field_size=MAX_HEAD_BYTES,
             trust_env=False,
         )
         self._fetcher = Fetcher(self._session, self._policy, self._timeout_seconds, self._max_bytes, self._proxy)

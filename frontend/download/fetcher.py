@@ -5,31 +5,38 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 import aiohttp
-from anyio import fail_after
+from anyio import current_effective_deadline, current_time, fail_after
 from yarl import URL
 
 from frontend.download.address_policy import AddressPolicy
 from frontend.download.connector import Refused
+from frontend.download.decompression import BodyDecoder, UnreadableCompressionError
+from frontend.download.host_slots import HostSlots
+from frontend.download.response_protocol import ResponseFramingError
 from frontend.download.urls import join_redirect
-from frontend.errors import DownloadFailed, DownloadTimeout, Overloaded, TooLarge
+from frontend.errors import DownloadFailed, DownloadTimeout, InvalidUrl, Overloaded, TooLarge
 from frontend.limits.memory_budget import Reservation
 from frontend.telemetry import request_stats
 
 log = logging.getLogger(__name__)
 
 _MAX_REDIRECTS = 5
-_RETRY_AFTER_SECONDS = (0.1, 0.4)
+_RETRY_AFTER_SECONDS = (0.1, 0.4)  # where the server does not say
 _REDIRECTS = {301, 302, 303, 307, 308}
 _TEMPORARY = {502, 503, 504}  # worth one more try
+_BUSY = {429, *_TEMPORARY}  # worth one more try when the server says when
 
 
 class _WorthRetrying(Exception):
-    def __init__(self, failure: DownloadFailed) -> None:
+    def __init__(self, failure: DownloadFailed, after_seconds: float | None = None) -> None:
         super().__init__(failure.code)
         self.failure = failure
+        self.after_seconds = random.uniform(*_RETRY_AFTER_SECONDS) if after_seconds is None else after_seconds  # noqa: S311  # spreads retries, hides nothing
 
 
 class Fetcher:
@@ -48,6 +55,7 @@ class Fetcher:
         self._timeout_seconds = timeout_seconds
         self._max_bytes = max_bytes
         self._proxy = proxy
+        self._host_slots = HostSlots()
 
     async def fetch(self, target: URL, reservation: Reservation) -> bytes:
         """Return the body behind `target`. Every byte of it is first acquired from `reservation`.
@@ -69,19 +77,26 @@ class Fetcher:
     async def _with_one_retry(self, target: URL, reservation: Reservation) -> bytes:
         try:
             return await self._follow(target, reservation)
-        except _WorthRetrying:
-            await asyncio.sleep(random.uniform(*_RETRY_AFTER_SECONDS))  # noqa: S311  # spreads retries, hides nothing
+        except _WorthRetrying as first:
+            if current_time() + first.after_seconds >= current_effective_deadline():
+                raise first.failure from first
+            await asyncio.sleep(first.after_seconds)
         try:
             return await self._follow(target, reservation)
         except _WorthRetrying as again:
             raise again.failure from again
 
     async def _follow(self, target: URL, reservation: Reservation) -> bytes:
-        for _ in range(_MAX_REDIRECTS + 1):
-            found = await self._get(target, reservation)
+        found = await self._get(target, reservation)
+        for _ in range(_MAX_REDIRECTS):
             if isinstance(found, bytes):
                 return found
-            target = found
+            try:
+                found = await self._get(found, reservation)
+            except InvalidUrl as error:  # the user's own URL was valid
+                raise DownloadFailed(reason="redirect") from error
+        if isinstance(found, bytes):
+            return found
         raise DownloadFailed(reason="redirects")
 
     async def _get(self, target: URL, reservation: Reservation) -> bytes | URL:
@@ -89,11 +104,14 @@ class Fetcher:
         if self._proxy:
             self._policy.check_target(target.raw_host or "", target.port or 0)
         try:
-            async with self._session.get(target, allow_redirects=False, proxy=self._proxy) as response:
+            async with (
+                self._host_slots.slot(f"{target.raw_host}:{target.port}", reservation.caller),
+                self._session.get(target, allow_redirects=False, proxy=self._proxy) as response,
+            ):
                 location = response.headers.get("Location")
                 if response.status in _REDIRECTS and location:
-                    return join_redirect(target, location)
-                self._check_headers(response)
+                    return self._redirect(target, location)
+                self._check_head(response)
                 return await self._read(response, reservation)
         except Refused as refused:
             log.info("download from %s refused: %s", _log_name(target), refused.verdict.code)
@@ -106,32 +124,60 @@ class Fetcher:
                 raise _WorthRetrying(failure) from error
             raise failure from error
 
-    def _check_headers(self, response: aiohttp.ClientResponse) -> None:
+    def _redirect(self, base: URL, location: str) -> URL:
+        try:
+            return join_redirect(base, location)
+        except InvalidUrl as error:
+            raise DownloadFailed(reason="redirect") from error
+
+    def _check_head(self, response: aiohttp.ClientResponse) -> None:
         if response.status != HTTPStatus.OK:
             failure = DownloadFailed(reason="status", status=response.status)
-            raise _WorthRetrying(failure) if response.status in _TEMPORARY else failure
-        encodings = ",".join(response.headers.getall("Content-Encoding", [])).lower().split(",")
-        if any(encoding.strip() not in ("", "identity") for encoding in encodings):
-            raise DownloadFailed(reason="encoding")
+            after_seconds = _retry_after_seconds(response.headers.get("Retry-After", ""))
+            if response.status in (_TEMPORARY if after_seconds is None else _BUSY):
+                raise _WorthRetrying(failure, after_seconds)
+            raise failure
         if (response.content_length or 0) > self._max_bytes:
             raise TooLarge(max=self._max_bytes)
 
     async def _read(self, response: aiohttp.ClientResponse, reservation: Reservation) -> bytes:
+        """Read the body and undo its compression, if there is one. Both forms of it may have `max_bytes`."""
+        decoder = BodyDecoder(",".join(response.headers.getall("Content-Encoding", [])))
         chunks: list[bytes] = []
-        chunk, size = b"", 0
+        chunk, raw_size, size = b"", 0, 0
         try:
-            async for chunk in response.content.iter_any():
-                if size + len(chunk) > self._max_bytes:
-                    raise TooLarge(max=self._max_bytes)
-                await reservation.acquire(len(chunk))
-                chunks.append(chunk)
-                size += len(chunk)
-            return b"".join(chunks)
+            while True:
+                raw = await response.content.readany()
+                raw_size += len(raw)
+                for chunk in decoder.decode(raw, is_last=not raw):
+                    size += len(chunk)
+                    if max(size, raw_size) > self._max_bytes:
+                        raise TooLarge(max=self._max_bytes)
+                    await reservation.acquire(len(chunk))
+                    chunks.append(chunk)
+                    if chunk is not raw:
+                        await asyncio.sleep(0)  # a bomb must not keep the event loop busy
+                if not raw:
+                    return b"".join(chunks)
+        except UnreadableCompressionError as error:
+            raise DownloadFailed(reason="encoding") from error
+        except EOFError as error:
+            raise DownloadFailed(reason="incomplete") from error
         finally:
-            request_stats.downloaded(size)
+            request_stats.downloaded(raw_size)
             # A failure's traceback keeps this frame alive for as long as the failure itself.
             chunks.clear()
-            chunk = b""
+            chunk = raw = b""
+
+
+def _retry_after_seconds(value: str) -> float | None:
+    """Return the seconds to wait that a Retry-After header names, as a number or as a date, or None."""
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    try:
+        return max(parsedate_to_datetime(value).timestamp() - time.time(), 0)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _log_name(target: URL) -> str:
@@ -152,6 +198,6 @@ def _translated(error: aiohttp.ClientError) -> DownloadFailed:
         return DownloadFailed(reason="tls")
     if isinstance(error, aiohttp.ClientPayloadError):
         return DownloadFailed(reason="incomplete")
-    if isinstance(error, aiohttp.ClientResponseError):
+    if isinstance(error, aiohttp.ClientResponseError | ResponseFramingError):
         return DownloadFailed(reason="protocol")
     return DownloadFailed(reason="connection")

@@ -13,8 +13,11 @@ from yarl import URL
 from frontend.errors import InvalidUrl
 
 MAX_LENGTH = 8192
+_MAX_HOST_LENGTH = 254  # 253 and an optional final dot
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_NEVER = re.compile(r"[\x00-\x20\x7f-\x9f\\]")  # controls, spaces, and the backslash, which browsers read as a slash
+_NEVER = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")  # controls, and the backslash, which browsers read as a slash
+_C0_OR_SPACE = "".join(map(chr, range(0x21)))
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")
 _HOST = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
 _NUMERIC_LABEL = re.compile(r"(0x[0-9a-f]*|[0-9]+)")
 _ASCII = "".join(map(chr, range(0x21, 0x7F)))
@@ -23,9 +26,13 @@ _ASCII = "".join(map(chr, range(0x21, 0x7F)))
 def parse_url(text: str) -> URL:
     """Return `text` as the URL to request: path and query as written, the host normalized.
 
-    Raises InvalidUrl for anything but an absolute http or https URL without credentials.
+    White space around it is ignored, and spaces inside path and query are encoded, as browsers do. Raises InvalidUrl
+    for anything but an absolute http or https URL without credentials, and for more than 8,192 characters.
     """
-    if len(text) > MAX_LENGTH or _NEVER.search(text):
+    if len(text) > MAX_LENGTH:
+        raise InvalidUrl()
+    text = text.strip()
+    if _NEVER.search(text):
         raise InvalidUrl()
     try:
         parts = urlsplit(text)
@@ -50,14 +57,26 @@ def parse_url(text: str) -> URL:
 
 
 def join_redirect(base: URL, location: str) -> URL:
-    """Return the URL that a redirect from `base` leads to. Raises InvalidUrl as parse_url does."""
+    """Return the URL that a redirect from `base` leads to. Raises InvalidUrl as parse_url does.
+
+    `location` is the header's value as aiohttp decodes it: bytes that are not UTF-8 are lone surrogates. It is read as
+    browsers read it (WHATWG URL): such bytes are encoded, tabs are dropped, and backslashes before the query are
+    slashes.
+    """
+    if len(location) > MAX_LENGTH:
+        raise InvalidUrl()
+    encoded = _NOT_UTF8.sub(lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", location)
+    encoded = encoded.strip(_C0_OR_SPACE).replace("\t", "")
+    end = min((at for at in (encoded.find("?"), encoded.find("#")) if at >= 0), default=len(encoded))
     try:
-        return parse_url(urljoin(str(base), location))
+        return parse_url(urljoin(str(base), encoded[:end].replace("\\", "/") + encoded[end:].replace("\\", "%5C")))
     except ValueError as error:
         raise InvalidUrl() from error
 
 
 def _normalized(host: str, bracketed: bool) -> str:
+    if len(host) > _MAX_HOST_LENGTH:  # before IDNA, whose cost grows with the square of the length
+        raise InvalidUrl()
     if bracketed:
         if "%" in host:
             raise InvalidUrl()
@@ -70,7 +89,7 @@ def _normalized(host: str, bracketed: bool) -> str:
         name = host.lower() if host.isascii() else idna.encode(host, uts46=True).decode("ascii")
     except idna.IDNAError as error:
         raise InvalidUrl() from error
-    if not _HOST.fullmatch(name) or len(name) > 254:  # 253 and an optional final dot
+    if not _HOST.fullmatch(name) or len(name) > _MAX_HOST_LENGTH:
         raise InvalidUrl()
     return _canonical_ipv4(name) or name
 

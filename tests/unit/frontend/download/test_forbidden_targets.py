@@ -15,7 +15,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from frontend.download.address_policy import AddressPolicy
 from frontend.download.downloader import Downloader
-from frontend.errors import ForbiddenUrl, ImageError, InvalidUrl
+from frontend.errors import DownloadFailed, ForbiddenUrl, ImageError, InvalidUrl
 from tests.support.image_server import ImageServer
 
 # Only 127.0.0.1 of the loopback network is exempt: the image server listens there, and the canary elsewhere.
@@ -109,7 +109,7 @@ async def test_private_addresses_are_refused_in_every_spelling(canary: Canary, h
 async def test_redirects_to_private_addresses_are_refused(canary: Canary, image_server: ImageServer, host: str) -> None:
     inside = image_server.add("/last", redirecting_to(f"http://{host}:{canary.port}/".encode().decode("latin-1")))
     chain = image_server.add("/first", redirecting_to(inside))
-    assert isinstance(await refusal(chain), ForbiddenUrl | InvalidUrl)
+    assert isinstance(await refusal(chain), ForbiddenUrl | DownloadFailed)
     assert image_server.requests["/last"] == 1
 
 
