@@ -44,6 +44,8 @@ class MemoryBudget:
         granted = asyncio.get_running_loop().create_future()
         self._waiting[reservation] = (size_bytes, granted)
         self._grant()
+        if granted.done():
+            return
         try:
             await granted
         finally:
@@ -152,12 +154,10 @@ class Reservation:
         """Wait until there is room for `size_bytes` more. Raises Overloaded if it is evicted, before or meanwhile."""
         if self.is_evicted:
             raise Overloaded()
-        loop = asyncio.get_running_loop()
-        self._asked_at = loop.time()
+        self._asked_at = asyncio.get_running_loop().time()
         self.is_waiting = True
         await self._budget.acquire(self, size_bytes)
         self.is_waiting = False  # it stays set when the wait is cancelled: the caller then knows what it waited for
-        self._progress_at += loop.time() - self._asked_at  # the sender is not to blame for this time
 
     def complete(self) -> None:
         """The file has arrived: from now on the bytes are not waited for and never evicted."""
@@ -170,6 +170,7 @@ class Reservation:
     def grant(self, size_bytes: int) -> None:
         """Note that the budget has granted `size_bytes`."""
         now = asyncio.get_running_loop().time()
+        self._progress_at += now - self._asked_at  # the sender is not to blame for the wait
         self._bytes_since_progress += size_bytes
         if not self.held_bytes or self._bytes_since_progress >= _PROGRESS_BYTES:
             self._bytes_since_progress = 0
