@@ -17,12 +17,13 @@ from starlette.requests import ClientDisconnect
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from frontend import VERSION
+from frontend.api.requests import field_mistakes
 from frontend.api.routes import router
 from frontend.api.schemas import ClassifyResponse
 from frontend.api.services import Services
 from frontend.classify.classifier import ImageClassifier
 from frontend.download.downloader import Downloader
-from frontend.errors import ServiceError
+from frontend.errors import InvalidRequest, ServiceError
 from frontend.i18n.messages import error_message, preferred_language, service_error_message
 from frontend.inference.client import Inference
 from frontend.inference.readiness import Readiness
@@ -65,7 +66,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     _add_middleware(app, settings, metrics, tracing)
     app.include_router(router)
     add_page(app)
-    app.add_exception_handler(RequestValidationError, _invalid_body)
+    app.add_exception_handler(RequestValidationError, _invalid_query)
+    app.add_exception_handler(InvalidRequest, _invalid_request)
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(ClientDisconnect, _client_gone)
     app.add_exception_handler(HTTPException, _http_error)
@@ -113,12 +115,16 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-async def _invalid_body(request: Request, error: Exception) -> JSONResponse:
+async def _invalid_query(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
+    return await _invalid_request(request, InvalidRequest(field_mistakes(error.errors())))
+
+
+async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, InvalidRequest)
     language = _language(request)
-    fields = {str(problem["loc"][1]) if len(problem["loc"]) > 1 else "body" for problem in error.errors()}
-    known = [f"{field}_invalid" for field in ("images", "k", "model_version") if field in fields]
-    return _failed(422, [error_message(code, language) for code in known or ["body_invalid"]], language)
+    messages = [error_message(mistake.code, language, **mistake.parameters) for mistake in error.mistakes]
+    return _failed(error.status, messages, language)
 
 
 async def _service_error(request: Request, error: Exception) -> JSONResponse:
@@ -135,10 +141,6 @@ async def _client_gone(request: Request, _: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    if isinstance(error.__cause__, ServiceError):  # FastAPI wraps an error raised while it reads a body
-        return await _service_error(request, error.__cause__)
-    if error.status_code == 400:  # FastAPI could not parse the body: not UTF-8, or nested too deep
-        return await _invalid_body(request, RequestValidationError([]))
     return await http_exception_handler(request, error)
 
 

@@ -3,9 +3,11 @@
 BirdsError
 ├── ImageError            one image: becomes an entry of `failures`; the other images continue
 │   ├── InvalidUrl          ForbiddenUrl        DownloadTimeout     DownloadFailed      TooLarge
+│   │   └── ImageDataInsteadOfUrl
 │   ├── NotAnImage          UnsupportedFormat   TooManyPixels       TooExpensive
 │   ├── DeadlineExceeded    Overloaded          InferenceFailed     TritonLost
 │   └── InternalError
+├── InvalidRequest        422: the request does not have the documented form; lists all its mistakes
 └── ServiceError          the whole request: becomes the response, with its HTTP status
     ├── TritonUnavailable   ServiceOverloaded   503
     ├── Unauthorized        401
@@ -21,6 +23,8 @@ Each type has a stable `code`. The message catalogues hold the sentence for each
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 
@@ -37,9 +41,20 @@ class BirdsError(Exception):
 class ImageError(BirdsError):
     """One image cannot be classified."""
 
+    @property
+    def message_key(self) -> str:
+        """The key of the message in the catalogues. It is the code, unless a subclass has a more precise message."""
+        return self.code
+
 
 class InvalidUrl(ImageError):
     code = "invalid_url"
+
+
+class ImageDataInsteadOfUrl(InvalidUrl):
+    """The client sent base64 text of an image instead of its URL."""
+
+    message_key = "image_data_instead_of_url"
 
 
 class ForbiddenUrl(ImageError):
@@ -109,6 +124,25 @@ class InternalError(ImageError):
     """A bug in this service. The log has its traceback; the client sees only this code."""
 
     code = "internal_error"
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One mistake in a request: the key of its message in the catalogues, and the values of its placeholders."""
+
+    code: str
+    parameters: dict[str, str | int | float] = field(default_factory=dict)
+
+
+class InvalidRequest(BirdsError):
+    """The request does not have the documented form. Nothing was processed."""
+
+    code = "invalid_request"
+    status = 422
+
+    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+        super().__init__()
+        self.mistakes = list(mistakes)
 
 
 class ServiceError(BirdsError):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from frontend.api.schemas import FILES_FIELD, NDJSON, ClassifyResponse, ImageLine, TotalsLine
+from frontend.api.media_types import NDJSON
+from frontend.api.schemas import FILES_FIELD, ClassifyRequest, ClassifyResponse, ImageLine, TotalsLine
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -49,6 +50,10 @@ CLASSIFY_RESPONSES: Responses = {
 MODELS_RESPONSES: Responses = {status: CLASSIFY_RESPONSES[status] for status in (401, 429, 503)}
 READY_RESPONSES: Responses = {503: {"description": "No, it fails", "content": {"application/json": {}}}}
 
+# FastAPI does not read the bodies of these two routes (see requests.py and uploads.py), so it cannot describe them.
+URL_REQUEST_BODY = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": ClassifyRequest.model_json_schema()}}}
+}
 UPLOAD_REQUEST_BODY = {
     "requestBody": {
         "required": True,

@@ -9,8 +9,8 @@ from contextlib import aclosing
 from fastapi import Request, Response
 
 from frontend.api import streaming
+from frontend.api.media_types import JSON, negotiated_media_type
 from frontend.api.schemas import (
-    NDJSON,
     ClassifyResponse,
     FailureBody,
     ImageLine,
@@ -30,23 +30,23 @@ class Answer:
 
     def __init__(self, request: Request) -> None:
         self.language = preferred_language(request.headers.get("accept-language"))
-        self._is_streamed = streaming.is_requested(request)
+        self._media_type = negotiated_media_type(request)
         self._started = time.perf_counter()
         self.model_version: str | None = None  # the version that the request names, or the default
 
     def of_mistakes(self, errors: list[str]) -> Response:
         """The answer to a request that was not processed because of these errors."""
-        if self._is_streamed:
+        if self._media_type != JSON:
             line = TotalsLine(errors=errors, time_taken=self._seconds())
-            return Response(f"{line.model_dump_json()}\n", media_type=NDJSON, headers=self.headers)
+            return Response(f"{line.model_dump_json()}\n", media_type=self._media_type, headers=self.headers)
         return self._as_json(ClassifyResponse(errors=errors))
 
     async def of_outcomes(
         self, outcomes: AsyncGenerator[Outcome, None], disconnected: streaming.DisconnectWatch
     ) -> Response:
         """The answer with the outcome of every image. When `disconnected` returns, the remaining work is cancelled."""
-        if self._is_streamed:
-            return streaming.NdjsonResponse(self._lines(outcomes), disconnected, self.headers)
+        if self._media_type != JSON:
+            return streaming.NdjsonResponse(self._lines(outcomes), disconnected, self.headers, self._media_type)
         return self._as_json(await streaming.unless_disconnected(self._collect(outcomes), disconnected()))
 
     @property
@@ -95,7 +95,7 @@ class Answer:
 
     def _as_json(self, response: ClassifyResponse) -> Response:
         response.time_taken = self._seconds()
-        return Response(response.model_dump_json(), media_type="application/json", headers=self.headers)
+        return Response(response.model_dump_json(), media_type=JSON, headers=self.headers)
 
     def _seconds(self) -> float:
         return round(time.perf_counter() - self._started, 4)

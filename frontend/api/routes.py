@@ -10,12 +10,19 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from frontend.api import streaming
-from frontend.api.openapi import CLASSIFY_RESPONSES, MODELS_RESPONSES, READY_RESPONSES, UPLOAD_REQUEST_BODY
+from frontend.api.openapi import (
+    CLASSIFY_RESPONSES,
+    MODELS_RESPONSES,
+    READY_RESPONSES,
+    UPLOAD_REQUEST_BODY,
+    URL_REQUEST_BODY,
+)
+from frontend.api.requests import UrlRequestDependency
 from frontend.api.responses import Answer
 from frontend.api.schemas import (
     DEFAULT_K,
-    ClassifyRequest,
     ClassifyResponse,
+    FilesQuery,
     ModelsResponse,
     ModelVersionBody,
 )
@@ -37,8 +44,14 @@ _TYPICAL_PHOTO_BYTES = 200_000
 router = APIRouter()
 
 
-@router.post("/", summary="Classify the images at URLs", response_model=ClassifyResponse, responses=CLASSIFY_RESPONSES)
-async def classify(body: ClassifyRequest, request: Request, services: ServicesDependency) -> Response:
+@router.post(
+    "/",
+    summary="Classify the images at URLs",
+    response_model=ClassifyResponse,
+    responses=CLASSIFY_RESPONSES,
+    openapi_extra=URL_REQUEST_BODY,
+)
+async def classify(body: UrlRequestDependency, request: Request, services: ServicesDependency) -> Response:
     """Download every image, classify it, and answer with the `k` most probable species of each image.
 
     If a request breaks a limit, the answer lists all its mistakes in `errors`, and nothing is processed.
@@ -46,15 +59,16 @@ async def classify(body: ClassifyRequest, request: Request, services: ServicesDe
     the answer comes as lines, one for each image as soon as it is done. Closing the connection cancels the rest.
     """
     answer, settings, context = Answer(request), services.settings, request_context_of(request.scope)
-    k = body.k if "k" in body.model_fields_set else _default_k(settings)
-    errors = validation_errors(len(body.images), k, settings, answer.language)
-    route = await _choose_route(body.model_version, services, answer, errors)
+    fields = body.fields
+    k = fields.k if "k" in fields.model_fields_set else _default_k(settings)
+    errors = validation_errors(len(fields.images), k, settings, answer.language)
+    route = await _choose_route(fields.model_version, services, answer, errors)
     if route is None:
         return answer.of_mistakes(errors)
-    distinct = len(set(body.images))
+    distinct = len(set(fields.images))
     ticket = context.exit_stack.enter_context(services.url_admission.admit(context.caller, distinct, context.deadline))
     context.charge(distinct)
-    images = images_at(body.images, partial(services.downloader.download, caller=context.caller))
+    images = images_at(fields.images, body.opener(partial(services.downloader.download, caller=context.caller)))
     options = ClassifyOptions(
         k, route, context.caller, context.deadline, _MAX_UNREAD_OUTCOMES, distinct, ticket.image_done
     )
@@ -70,12 +84,7 @@ async def classify(body: ClassifyRequest, request: Request, services: ServicesDe
     openapi_extra=UPLOAD_REQUEST_BODY,
 )
 async def classify_files(
-    request: Request,
-    services: ServicesDependency,
-    k: Annotated[int | None, Query(description="how many species to return for each image; default 3")] = None,
-    model_version: Annotated[
-        str | None, Query(description="a version from GET /models; default: the version that /models calls default")
-    ] = None,
+    request: Request, services: ServicesDependency, query: Annotated[FilesQuery, Query()]
 ) -> Response:
     """Classify every file in the form's field `files` (repeated). Answer, limits and codes are those of `POST /`.
 
@@ -83,9 +92,9 @@ async def classify_files(
     are classified while later ones still arrive.
     """
     answer, settings, context = Answer(request), services.settings, request_context_of(request.scope)
-    k = _default_k(settings) if k is None else k
+    k = _default_k(settings) if query.k is None else query.k
     errors = validation_errors(1, k, settings, answer.language)
-    route = await _choose_route(model_version, services, answer, errors)
+    route = await _choose_route(query.model_version, services, answer, errors)
     if route is None:
         return answer.of_mistakes(errors)
     expected = _expected_files(request, settings.max_images)

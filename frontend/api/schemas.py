@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, StrictInt, StrictStr
 
 DEFAULT_K = 3
-NDJSON = "application/x-ndjson"  # media type of an answer that is streamed as lines
 FILES_FIELD = "files"  # name of the multipart form field
 
 _EXAMPLE_URL = "https://upload.wikimedia.org/wikipedia/commons/1/18/Ara_macao_-_two_at_Lowry_Park_Zoo.jpg"
@@ -19,16 +18,30 @@ def _encodable(text: str) -> str:
 
 
 Text = Annotated[StrictStr, AfterValidator(_encodable)]
+ModelVersionName = Annotated[Text, Field(max_length=64)]  # answers repeat it
 
 
 class ClassifyRequest(BaseModel):
     """Which images to classify, and how many species to return for each."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"images": [_EXAMPLE_URL], "k": 3}]})
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"images": [_EXAMPLE_URL], "k": 3}]})
 
-    images: list[Text] = Field([], description="http or https URLs; a URL that appears twice is fetched once")
+    images: Annotated[list[Text], FailFast()] = Field(
+        [], description="http or https URLs; a URL that appears twice is fetched once"
+    )
     k: StrictInt = Field(DEFAULT_K, description="how many species to return for each image, most probable first")
-    model_version: StrictStr | None = Field(
+    model_version: ModelVersionName | None = Field(
+        None, description="a version from GET /models; default: the one that /models calls default"
+    )
+
+
+class FilesQuery(BaseModel):
+    """Query parameters of POST /files."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    k: int | None = Field(None, description="how many species to return for each image; default 3")
+    model_version: ModelVersionName | None = Field(
         None, description="a version from GET /models; default: the one that /models calls default"
     )
 

@@ -11,17 +11,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from frontend.api.schemas import NDJSON
-
 T = TypeVar("T")
 # A coroutine function that returns when the client has disconnected.
 DisconnectWatch = Callable[[], Coroutine[Any, Any, None]]
-
-
-def is_requested(request: Request) -> bool:
-    """Whether the Accept header names newline-delimited JSON."""
-    ranges = request.headers.get("accept", "").lower().split(",")
-    return any(media_range.partition(";")[0].strip() == NDJSON for media_range in ranges)
 
 
 async def client_disconnected(request: Request) -> None:
@@ -52,12 +44,15 @@ class NdjsonResponse(Response):
     class (frontend/server) closes its connection, which counts as a disconnect.
     """
 
-    media_type = NDJSON
-
     def __init__(
-        self, lines: AsyncGenerator[bytes, None], disconnected: DisconnectWatch, headers: dict[str, str]
+        self,
+        lines: AsyncGenerator[bytes, None],
+        disconnected: DisconnectWatch,
+        headers: dict[str, str],
+        media_type: str,
     ) -> None:
         self.status_code = 200
+        self.media_type = media_type
         self.background = None
         self.init_headers(headers)
         self._lines = lines

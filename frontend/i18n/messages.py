@@ -14,10 +14,10 @@ import yaml
 from babel import Locale, negotiate_locale
 
 from frontend.errors import ImageError, ServiceError
+from frontend.i18n.quality_values import quality_values
 
 DEFAULT_LANGUAGE = "en"
 _LOCALES = Path(__file__).with_name("locales")
-_MAX_PREFERENCES = 50  # no browser sends more; the rest of the header is ignored
 
 Parameter = str | int | float
 
@@ -30,12 +30,9 @@ def languages() -> list[str]:
 
 def preferred_language(accept_language: str | None) -> str:
     """Return the language for an Accept-Language header: by quality, then by order. The default is English."""
-    wanted: dict[str, float] = {}
-    for preference in (accept_language or "").split(",")[:_MAX_PREFERENCES]:
-        tag, _, parameter = preference.partition(";")
-        wanted.setdefault(tag.strip().lower().replace("_", "-"), _quality(parameter))
+    wanted = {tag.replace("_", "-"): quality for tag, quality in quality_values(accept_language).items()}
     refused = {tag for tag, quality in wanted.items() if quality == 0}
-    ranked = sorted((tag for tag in wanted if tag and tag not in refused), key=lambda tag: -wanted[tag])
+    ranked = sorted((tag for tag in wanted if tag not in refused), key=lambda tag: -wanted[tag])
     available = [language for language in languages() if language not in refused]
     for tag in ranked:
         if tag == "*":
@@ -43,17 +40,6 @@ def preferred_language(accept_language: str | None) -> str:
         if language := negotiate_locale([tag], available, sep="-"):
             return language
     return DEFAULT_LANGUAGE
-
-
-def _quality(parameter: str) -> float:
-    name, _, value = parameter.partition("=")
-    if name.strip().lower() != "q":
-        return 1.0
-    try:
-        quality = float(value)
-    except ValueError:
-        return 0.0
-    return quality if 0 <= quality <= 1 else 0.0
 
 
 @cache
@@ -86,4 +72,4 @@ def failure_message(failure: ImageError, language: str) -> str:
     parameters = dict(failure.parameters)
     if "reason" in parameters:
         parameters["reason"] = message("download_reasons", str(parameters["reason"]), language, **parameters)
-    return message("failures", failure.code, language, **parameters)
+    return message("failures", failure.message_key, language, **parameters)

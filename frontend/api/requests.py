@@ -1,0 +1,188 @@
+"""Reads and checks requests. Time and memory stay bounded, whatever the body of POST / holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from multipart import parse_options_header
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from frontend.api.json_reader import JsonReader, JsonTooLarge
+from frontend.api.schemas import ClassifyRequest
+from frontend.api.services import ServicesDependency
+from frontend.download.urls import MAX_LENGTH
+from frontend.errors import ImageDataInsteadOfUrl, InvalidRequest, InvalidUrl, Mistake
+
+# The answer names a longer string than MAX_LENGTH by its first characters, so that it does not repeat megabytes.
+_NAME_CHARACTERS = 100
+# A list over the limit is read further, to find all mistakes of the request, up to this many times the limit.
+_MAX_EXCESS = 20
+_MAX_MISTAKES = 10
+
+# How base64 text of an image begins: JPEG, PNG, GIF, RIFF (WebP), BMP, and TIFF in both byte orders.
+_BASE64_BEGINNINGS = ("/9j/", "iVBORw0KGgo", "R0lGOD", "UklGR", "Qk0", "Qk1", "SUkqA", "TU0AK")
+_BASE64_MIN_CHARACTERS = 20
+# Names that clients of other services use for `images`.
+_OTHER_NAMES_OF_IMAGES = {"image", "image_url", "image_urls", "url", "urls", "file", "files", "inputs", "instances"}
+
+OpenImage = Callable[[str], AbstractAsyncContextManager[bytes]]
+
+
+@dataclass(frozen=True)
+class UrlRequest:
+    """A valid body of POST /. `rejected` holds those of `fields.images` that fail before any download."""
+
+    fields: ClassifyRequest
+    rejected: dict[str, type[InvalidUrl]]
+
+    def opener(self, download: OpenImage) -> OpenImage:
+        """Return `download`, except that rejected images raise their failure."""
+
+        @asynccontextmanager
+        async def opened(name: str) -> AsyncIterator[bytes]:
+            if failure := self.rejected.get(name):
+                raise failure()
+            async with download(name) as content:
+                yield content
+
+        return opened
+
+
+async def read_url_request(request: Request, services: ServicesDependency) -> UrlRequest:
+    """Read the body of POST /. Raises InvalidRequest, and what reading the body raises."""
+    _check_content_type(request)
+    return parse_url_request(await request.body(), services.settings.max_images)
+
+
+UrlRequestDependency = Annotated[UrlRequest, Depends(read_url_request)]
+
+
+def parse_url_request(body: bytes, max_images: int) -> UrlRequest:
+    """Parse the body of POST /. Of more than `max_images` images it keeps one too many. Raises InvalidRequest."""
+    parser = _Parser(max_images)
+    try:
+        parser.read(JsonReader(body.decode(json.detect_encoding(body))))
+    except ValueError as error:  # not JSON, or not Unicode
+        raise InvalidRequest([Mistake("body_invalid")]) from error
+    mistakes = parser.mistakes
+    try:
+        fields = ClassifyRequest.model_validate({"images": parser.images, **parser.values})
+    except ValidationError as error:
+        mistakes += field_mistakes(error.errors(include_url=False, include_input=False))
+    if mistakes:
+        raise InvalidRequest(mistakes)
+    return UrlRequest(fields, parser.rejected)
+
+
+def field_mistakes(errors: Iterable[ErrorDetails | dict[str, Any]]) -> list[Mistake]:
+    """Return one mistake for each field that pydantic found wrong."""
+    mistakes: dict[str, Mistake] = {}
+    for error in errors:
+        # A field of the query has the location ("query", name), a field of the JSON body (name, …).
+        location = [part for part in error["loc"] if part not in ("query", "body")]
+        name = str(location[0]) if location else "body"
+        unknown = error["type"] == "extra_forbidden"
+        mistakes.setdefault(name, _unknown_field(name) if unknown else Mistake(f"{name}_invalid"))
+    return list(mistakes.values())
+
+
+def _check_content_type(request: Request) -> None:
+    header = request.headers.get("content-type")
+    if not header:
+        raise InvalidRequest([Mistake("content_type_missing")])
+    media_type, _ = parse_options_header(header)
+    if media_type != "application/json" and not (
+        media_type.startswith("application/") and media_type.endswith("+json")
+    ):
+        raise InvalidRequest([Mistake("content_type_invalid")])
+
+
+def _unknown_field(name: str) -> Mistake:
+    shown = _shown(name)
+    known = list(ClassifyRequest.model_fields)
+    close = ["images"] if name.lower() in _OTHER_NAMES_OF_IMAGES else get_close_matches(shown.lower(), known, n=1)
+    if close:
+        return Mistake("field_misspelt", {"field": shown, "suggestion": close[0]})
+    return Mistake("field_unknown", {"field": shown})
+
+
+def _shown(name: str) -> str:
+    """Return the name of a field as an answer may repeat it: short, and without half surrogate pairs."""
+    return name[:_NAME_CHARACTERS].encode("utf-8", "replace").decode()
+
+
+def _skip(reader: JsonReader) -> bool:
+    """Skip a value; return False if it is so large that nothing after it can be read."""
+    try:
+        reader.value()
+    except JsonTooLarge:
+        return False
+    return True
+
+
+class _Parser:
+    """Collects the fields of a body and its mistakes. It stops at a value that is too expensive to read."""
+
+    def __init__(self, max_images: int) -> None:
+        self._max_images = max_images
+        self.mistakes: list[Mistake] = []
+        self.images: list[str] = []
+        self.rejected: dict[str, type[InvalidUrl]] = {}
+        self.values: dict[str, Any] = {}
+
+    def read(self, reader: JsonReader) -> None:
+        """Read the whole body, or stop early after a mistake. Raises ValueError if it is not a JSON object."""
+        seen: set[str] = set()
+        for name in reader.fields():
+            if name in seen:
+                self.mistakes.append(Mistake("field_repeated", {"field": _shown(name)}))
+                return
+            seen.add(name)
+            try:
+                may_continue = self._read_images(reader) if name == "images" else self._read_field(name, reader)
+            except JsonTooLarge:
+                self.mistakes.append(Mistake(f"{name}_invalid"))
+                return
+            if not may_continue:
+                return
+        reader.end()
+
+    def _read_field(self, name: str, reader: JsonReader) -> bool:
+        """Read the value of a field; return whether more fields may be read."""
+        if name not in ClassifyRequest.model_fields:
+            self.mistakes.append(_unknown_field(name))
+            return len(self.mistakes) < _MAX_MISTAKES and _skip(reader)
+        self.values[name] = reader.value()
+        return True
+
+    def _read_images(self, reader: JsonReader) -> bool:
+        """Read the value of `images`; return whether more fields may be read."""
+        if (kind := reader.kind()) != "array":
+            self.mistakes.append(Mistake("images_not_a_list" if kind == "string" else "images_invalid"))
+            return _skip(reader)
+        for position, _ in enumerate(reader.items()):
+            if (kind := reader.kind()) != "string":
+                self.mistakes.append(Mistake("image_not_a_string", {"position": position, "kind": kind}))
+                return False
+            text = reader.string()
+            if position <= self._max_images:
+                self._add(text)
+            elif position > _MAX_EXCESS * self._max_images:
+                return False
+        return True
+
+    def _add(self, text: str) -> None:
+        is_data = text.startswith("data:") or (
+            len(text) >= _BASE64_MIN_CHARACTERS and text.startswith(_BASE64_BEGINNINGS)
+        )
+        if is_data or len(text) > MAX_LENGTH:
+            text = text[:_NAME_CHARACTERS]
+            self.rejected[text] = ImageDataInsteadOfUrl if is_data else InvalidUrl
+        self.images.append(text)
