@@ -44,7 +44,8 @@ def classify(client: httpx.Client, urls: list[str]) -> dict[str, Any]:
     assert response.status_code == 200
     body: dict[str, Any] = response.json()
     assert body["errors"] == []
-    assert sorted([*body["successful_results"], *body["failed_results"]]) == sorted(set(urls))
+    answered = [*body["successful_results"], *body["failed_results"]]
+    assert sorted(answered) == sorted({url if len(url) <= 8192 else url[:100] for url in urls})
     return body
 
 
@@ -142,6 +143,7 @@ def test_each_bad_input_fails_for_its_own_reason(
     expected = serve_bad_habits(image_server)
     good = [image_server.add(f"/good{number}.jpg", flat(GREEN)) for number in range(10)]
     body = classify(strict_frontend, [*expected, *good])
+    expected = {url if len(url) <= 8192 else url[:100]: code for url, code in expected.items()}
     assert {failure["url"]: failure["code"] for failure in body["failures"]} == expected
     assert all(body["successful_results"][url][0]["bird_name"] == "Viridis minor" for url in good)
     messages = " ".join(failure["message"] for failure in body["failures"])
