@@ -93,8 +93,12 @@ async def _running_services(settings: Settings, metrics: Metrics) -> AsyncIterat
         log.warning("BIRDS_API_KEYS is not set: everybody who can reach %s can use the service", settings.host)
     async with AsyncExitStack() as stack:
         downloader = await stack.enter_async_context(Downloader.from_settings(settings))
-        inference = await stack.enter_async_context(Inference(settings.triton_url))
-        versions = ModelVersions(inference.catalogue, settings.canary_version, settings.canary_percent)
+        inference = await stack.enter_async_context(
+            Inference(settings.triton_url, settings.answer_cache_bytes, metrics)
+        )
+        versions = ModelVersions(
+            inference.catalogue, settings.canary_version, settings.canary_percent, inference.is_recovery_likely
+        )
         yield Services(
             settings=settings,
             metrics=metrics,

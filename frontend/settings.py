@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from frontend.inference.channel import channel_target
+from frontend.inference.target import triton_target
 from frontend.middleware.auth import checked_key, keys_in_file
 from frontend.middleware.rate_limit import checked_limit
 from frontend.telemetry import logging
@@ -19,8 +19,8 @@ def _split_commas(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-def _require_channel_target(url: str) -> str:
-    channel_target(url)
+def _require_triton_target(url: str) -> str:
+    triton_target(url)
     return url
 
 
@@ -55,9 +55,12 @@ class Settings(BaseSettings):
         "auto", description="json, console, or auto: console where stdout is a terminal, else json"
     )
     log_level: logging.Level = Field("info", description="least that is logged: debug, info, warning or error")
-    triton_url: Annotated[str, AfterValidator(_require_channel_target)] = Field(
+    triton_url: Annotated[str, AfterValidator(_require_triton_target)] = Field(
         "127.0.0.1:8011",
         description="Triton's gRPC address, host:port; several as ip:port,ip:port or, by name, dns:///name:port",
+    )
+    answer_cache_bytes: int = Field(
+        32_000_000, ge=0, description="memory for the answers to images that were seen before, in bytes; 0 turns it off"
     )
     model_mirror: str | None = Field(
         None, description="folder or base URL that is asked for the classifier's files before the Internet"

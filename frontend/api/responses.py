@@ -21,7 +21,7 @@ from frontend.api.schemas import (
 from frontend.classify.classifier import Outcome
 from frontend.errors import ImageError, ServiceError
 from frontend.i18n.messages import failure_message, preferred_language, service_error_message
-from frontend.inference.client import Prediction
+from frontend.inference.scores import Prediction
 from frontend.telemetry import request_stats
 
 

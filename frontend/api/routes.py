@@ -62,7 +62,7 @@ async def classify(body: UrlRequestDependency, request: Request, services: Servi
     fields = body.fields
     k = fields.k if "k" in fields.model_fields_set else _default_k(settings)
     errors = validation_errors(len(fields.images), k, settings, answer.language)
-    route = await _choose_route(fields.model_version, services, answer, errors)
+    route = await _choose_route(fields.model_version, services, answer, errors, context.remaining_seconds)
     if route is None:
         return answer.of_mistakes(errors)
     distinct = len(set(fields.images))
@@ -94,7 +94,7 @@ async def classify_files(
     answer, settings, context = Answer(request), services.settings, request_context_of(request.scope)
     k = _default_k(settings) if query.k is None else query.k
     errors = validation_errors(1, k, settings, answer.language)
-    route = await _choose_route(query.model_version, services, answer, errors)
+    route = await _choose_route(query.model_version, services, answer, errors, context.remaining_seconds)
     if route is None:
         return answer.of_mistakes(errors)
     expected = _expected_files(request, settings.max_images)
@@ -158,17 +158,17 @@ def _default_k(settings: Settings) -> int:
 
 
 async def _choose_route(
-    version: str | None, services: Services, answer: Answer, errors: list[str]
+    version: str | None, services: Services, answer: Answer, errors: list[str], timeout_seconds: float
 ) -> VersionRoute | None:
     """Return where to send the images, or None if the request has mistakes. An unknown version is added to `errors`."""
     if errors and version is None:
         return None
     try:
-        route = await services.model_versions.choose(version)
+        route = await services.model_versions.choose(version, timeout_seconds=timeout_seconds)
     except UnknownModelVersion as error:
         errors.append(service_error_message(error, answer.language))
         return None
-    services.metrics.set_default_version((await services.model_versions.catalogue()).default)
+    services.metrics.set_default_version(services.model_versions.default)
     answer.model_version = route.version
     return None if errors else route
 

@@ -22,7 +22,8 @@ from frontend.errors import (
     TritonUnavailable,
     UnknownModelVersion,
 )
-from frontend.inference.client import Inference, Prediction
+from frontend.inference.client import Inference
+from frontend.inference.scores import Prediction
 from frontend.inference.versions import ModelVersions, VersionRoute
 from frontend.limits.fair_semaphore import FairSemaphore, Holder
 from frontend.limits.worker_pool import as_produced
@@ -132,7 +133,9 @@ class ImageClassifier:
             if options.route.is_named:
                 raise
             # The version was retired while this request was running.
-            version = (await self._versions.choose(None, fresh=True)).version
+            version = (
+                await self._versions.choose(None, fresh=True, timeout_seconds=_seconds_until(options.deadline))
+            ).version
             try:
                 result = await self._result(image, options, version)
             except UnknownModelVersion as error:  # Triton is still loading it, and the caller did not name it

@@ -1,71 +1,76 @@
-"""The only module that talks to Triton: encoded image in, the k best labels out."""
+"""Encoded image in, scores out: the front of the room that knows Triton."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import re
-from dataclasses import dataclass
+import struct
+import time
+from collections.abc import Collection
+from contextlib import AsyncExitStack
 from functools import partial
 
 import numpy as np
-from tritonclient.grpc.aio import InferenceServerClient, InferInput, InferRequestedOutput
-from tritonclient.utils import InferenceServerException
+from anyio import fail_after
+from grpc import aio
+from tritonclient.grpc import service_pb2
 
 from frontend.errors import (
     DeadlineExceeded,
     ImageError,
     InferenceFailed,
-    NotAnImage,
     Overloaded,
-    TooExpensive,
-    TooLarge,
-    TooManyPixels,
     TritonUnavailable,
     UnknownModelVersion,
-    UnsupportedFormat,
 )
-from frontend.inference.channel import channel_options, channel_target
-from frontend.inference.contract import PROBE_PRIORITY, QUEUE_FULL, QUEUE_TIMEOUT, STUB_DEAD, probe_image
-from frontend.inference.shielded_calls import ShieldedCalls, stands_cancellation
-from frontend.inference.versions import CLASSIFIER, Catalogue, read_catalogue
+from frontend.inference.answer_cache import AnswerCache
+from frontend.inference.attempts import Attempts, Request, Response
+from frontend.inference.contract import PROBE_PRIORITY, ensemble_model_version, probe_image
+from frontend.inference.failures import Failure, ModelNotFound, failure_of
+from frontend.inference.scores import Labels, Prediction, Row, Scores, parse_classification
+from frontend.inference.server_pool import NoServer, Server, ServerPool
+from frontend.inference.single_flight import SingleFlight
+from frontend.inference.target import triton_target
+from frontend.inference.versions import CLASSIFIER, Catalogue, ModelVersion, read_catalogue
 from frontend.telemetry import request_stats
+from frontend.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
 MODEL = "birds"
+_NO_MODEL = ""  # a server that can serve no images can still describe its models
 _INPUT, _OUTPUT = "IMAGE", "PROBABILITIES"
-_LABEL = re.compile(r"(?P<name>.+?) \((?P<common>.+)\)")
-# preprocess starts its errors with a code; the ensemble puts its own name in front. too_large names the limit.
-_REJECTION = re.compile(r"(?:in ensemble '\w+', )?(\w+): (?:.*?(\d+) bytes)?")
-_REJECTIONS: dict[str, type[ImageError]] = {
-    kind.code: kind for kind in (NotAnImage, UnsupportedFormat, TooManyPixels, TooExpensive, TooLarge)
-}
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One label with its score, a probability from 0 to 1. Labels without a common name have None."""
-
-    bird_name: str
-    common_name: str | None
-    score: float
+_ALL_CLASSES = 1_000_000  # Triton returns as many as there are
+_SERVER_PROBE_SECONDS = 5.0
 
 
 class Inference:
-    """Calls the ensemble over one gRPC channel, to one Triton or several; use as an async context manager."""
+    """Calls the ensemble on one or several Triton servers; use as an async context manager.
 
-    def __init__(self, triton_url: str) -> None:
-        self._triton_url = triton_url
+    `answer_cache_bytes` bounds the memory for answers to images that were seen before; 0 turns that off.
+    """
+
+    def __init__(self, triton_url: str, answer_cache_bytes: int = 0, metrics: Metrics | None = None) -> None:
+        self._target = triton_target(triton_url)
+        self._answers = AnswerCache(answer_cache_bytes, metrics)
+        self._versions: dict[str, ModelVersion] = {}
+        self._labels: dict[str, Labels] = {}  # by fingerprint
+        self._label_questions: SingleFlight[str, Labels] = SingleFlight()
 
     async def __aenter__(self) -> Inference:
-        self._client = InferenceServerClient(channel_target(self._triton_url), channel_args=channel_options())
-        self._calls = ShieldedCalls()
-        self._stands_cancellation = False
+        self._pool = ServerPool(self._target, self._probe_server)
+        self._attempts = Attempts(self._pool)
+        self._stack = AsyncExitStack()
+        await self._stack.enter_async_context(self._pool)
+        self._stack.push_async_callback(self._attempts.finish)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._calls.finish()
-        await self._client.close()
+        await self._stack.aclose()
+
+    def is_recovery_likely(self) -> bool:
+        """Whether images may wait for Triton: a server is connected, or was lost not long ago."""
+        return self._pool.is_recovery_likely
 
     async def classify(
         self,
@@ -73,87 +78,164 @@ class Inference:
         k: int,
         timeout_seconds: float | None = None,
         version: str | None = None,
-        priority: int = 0,
+        among: Collection[str] | None = None,
     ) -> list[Prediction]:
-        """Return the `k` most probable labels of an encoded image, best first, by `version` of the classifier.
+        """Return the `k` most probable labels of an encoded image, best first; `among` restricts them to these names.
 
-        One image a call: Triton makes the batches, and one bad image fails alone. Raises ImageError for what is
-        wrong with this image, UnknownModelVersion for a version that is not served, TritonUnavailable when there is
-        no server to ask, or none that is well. After `timeout_seconds` Triton drops the image if it still waits in a
-        queue. `priority` is a level of the models' queues; 0 is their default.
+        Raises what `scores` raises.
         """
-        model = f"{MODEL}_v{version}" if version else MODEL
-        tensor = InferInput(_INPUT, [1, 1], "BYTES")
-        tensor.set_data_from_numpy(np.array([[image]], dtype=np.object_))
-        # A class count of 0 would ask for all probabilities instead; the image is judged in any case.
-        output = InferRequestedOutput(_OUTPUT, class_count=max(k, 1))
-        infer = partial(
-            self._client.infer,
-            model,
-            [tensor],
-            outputs=[output],
-            priority=priority,
-            timeout=None if timeout_seconds is None else max(round(1e6 * timeout_seconds), 1),
-            request_id=request_stats.triton_request_id(),
-            headers=request_stats.trace_headers() or None,
-        )
+        return (await self.scores(image, timeout_seconds, version)).best(k, among)
+
+    async def scores(self, image: bytes, timeout_seconds: float | None = None, version: str | None = None) -> Scores:
+        """Return the probabilities that `version` of the classifier gives an encoded image.
+
+        One image a call: Triton makes the batches, and a bad image fails alone. While a lost Triton is likely to
+        return, the call waits for it. After `timeout_seconds` Triton drops the image if it still waits in a queue.
+        Raises ImageError for what is wrong with this image, UnknownModelVersion for a version that is not served,
+        TritonUnavailable when no server works.
+        """
         try:
-            if self._stands_cancellation:
-                result = await infer(client_timeout=timeout_seconds)
-            else:
-                result = await self._calls.answer(infer, timeout_seconds)
+            with fail_after(timeout_seconds):
+                return await self._scores(image, timeout_seconds, version)
         except TimeoutError:
             raise DeadlineExceeded() from None
-        except InferenceServerException as error:
-            if version and "NOT_FOUND" in str(error.status()):
-                raise UnknownModelVersion(version=version) from error
-            raise _translated(error) from error
-        return [_prediction(entry) for entry in result.as_numpy(_OUTPUT).flat[:k]]
+        except ModelNotFound as error:
+            raise (UnknownModelVersion(version=version) if version else InferenceFailed()) from error
 
     async def catalogue(self, timeout_seconds: float) -> Catalogue:
-        """The versions of the classifier that can be asked for. Raises TritonUnavailable."""
+        """Return the versions of the classifier that can be asked for. Raises TritonUnavailable."""
         try:
-            server = await self._client.get_server_metadata(client_timeout=timeout_seconds)
-            ensemble, classifier = [
-                await self._client.get_model_config(model, as_json=True, client_timeout=timeout_seconds)
-                for model in (MODEL, CLASSIFIER)
-            ]
-        except InferenceServerException as error:
-            log.warning("Triton answered %s: %s", error.status(), error.message())
+            with fail_after(timeout_seconds):
+                catalogue = await self._read_catalogue(timeout_seconds)
+        except (NoServer, TimeoutError):
+            raise TritonUnavailable() from None
+        except aio.AioRpcError as error:
+            log.warning("Triton answered %s: %s", error.code().name, error.details())
             raise TritonUnavailable() from error
-        self._stands_cancellation = stands_cancellation(server.version)
-        return read_catalogue(ensemble["config"], classifier["config"])
+        self._versions = catalogue.versions
+        for unused in self._labels.keys() - {version.fingerprint for version in self._versions.values()}:
+            del self._labels[unused]
+        return catalogue
 
     async def probe(self, timeout_seconds: float) -> bool:
         """Whether a real inference succeeds. Triton's own readiness stays good with every Python process dead.
 
-        A full queue is a sign of life: to call it unready would take the load's last servers out of service.
+        A full queue is a sign of life: if it made the server unready, the last servers would leave the load balancer.
         """
         try:
-            await self.classify(probe_image(), 1, timeout_seconds, priority=PROBE_PRIORITY)
+            await self._attempts.infer(_request(MODEL, probe_image(), PROBE_PRIORITY), timeout_seconds, is_probe=True)
         except Overloaded:
             return True
-        except (ImageError, TritonUnavailable):
+        except (ImageError, TritonUnavailable, ModelNotFound):
             return False
         return True
 
+    async def _scores(self, image: bytes, timeout_seconds: float | None, version: str | None) -> Scores:
+        model = f"{MODEL}_v{version}" if version else MODEL
+        known = self._versions.get(version or "")
+        if known is not None and (fingerprint := known.fingerprint) is not None:
+            labels = await self._labels_of(model, fingerprint, timeout_seconds)
+            if labels is not None:
+                try:
+                    ask = partial(self._row, model, fingerprint, image, timeout_seconds)
+                    row = await (ask() if known.is_random else self._answers.row(image, fingerprint, ask))
+                    return Scores(row, labels)
+                except _OtherWeights:
+                    log.warning("Triton serves %s with other weights than its catalogue said", model)
+        return parse_classification(_strings(await self._infer(_all_classes(model, image), timeout_seconds)))
 
-def _prediction(entry: bytes) -> Prediction:
-    """Parse Triton's classification string, `score:index:label`."""
-    score, _, label = entry.decode("utf-8").split(":", 2)
-    match = _LABEL.fullmatch(label)
-    name, common = match.group("name", "common") if match else (label, None)
-    return Prediction(name, common, float(score))
+    async def _row(self, model: str, fingerprint: str, image: bytes, timeout_seconds: float | None) -> Row:
+        """Ask for the probabilities, float32 of shape [labels]. Raises _OtherWeights."""
+        answer = await self._infer(_request(model, image), timeout_seconds)
+        if answer.model_version != str(ensemble_model_version(fingerprint)):
+            raise _OtherWeights
+        return np.frombuffer(answer.raw_output_contents[0], np.float32)
+
+    async def _labels_of(self, model: str, fingerprint: str, timeout_seconds: float | None) -> Labels | None:
+        """Return the labels of a version, asked for once; None if Triton now serves other weights under its name."""
+        if (known := self._labels.get(fingerprint)) is not None:
+            return known
+
+        async def ask() -> Labels:
+            answer = await self._infer(_all_classes(model, probe_image()), timeout_seconds)
+            if answer.model_version != str(ensemble_model_version(fingerprint)):
+                raise _OtherWeights
+            labels = self._labels[fingerprint] = parse_classification(_strings(answer)).labels
+            return labels
+
+        while True:
+            is_shared = fingerprint in self._label_questions
+            try:
+                return await self._label_questions.run(fingerprint, ask)
+            except _OtherWeights:
+                return None
+            except DeadlineExceeded:
+                if not is_shared:
+                    raise
+
+    async def _infer(self, request: Request, timeout_seconds: float | None) -> Response:
+        request.id = request_stats.triton_request_id()
+        metadata = tuple(request_stats.trace_headers().items())
+        return await self._attempts.infer(request, timeout_seconds, metadata)
+
+    async def _read_catalogue(self, timeout_seconds: float) -> Catalogue:
+        asked: set[Server] = set()
+        end = time.monotonic() + timeout_seconds
+        while True:
+            server = await self._pool.choose(_NO_MODEL, end, waits_for_recovery=False, avoid=asked)
+            try:
+                ensemble, classifier = await asyncio.gather(
+                    *(
+                        server.stub.ModelConfig(service_pb2.ModelConfigRequest(name=model), timeout=timeout_seconds)
+                        for model in (MODEL, CLASSIFIER)
+                    )
+                )
+            except aio.AioRpcError:
+                if server in asked:
+                    raise
+                asked.add(server)
+            else:
+                return read_catalogue(ensemble.config, classifier.config)
+
+    async def _probe_server(self, server: Server, model: str) -> bool:
+        """Whether one server can serve `model` again."""
+        request = _request(model, probe_image(), PROBE_PRIORITY)
+        try:
+            await self._attempts.infer_on(server, request, _SERVER_PROBE_SECONDS)
+        except DeadlineExceeded:
+            return False
+        except aio.AioRpcError as error:
+            return failure_of(error) in (Failure.QUEUE_FULL, Failure.UNKNOWN_MODEL)
+        return True
 
 
-def _translated(error: InferenceServerException) -> ImageError | TritonUnavailable:
-    status, message = str(error.status() or ""), str(error.message() or "")
-    match = _REJECTION.match(message)
-    if "INVALID_ARGUMENT" in status and match and match[1] in _REJECTIONS:
-        return _REJECTIONS[match[1]](**({"max": int(match[2])} if match[2] else {}))
-    if QUEUE_FULL in message:
-        return Overloaded()
-    if QUEUE_TIMEOUT in message or "DEADLINE_EXCEEDED" in status:
-        return DeadlineExceeded()
-    log.warning("Triton answered %s: %s", status, message)
-    return TritonUnavailable() if "UNAVAILABLE" in status or STUB_DEAD in message else InferenceFailed()
+class _OtherWeights(Exception):
+    """The answer comes from other weights than those with the fingerprint that was expected."""
+
+
+def _request(model: str, image: bytes, priority: int = 0) -> Request:
+    """Build a request for the probabilities of one image. `priority` is a level of the models' queues; 0 is default."""
+    request = service_pb2.ModelInferRequest(model_name=model)
+    request.inputs.add(name=_INPUT, datatype="BYTES", shape=[1, 1])
+    request.outputs.add(name=_OUTPUT)
+    request.raw_input_contents.append(struct.pack("<I", len(image)) + image)
+    if priority:
+        request.parameters["priority"].uint64_param = priority
+    return request
+
+
+def _all_classes(model: str, image: bytes) -> Request:
+    """Build a request for all probabilities with their labels, as strings of the classification extension."""
+    request = _request(model, image)
+    request.outputs[0].parameters["classification"].int64_param = _ALL_CLASSES
+    return request
+
+
+def _strings(answer: Response) -> list[bytes]:
+    """Return the elements of a BYTES tensor: each is preceded by its length, 4 bytes, little endian."""
+    raw, position, strings = answer.raw_output_contents[0], 0, []
+    while position < len(raw):
+        (size,) = struct.unpack_from("<I", raw, position)
+        strings.append(raw[position + 4 : position + 4 + size])
+        position += 4 + size
+    return strings

@@ -1,4 +1,4 @@
-"""Whether the service can do its work right now, asked at most once a second however often it is polled."""
+"""Whether the service can classify right now. Triton is asked at most once a second, however often callers poll."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TIMEOUT_SECONDS = 5.0
 
 
 class Readiness:
-    """Remembers the outcome of a real inference for a second."""
+    """Remembers for one second whether a real inference succeeded."""
 
     def __init__(self, inference: Inference) -> None:
         self._inference = inference
@@ -21,6 +21,7 @@ class Readiness:
         self._checked_at = float("-inf")
 
     async def check(self) -> bool:
+        """Whether an inference succeeded within the last second, or succeeds now."""
         async with self._lock:
             if time.monotonic() - self._checked_at > _FRESH_SECONDS:
                 self._ready = await self._inference.probe(_TIMEOUT_SECONDS)

@@ -1,7 +1,7 @@
-"""Calls that are never cut short, for a Triton that can die of it.
+"""Calls that run to their end, for a Triton that a cancelled call can crash.
 
-Before 2.57, a gRPC inference that was cancelled, or whose gRPC deadline passed, in the moment in which it was done
-could end the whole server with signal 11.
+Before 2.57, Triton could die of signal 11 when a gRPC inference was cancelled, or its gRPC deadline passed, at the
+moment in which the inference finished.
 """
 
 from __future__ import annotations
@@ -10,59 +10,66 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from math import inf
-from typing import Any
+from typing import Any, TypeVar
 
 from anyio import CancelScope
 
-_FIRST_SOUND = (2, 57)
-# Beyond the caller's deadline, at which Triton has dropped what waits in its queues: only a call that hangs gets here.
+_FIRST_SAFE_VERSION = (2, 57)
+# Time allowed after the caller's deadline. Triton drops a queued image at that deadline, so only a call that hangs
+# lasts this long.
 _HANGING_SECONDS = 60.0
 _FINISH_SECONDS = 5.0
 
+T = TypeVar("T")
 
-def stands_cancellation(version: str) -> bool:
-    """Whether a Triton of this version, as its metadata names it, may be cancelled. One in another form may not."""
+
+def survives_cancellation(version: str) -> bool:
+    """Whether a Triton of this version may be cancelled. A version in another form than `2.57.0` may not."""
     match = re.match(r"(\d+)\.(\d+)\.", version)
-    return match is not None and (int(match[1]), int(match[2])) >= _FIRST_SOUND
+    return match is not None and (int(match[1]), int(match[2])) >= _FIRST_SAFE_VERSION
 
 
 class ShieldedCalls:
-    """The calls under way."""
+    """Runs calls that are never cancelled, and keeps those that outlive their caller."""
 
     def __init__(self) -> None:
         self._running: set[asyncio.Future[Any]] = set()
 
-    async def answer(self, call: Callable[..., Awaitable[Any]], timeout_seconds: float | None) -> Any:
-        """What `call(client_timeout=…)` returns or raises. Raises TimeoutError after `timeout_seconds`.
+    async def answer(self, call: Callable[[float | None], Awaitable[T]], timeout_seconds: float | None) -> T:
+        """Return what `call(grpc_timeout_seconds)` returns, or raise what it raises.
 
-        Whoever is cancelled meanwhile keeps what he holds until the call is done, or its time is over: work that
-        goes on is not to be forgotten. After that time the call is left to itself.
+        A cancelled caller keeps its slot until the call finishes or times out, so that running work still counts.
+        Raises TimeoutError after `timeout_seconds`; the call then continues without a caller.
         """
-        client_timeout = None if timeout_seconds is None else timeout_seconds + _HANGING_SECONDS
-        running = asyncio.ensure_future(call(client_timeout=client_timeout))
+        running = asyncio.ensure_future(call(None if timeout_seconds is None else timeout_seconds + _HANGING_SECONDS))
         self._running.add(running)
         running.add_done_callback(self._forget)
-        loop = asyncio.get_running_loop()
-        end = inf if timeout_seconds is None else loop.time() + timeout_seconds
-        cancelled: asyncio.CancelledError | None = None
-        with CancelScope(shield=True):
-            while not running.done() and (left := end - loop.time()) > 0:
-                try:
-                    await asyncio.wait({running}, timeout=None if timeout_seconds is None else left)
-                except asyncio.CancelledError as error:
-                    cancelled = error
-        if cancelled is not None:
-            raise cancelled
+        await wait_shielded(running, timeout_seconds)
         if not running.done():
             raise TimeoutError
         return running.result()
 
     async def finish(self) -> None:
-        """Wait for what is under way, a few seconds at most."""
+        """Wait for the calls that still run, for a few seconds at most."""
         if self._running:
             await asyncio.wait(self._running, timeout=_FINISH_SECONDS)
 
     def _forget(self, running: asyncio.Future[Any]) -> None:
         self._running.discard(running)
         if not running.cancelled():
-            running.exception()  # nobody may be left to ask
+            running.exception()  # mark it as retrieved: the caller may be gone
+
+
+async def wait_shielded(running: asyncio.Future[Any], timeout_seconds: float | None = None) -> None:
+    """Wait until `running` is done or the time is over. A cancellation is raised only after that."""
+    loop = asyncio.get_running_loop()
+    end = inf if timeout_seconds is None else loop.time() + timeout_seconds
+    cancelled: asyncio.CancelledError | None = None
+    with CancelScope(shield=True):
+        while not running.done() and (left := end - loop.time()) > 0:
+            try:
+                await asyncio.wait({running}, timeout=None if timeout_seconds is None else left)
+            except asyncio.CancelledError as error:
+                cancelled = error
+    if cancelled is not None:
+        raise cancelled

@@ -1,8 +1,7 @@
-"""Which versions of the classifier there are, and which of them an image goes to."""
+"""Which versions of the classifier exist, and which of them classifies an image."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import logging
@@ -11,7 +10,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from frontend.errors import UnknownModelVersion
+from anyio import fail_after
+
+from frontend.errors import TritonUnavailable, UnknownModelVersion
+from frontend.inference.contract import FINGERPRINT_PARAMETER, RANDOM_PARAMETER
+from frontend.inference.single_flight import SingleFlight
 
 log = logging.getLogger(__name__)
 
@@ -19,22 +22,32 @@ CLASSIFIER = "classifier"
 _FRESH_SECONDS = 1.0
 _TIMEOUT_SECONDS = 5.0
 _PARAMETER = "version."
+_NEWEST = -1  # the step of an ensemble that is not pinned to a version
+
+Config = Any  # model_config_pb2.ModelConfig, which carries no types
 
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """What is known of one version. Of one that was put into the repository by hand, little is."""
+    """What is known about one version; little about a version that was put into the repository by hand.
+
+    `fingerprint` is a SHA-256 of everything that decides the version's answers. A number that is retired and published
+    again with other weights gets another fingerprint. Answers are remembered neither for a version without one, nor
+    for a random version, which answers the same image differently each time.
+    """
 
     version: str
     labels: int | None
     source: str | None
     engine: str | None
     published: str | None
+    fingerprint: str | None = None
+    is_random: bool = False
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All versions by name, and the default; None is a Triton that tells of none: `birds` itself is asked then."""
+    """All versions by name, and the default. The default is None if Triton lists no versions: `birds` is asked then."""
 
     default: str | None
     versions: dict[str, ModelVersion]
@@ -42,7 +55,7 @@ class Catalogue:
 
 @dataclass(frozen=True)
 class VersionRoute:
-    """Where the images of one request go: to `version`, but some of them to the canary."""
+    """Where the images of one request go: to `version`, and `canary_percent` of them to `canary`."""
 
     version: str | None
     is_named: bool = False
@@ -50,7 +63,7 @@ class VersionRoute:
     canary_percent: float = 0
 
     def of(self, name: str) -> str | None:
-        """The version for the image `name`, the same in every request."""
+        """Return the version for the image `name`, which is the same in every request."""
         if self.canary is None:
             return self.version
         digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
@@ -58,35 +71,59 @@ class VersionRoute:
 
 
 class ModelVersions:
-    """Remembers the catalogue for a second, however many requests come."""
+    """Remembers the catalogue, or the failure to get it, for one second. All callers share one question to Triton."""
 
     def __init__(
         self,
         ask: Callable[[float], Awaitable[Catalogue]],
         canary_version: str | None = None,
         canary_percent: float = 0,
+        is_recovery_likely: Callable[[], bool] = lambda: False,
     ) -> None:
         self._ask = ask
         self._canary_version = canary_version
         self._canary_percent = canary_percent
-        self._lock = asyncio.Lock()
+        self._is_recovery_likely = is_recovery_likely
+        self._questions: SingleFlight[None, Catalogue] = SingleFlight()
         self._known: Catalogue | None = None
-        self._asked_at = float("-inf")
+        self._known_at = float("-inf")
+        self._failed_at = float("-inf")
 
-    async def catalogue(self, fresh: bool = False) -> Catalogue:
-        """The catalogue as of at most a second ago, or of now. Raises TritonUnavailable."""
-        async with self._lock:
-            if fresh or self._known is None or time.monotonic() - self._asked_at > _FRESH_SECONDS:
-                self._known = await self._ask(_TIMEOUT_SECONDS)
-                self._asked_at = time.monotonic()
-            return self._known
+    @property
+    def default(self) -> str | None:
+        """The default version, as last known."""
+        return self._known.default if self._known else None
 
-    async def choose(self, named: str | None, fresh: bool = False) -> VersionRoute:
-        """Where to send the images of a request that names a version, or none.
+    async def catalogue(self, fresh: bool = False, timeout_seconds: float = _TIMEOUT_SECONDS) -> Catalogue:
+        """Return the catalogue as of at most a second ago; with `fresh`, as of now.
 
-        Raises UnknownModelVersion for one that is not served, TritonUnavailable when there is no server to ask.
+        Raises TritonUnavailable, also if there is no answer after `timeout_seconds`, which never cuts the question
+        short for other callers.
         """
-        catalogue = await self.catalogue(fresh)
+        try:
+            with fail_after(timeout_seconds):
+                if fresh and None in self._questions:  # asked before now: its answer may be outdated
+                    await self._remembered()
+                if self._known is not None and not fresh and _age(self._known_at) <= _FRESH_SECONDS:
+                    return self._known
+                return await self._remembered()
+        except TimeoutError:
+            raise TritonUnavailable() from None
+
+    async def choose(
+        self, named: str | None, fresh: bool = False, timeout_seconds: float = _TIMEOUT_SECONDS
+    ) -> VersionRoute:
+        """Return where to send the images of a request that names a version, or none.
+
+        While a lost Triton is likely to return, the last known catalogue is used: the images wait for Triton. Raises
+        UnknownModelVersion for a version that is not served, TritonUnavailable when there is no server to ask.
+        """
+        try:
+            catalogue = await self.catalogue(fresh, timeout_seconds)
+        except TritonUnavailable:
+            if fresh or self._known is None or not self._is_recovery_likely():
+                raise
+            catalogue = self._known
         if named is not None:
             if named not in catalogue.versions:
                 raise UnknownModelVersion(version=named)
@@ -95,30 +132,57 @@ class ModelVersions:
         if canary is None or canary == catalogue.default or not self._canary_percent:
             return VersionRoute(catalogue.default)
         if canary not in catalogue.versions:
-            log.warning("the canary, version %s, is not served: the default takes its part", canary)
+            log.warning("Version %s, the canary, is not served. The default version takes its share", canary)
             return VersionRoute(catalogue.default)
         return VersionRoute(catalogue.default, canary=canary, canary_percent=self._canary_percent)
 
+    async def _remembered(self) -> Catalogue:
+        if _age(self._failed_at) <= _FRESH_SECONDS:
+            raise TritonUnavailable()
+        return await self._questions.run(None, self._ask_triton)
 
-def read_catalogue(ensemble: dict[str, Any], classifier: dict[str, Any]) -> Catalogue:
-    """What the configuration of the ensemble tells of the versions, and that of the classifier of their engine."""
+    async def _ask_triton(self) -> Catalogue:
+        try:
+            self._known = await self._ask(_TIMEOUT_SECONDS)
+        except TritonUnavailable:
+            self._failed_at = time.monotonic()
+            raise
+        self._known_at = time.monotonic()
+        return self._known
+
+
+def read_catalogue(ensemble: Config, classifier: Config) -> Catalogue:
+    """Read the versions from the configuration of the ensemble, and their engine from that of the classifier."""
     versions = {}
-    for name, parameter in ensemble.get("parameters", {}).items():
+    for name, parameter in ensemble.parameters.items():
         if name.startswith(_PARAMETER):
             version = name.removeprefix(_PARAMETER)
-            about = json.loads(parameter["string_value"])
+            about = json.loads(parameter.string_value)
             about["engine"] = _engine(classifier, about["engine"])
-            versions[version] = ModelVersion(version=version, **about)
-    steps = ensemble["ensemble_scheduling"]["step"]
-    pinned = next((step["model_version"] for step in steps if step["model_name"] == CLASSIFIER), "-1")
+            versions[version] = ModelVersion(
+                version=version,
+                fingerprint=_text(ensemble, f"{FINGERPRINT_PARAMETER}{version}"),
+                is_random=_text(ensemble, f"{RANDOM_PARAMETER}{version}") == "true",
+                **about,
+            )
+    steps = ensemble.ensemble_scheduling.step
+    pinned = str(next((step.model_version for step in steps if step.model_name == CLASSIFIER), _NEWEST))
     ordered = dict(sorted(versions.items(), key=lambda item: int(item[0])))
     return Catalogue(pinned if pinned in versions else None, ordered)
 
 
-def _engine(classifier: dict[str, Any], proven: str | None) -> str | None:
-    """The engine that is set, or what the backend makes of `auto`: TensorFlow on a GPU, else the one proven."""
-    setting = classifier.get("parameters", {}).get("engine", {}).get("string_value", "auto")
+def _engine(classifier: Config, proven: str | None) -> str | None:
+    """Return the configured engine, or what the backend makes of `auto`: TensorFlow on a GPU, else the proven one."""
+    setting = _text(classifier, "engine") or "auto"
     if setting != "auto":
-        return str(setting)
-    on_gpu = any(group.get("kind") == "KIND_GPU" for group in classifier.get("instance_group", []))
+        return setting
+    on_gpu = any(group.kind == group.KIND_GPU for group in classifier.instance_group)
     return "tensorflow" if on_gpu else proven
+
+
+def _text(config: Config, parameter: str) -> str | None:
+    return str(config.parameters[parameter].string_value) if parameter in config.parameters else None
+
+
+def _age(moment: float) -> float:
+    return time.monotonic() - moment

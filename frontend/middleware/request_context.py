@@ -30,6 +30,11 @@ class RequestContext:
     exit_stack: ExitStack = field(default_factory=ExitStack)
     rate_limit: RateLimit | None = None
 
+    @property
+    def remaining_seconds(self) -> float:
+        """Seconds until the deadline, at least 0."""
+        return max(self.deadline - current_time(), 0)
+
     def charge(self, images: int) -> None:
         """Count `images` against the caller's rate limit.
 

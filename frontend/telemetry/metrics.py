@@ -10,6 +10,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal, get_args
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
@@ -17,6 +18,8 @@ from prometheus_client.process_collector import ProcessCollector
 
 from frontend import VERSION
 from frontend.errors import ServiceError
+
+CacheOutcome = Literal["hit", "shared", "miss"]
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -100,6 +103,25 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self._cache_lookups = Counter(
+            "birds_answer_cache_lookups",
+            "Images looked up in the answer cache: hit; shared with an equal image under way; or miss.",
+            ["outcome"],
+            registry=registry,
+        )
+        for outcome in get_args(CacheOutcome):
+            self._cache_lookups.labels(outcome)
+        self._cache_evictions = Counter(
+            "birds_answer_cache_evictions",
+            "Answers dropped from the answer cache to make room.",
+            registry=registry,
+        )
+        self._cache_bytes = Gauge(
+            "birds_answer_cache_bytes",
+            "Memory that the answers in the answer cache take.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
         self._default_version = Gauge(
             "birds_default_model_version_info",
             "1 for the model version that answers requests that name none, 0 for one that did before.",
@@ -155,6 +177,14 @@ class Metrics:
 
     def count_downloaded(self, size_bytes: int) -> None:
         self._downloaded_bytes.inc(size_bytes)
+
+    def count_cache_lookup(self, outcome: CacheOutcome) -> None:
+        self._cache_lookups.labels(outcome).inc()
+
+    def set_cache_size(self, size_bytes: int, evictions: int) -> None:
+        """`evictions` is the number of answers dropped since the last call."""
+        self._cache_bytes.set(size_bytes)
+        self._cache_evictions.inc(evictions)
 
     def set_default_version(self, version: str | None) -> None:
         if self._default is not None and self._default != version:

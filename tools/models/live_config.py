@@ -3,13 +3,13 @@
     preprocess/configs/live.pbtxt    one output for each image size that a version needs
     classifier/configs/live.pbtxt    instances, batch size, warm-up, and the versions to load if some are damaged
     birds/configs/live.pbtxt         pinned to the default version; describes all versions in its parameters
-    birds_v<N>/config.pbtxt          the same ensemble pinned to version N; its answers are cached
+    birds_v<N>/config.pbtxt          the same ensemble pinned to version N; its one model version names the weights
 
 All are derived and none is in git. Replacing the one of `birds` is what makes a version the default. Its parameters,
 for each version N:
 
     version.N        JSON: labels, source, engine, published
-    fingerprint.N    the identity of the version's files; missing if the version has no manifest
+    fingerprint.N    identifies the version's answers; missing if the version has no manifest
     random.N         "true" if the version answers the same image differently each time; else missing
 """
 
@@ -23,8 +23,14 @@ from typing import Any, TypeAlias
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from frontend.inference.contract import PROBE_PRIORITY
+from frontend.inference.contract import (
+    FINGERPRINT_PARAMETER,
+    PROBE_PRIORITY,
+    RANDOM_PARAMETER,
+    ensemble_model_version,
+)
 from tools.models.durable import discard, write_text
+from tools.models.fingerprint import answers_fingerprint
 from tools.models.integrity import intact_versions
 from tools.models.repository import (
     CLASSIFIER,
@@ -37,7 +43,6 @@ from tools.models.repository import (
     read_config,
     read_default,
     read_live_config,
-    savedmodel_path,
 )
 from tools.triton.settings import TritonSettings
 
@@ -113,8 +118,8 @@ def write_ensembles_of(repository: Path, versions: Mapping[int, Version], base: 
     for number, version in versions.items():
         config = _pinned(repository, version, base)
         config.name = ensemble_of(number)
-        config.response_cache.enable = True
-        folder = repository / config.name / str(_built_at(repository, number))
+        fingerprint = answers_fingerprint(repository, version)
+        folder = repository / config.name / str(ensemble_model_version(fingerprint) if fingerprint else 1)
         if not folder.exists():
             discard(folder.parent)
             folder.mkdir(parents=True)
@@ -136,10 +141,10 @@ def write_default(
                 "published": about and about.published,
             }
         )
-        if version.fingerprint:
-            config.parameters[f"fingerprint.{version.number}"].string_value = version.fingerprint
+        if fingerprint := answers_fingerprint(repository, version):
+            config.parameters[f"{FINGERPRINT_PARAMETER}{version.number}"].string_value = fingerprint
         if about and about.random:
-            config.parameters[f"random.{version.number}"].string_value = "true"
+            config.parameters[f"{RANDOM_PARAMETER}{version.number}"].string_value = "true"
     _write(live_config_path(ENSEMBLE, repository), config)
 
 
@@ -165,16 +170,6 @@ def _pinned(repository: Path, version: Version, base: ModelConfig | None) -> Mod
             step.output_map.clear()
             step.output_map[_pixels_output(repository, version)] = pixels
     return config
-
-
-def _built_at(repository: Path, number: int) -> int:
-    """When the version's SavedModel was written, in seconds: the version of its ensemble.
-
-    Triton's cache keys an answer by model, version and image, and survives a reload. When the number of a retired
-    version is used again, the new version must not find the answers of the retired one.
-    """
-    graph = savedmodel_path(repository, number) / "saved_model.pb"
-    return int(graph.stat().st_mtime) if graph.exists() else 1
 
 
 def _pixels_output(repository: Path, version: Version) -> str:

@@ -184,7 +184,6 @@ class TritonServer(SupervisedProcess):
             str(wheel / "tritonserver" / "bin" / "tritonserver"),
             *triton_arguments(files.scratch / "models", models_in(self._repository), self.ports, "127.0.0.1"),
             f"--backend-directory={files.scratch / 'backends'}",
-            f"--cache-directory={wheel / 'tritonserver' / 'caches'}",
             f"--backend-config=python,{prefix}",
             f"--backend-config=tensorflow,{prefix}",
             f"--id={self._id}",

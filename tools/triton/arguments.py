@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LIVE = "live"  # the configuration that Triton is started with: <model>/configs/live.pbtxt, else config.pbtxt
-# Room for the last 2,000 answers, about 4 kB each.
-CACHE_BYTES = 8 << 20
 EXIT_TIMEOUT_SECONDS = 8  # for the requests in progress when the server is told to stop
 # The APIs that change a running server or let it read this machine's memory. Inference, health, metadata, statistics
 # and model configurations stay open, because the frontend, perf_analyzer and Triton's other clients need them.
@@ -34,7 +32,6 @@ def triton_arguments(repository: Path, models: Iterable[str], ports: Ports, addr
         "--model-control-mode=explicit",
         *(f"--load-model={model}" for model in models),
         f"--model-config-name={LIVE}",
-        f"--cache-config=local,size={CACHE_BYTES}",
         f"--exit-timeout-secs={EXIT_TIMEOUT_SECONDS}",
         f"--http-address={address}",
         f"--http-port={ports.http}",

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from version_manifest import write_manifest
 
+from frontend.inference.contract import ensemble_model_version
 from tests.support.model_repository import copy_templates, install_classifier
 from tests.support.tiny_model import LABELS
 from tools.models.live_config import write_all
-from tools.models.repository import About, read_config, read_live_config, savedmodel_path, write_about
+from tools.models.repository import (
+    About,
+    labels_path,
+    read_config,
+    read_live_config,
+    savedmodel_path,
+    version_path,
+    write_about,
+)
 from tools.triton.settings import TritonSettings
 
 
@@ -62,3 +74,50 @@ def test_what_does_not_change_is_not_written(repository: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in repository.rglob("*.pbtxt")}
     write_all(repository, TritonSettings())
     assert {path: path.stat().st_mtime_ns for path in repository.rglob("*.pbtxt")} == before
+
+
+def ensemble_model_versions(repository: Path) -> list[str]:
+    return [path.name for path in (repository / "birds_v1").iterdir() if path.is_dir()]
+
+
+def test_fingerprint_is_the_ensembles_model_version(repository: Path) -> None:
+    write_manifest(version_path(repository))
+    write_all(repository, TritonSettings())
+    fingerprint = read_live_config("birds", repository).parameters["fingerprint.1"].string_value
+    assert ensemble_model_versions(repository) == [str(ensemble_model_version(fingerprint))]
+
+
+def change_weights(repository: Path) -> None:
+    graph = savedmodel_path(repository) / "variables" / "variables.index"
+    content = bytearray(graph.read_bytes())
+    content[-1] ^= 1
+    before = graph.stat()
+    graph.write_bytes(content)
+    os.utime(graph, ns=(before.st_atime_ns, before.st_mtime_ns))
+    write_manifest(version_path(repository))
+
+
+def change_labels(repository: Path) -> None:
+    labels_path(repository).write_text("\n".join([*LABELS[1:], LABELS[0]]) + "\n", "utf-8")
+    write_manifest(version_path(repository))
+
+
+def change_decoding(repository: Path) -> None:
+    (repository / "preprocess" / "1" / "bird_pixels.py").write_text("# another way of decoding\n")
+
+
+def change_engine(repository: Path) -> None:
+    write_all(repository, TritonSettings(engine="tensorflow"))
+
+
+@pytest.mark.parametrize("change", [change_weights, change_labels, change_decoding, change_engine])
+def test_number_with_other_answers_has_another_fingerprint(repository: Path, change: Callable[[Path], None]) -> None:
+    """The modification time is not enough: an archive or `rsync -t` keeps it."""
+    write_manifest(version_path(repository))
+    write_all(repository, TritonSettings())
+    before = ensemble_model_versions(repository)
+    change(repository)
+    if change is not change_engine:
+        write_all(repository, TritonSettings())
+    assert len(ensemble_model_versions(repository)) == 1
+    assert ensemble_model_versions(repository) != before

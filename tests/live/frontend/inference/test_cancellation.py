@@ -1,4 +1,4 @@
-"""Clients that hang up and deadlines that pass, in the very moment in which Triton answers: it lives on."""
+"""Triton survives clients that hang up, and deadlines that pass, at the moment of its answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.images import flat
 from tools.serve.triton_process import TritonServer
 
 SECONDS, CLIENTS = 3, 64
-IMAGES = [flat((number, 99, 7)) for number in range(20)]  # most answers come from the cache, after a moment
+IMAGES = [flat((number, 99, 7)) for number in range(20)]
 
 
 async def hang_up(inference: Inference, moment: float) -> None:

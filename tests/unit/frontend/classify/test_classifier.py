@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 
 import pytest
@@ -9,7 +10,8 @@ from anyio import current_time
 
 from frontend.classify.classifier import ClassifyOptions, ImageClassifier, images_at
 from frontend.errors import TritonUnavailable, UnknownModelVersion
-from frontend.inference.client import Inference, Prediction
+from frontend.inference.client import Inference
+from frontend.inference.scores import Prediction
 from frontend.inference.versions import Catalogue, ModelVersions, VersionRoute
 from tests.support.images import RED, flat
 
@@ -23,7 +25,7 @@ class StillLoading(Inference):
         k: int,
         timeout_seconds: float | None = None,
         version: str | None = None,
-        priority: int = 0,
+        among: Collection[str] | None = None,
     ) -> list[Prediction]:
         raise UnknownModelVersion(version=version or "")
 

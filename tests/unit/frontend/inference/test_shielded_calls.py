@@ -13,7 +13,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from frontend.errors import DeadlineExceeded
 from frontend.inference.client import Inference
-from frontend.inference.shielded_calls import ShieldedCalls, stands_cancellation
+from frontend.inference.shielded_calls import ShieldedCalls, survives_cancellation
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from frontend.inference.shielded_calls import ShieldedCalls, stands_cancellation
     ],
 )
 def test_versions(version: str, stands: bool) -> None:
-    assert stands_cancellation(version) == stands
+    assert survives_cancellation(version) == stands
 
 
 class Call:

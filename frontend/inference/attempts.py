@@ -1,0 +1,141 @@
+"""Sends one inference to the servers of a pool, and decides after each failure whether to send it again.
+
+An image can kill the Python process that decodes it. An image that was with a process or server when it died is
+therefore sent once more at most, and alone: at any time one such image is under way, so a second death concerns no
+other. What provably did not start may be sent again until the deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from math import inf, isinf
+from typing import Any
+
+from anyio import fail_after
+from grpc import aio
+
+from frontend.errors import DeadlineExceeded, InferenceFailed, TritonUnavailable
+from frontend.inference.failures import Failure, ModelNotFound, failure_of, translated
+from frontend.inference.server_pool import NoServer, Server, ServerPool
+from frontend.inference.shielded_calls import ShieldedCalls
+
+_PAUSE_SECONDS = 0.05
+_MAX_ATTEMPTS = 5  # after NOT_FOUND, which a server that is only just loading a version answers for a moment
+# A request that waits for a server ends this much before its deadline, so that it can say what it waited for.
+_REPORT_SECONDS = 0.25
+
+Request = Any  # service_pb2.ModelInferRequest, which carries no types
+Response = Any  # service_pb2.ModelInferResponse
+Metadata = tuple[tuple[str, str], ...]
+
+_DEATHS = (Failure.STUB_DIED, Failure.CONNECTION_LOST)
+
+
+class Attempts:
+    """Sends inferences; call `finish` before the channels are closed."""
+
+    def __init__(self, pool: ServerPool) -> None:
+        self._pool = pool
+        self._shielded = ShieldedCalls()
+        self._alone = asyncio.Lock()
+
+    async def infer(
+        self, request: Request, timeout_seconds: float | None, metadata: Metadata = (), is_probe: bool = False
+    ) -> Response:
+        """Return the answer to `request` of the first server that gives one.
+
+        While no server is available the request waits, as long as the return of a lost one is likely. A probe does not
+        wait, and its image is known to be harmless. Raises ModelNotFound, TritonUnavailable when there is no server
+        that works, or the ImageError that Triton's last answer means.
+        """
+        end = inf if timeout_seconds is None else time.monotonic() + timeout_seconds
+        failures: list[Failure] = []
+        failed_on: set[Server] = set()
+        async with AsyncExitStack() as alone:
+            while True:
+                server = await self._choose(request.model_name, end, failed_on, is_probe)
+                try:
+                    return await self._send(server, request, end, metadata)
+                except aio.AioRpcError as error:
+                    failures.append(failure_of(error))
+                    self._note(server, request.model_name, failures[-1])
+                    if (final := self._final_error(failures, server, request.model_name, error, is_probe)) is not None:
+                        raise final from error
+                if failures[-1] in _DEATHS and not is_probe:
+                    await alone.enter_async_context(self._turn_to_be_alone(end))
+                failed_on.add(server)
+                await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def infer_on(self, server: Server, request: Request, timeout_seconds: float) -> Response:
+        """Send `request` to `server`, once. Raises aio.AioRpcError, DeadlineExceeded."""
+        return await self._send(server, request, time.monotonic() + timeout_seconds, ())
+
+    async def finish(self) -> None:
+        """Wait a moment for calls that must not be cancelled."""
+        await self._shielded.finish()
+
+    async def _choose(self, model: str, end: float, avoid: set[Server], is_probe: bool) -> Server:
+        try:
+            return await self._pool.choose(model, end - _REPORT_SECONDS, not is_probe, avoid)
+        except NoServer:
+            # Before the first attempt to connect has ended nothing says that Triton is unavailable.
+            raise (TritonUnavailable() if self._pool.is_settled else DeadlineExceeded()) from None
+
+    async def _send(self, server: Server, request: Request, end: float, metadata: Metadata) -> Response:
+        """Send once. Triton drops the image from its queues at `end`."""
+        seconds = None if isinf(end) else max(end - time.monotonic(), 1e-6)
+        if seconds is not None:
+            request.parameters["timeout"].int64_param = max(round(1e6 * seconds), 1)
+
+        async def call(grpc_timeout_seconds: float | None) -> Response:
+            return await server.stub.ModelInfer(request, timeout=grpc_timeout_seconds, metadata=metadata)
+
+        server.calls += 1
+        try:
+            if server.survives_cancellation:
+                return await call(seconds)
+            return await self._shielded.answer(call, seconds)
+        except TimeoutError:
+            raise DeadlineExceeded() from None
+        finally:
+            server.calls -= 1
+
+    def _note(self, server: Server, model: str, failure: Failure) -> None:
+        if failure in (Failure.STUB_DIED, Failure.STOPPING):
+            self._pool.mark_sick(server, model)
+        elif failure is Failure.QUEUE_FULL:
+            self._pool.mark_full(server)
+
+    def _final_error(
+        self, failures: list[Failure], server: Server, model: str, error: aio.AioRpcError, is_probe: bool
+    ) -> Exception | None:
+        """Return what to raise after the last of `failures`, or None if the image may be sent again."""
+        match failures[-1]:
+            case Failure.FINAL:
+                return translated(error)
+            case Failure.QUEUE_FULL:
+                return None if self._pool.has_other(model, server) else translated(error)
+            case Failure.UNKNOWN_MODEL:
+                return ModelNotFound() if failures.count(Failure.UNKNOWN_MODEL) >= _MAX_ATTEMPTS else None
+            case Failure.STUB_DIED | Failure.CONNECTION_LOST if not is_probe:
+                deaths = [failure for failure in failures if failure in _DEATHS]
+                if len(deaths) == 1:
+                    return None
+                return InferenceFailed() if Failure.STUB_DIED in deaths else TritonUnavailable()
+        return translated(error) if is_probe and len(failures) >= _MAX_ATTEMPTS else None
+
+    @asynccontextmanager
+    async def _turn_to_be_alone(self, end: float) -> AsyncIterator[None]:
+        """Hold the turn of the one image that is sent although something died with it. Raises DeadlineExceeded."""
+        try:
+            with fail_after(None if isinf(end) else max(end - time.monotonic(), 0)):
+                await self._alone.acquire()
+        except TimeoutError:
+            raise DeadlineExceeded() from None
+        try:
+            yield
+        finally:
+            self._alone.release()

@@ -1,0 +1,84 @@
+"""Triton's gRPC errors: what each means for the next attempt, and which of our errors it becomes."""
+
+from __future__ import annotations
+
+import logging
+import re
+from enum import Enum
+
+from grpc import StatusCode, aio
+
+from frontend.errors import (
+    DeadlineExceeded,
+    ImageError,
+    InferenceFailed,
+    NotAnImage,
+    Overloaded,
+    TooExpensive,
+    TooLarge,
+    TooManyPixels,
+    TritonUnavailable,
+    UnsupportedFormat,
+)
+from frontend.inference.contract import QUEUE_FULL, QUEUE_TIMEOUT, STUB_DEAD
+
+log = logging.getLogger(__name__)
+
+# What Triton answers while it shuts down; both come before the image reaches a model.
+_STOPPING = ("Server not ready", "has stopped accepting new inference requests", "Server is stopping")
+# gRPC's own errors for a call that it never sent.
+_NOT_SENT = ("failed to connect", "connections to all backends failing", "empty address list")
+
+# preprocess starts its errors with a code, and the ensemble prepends its own name. too_large also names the limit.
+_REJECTION = re.compile(r"(?:in ensemble '\w+', )?(\w+): (?:.*?(\d+) bytes)?")
+_REJECTIONS: dict[str, type[ImageError]] = {
+    kind.code: kind for kind in (NotAnImage, UnsupportedFormat, TooManyPixels, TooExpensive, TooLarge)
+}
+
+
+class ModelNotFound(Exception):
+    """No server has the model that was asked for."""
+
+
+class Failure(Enum):
+    """What the failure of one attempt says about the image and the server."""
+
+    NOT_STARTED = "not started"  # the server did not receive the image, or is stopping: any other server may take it
+    STOPPING = "stopping"
+    QUEUE_FULL = "queue full"
+    UNKNOWN_MODEL = "unknown model"
+    STUB_DIED = "stub died"  # the image was with a Python process that is dead, and may have killed it
+    CONNECTION_LOST = "connection lost"  # the image was with a server whose connection ended
+    FINAL = "final"  # every server would answer the same
+
+
+def failure_of(error: aio.AioRpcError) -> Failure:
+    """Classify the failure of one attempt."""
+    code, message = error.code(), str(error.details() or "")
+    if STUB_DEAD in message:
+        return Failure.STUB_DIED
+    if code is StatusCode.NOT_FOUND:
+        return Failure.UNKNOWN_MODEL
+    if code is not StatusCode.UNAVAILABLE or QUEUE_TIMEOUT in message:
+        return Failure.FINAL
+    if QUEUE_FULL in message:
+        return Failure.QUEUE_FULL
+    if any(text in message for text in _STOPPING):
+        return Failure.STOPPING
+    if any(text in message for text in _NOT_SENT):
+        return Failure.NOT_STARTED
+    return Failure.CONNECTION_LOST
+
+
+def translated(error: aio.AioRpcError) -> ImageError | TritonUnavailable:
+    """Return the error of ours that Triton's last answer about an image becomes. The log has Triton's text."""
+    code, message = error.code(), str(error.details() or "")
+    match = _REJECTION.match(message)
+    if code is StatusCode.INVALID_ARGUMENT and match and match[1] in _REJECTIONS:
+        return _REJECTIONS[match[1]](**({"max": int(match[2])} if match[2] else {}))
+    if QUEUE_FULL in message:
+        return Overloaded()
+    if QUEUE_TIMEOUT in message or code is StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineExceeded()
+    log.warning("Triton answered %s: %s", code.name, message)
+    return TritonUnavailable() if code is StatusCode.UNAVAILABLE else InferenceFailed()
