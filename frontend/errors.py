@@ -14,7 +14,7 @@ BirdsError
     ├── RateLimited         429
     ├── RequestTooLarge     413
     ├── RequestTimeout      408
-    ├── InvalidUpload       422
+    ├── InvalidUpload       422     UnknownFormField    FieldBelongsInQuery
     └── NoImages            TooManyImages       UnknownModelVersion
                             200: listed in `errors`, like every mistake in well-formed JSON
 
@@ -214,6 +214,16 @@ class InvalidUpload(ServiceError):
 
     code = "upload_invalid"
     status = 422
+
+
+class UnknownFormField(InvalidUpload):
+    code = "field_unknown"
+
+
+class FieldBelongsInQuery(InvalidUpload):
+    """A form field is sent that must be a query parameter."""
+
+    code = "field_belongs_in_query"
 
 
 class NoImages(ServiceError):

@@ -8,15 +8,31 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TypeAlias
 
 from anyio import current_time, fail_after
-from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+from multipart import MultipartError, MultipartSegment, parse_options_header
 from starlette.requests import Request
 
-from frontend.api.schemas import FILES_FIELD
+from frontend.api.multipart_form import FormParser, field_name, file_name
+from frontend.api.schemas import FILES_FIELD, FilesQuery
 from frontend.api.streaming import client_disconnected
 from frontend.classify.classifier import Image
-from frontend.errors import InvalidUpload, NoImages, Overloaded, RequestTimeout, TooLarge, TooManyImages
+from frontend.errors import (
+    FieldBelongsInQuery,
+    InvalidUpload,
+    NoImages,
+    Overloaded,
+    RequestTimeout,
+    TooLarge,
+    TooManyImages,
+    UnknownFormField,
+)
 from frontend.limits.memory_budget import MemoryBudget, Reservation
 from frontend.middleware.request_context import RequestContext
+
+# Empty parts are not images, but each costs memory.
+_MAX_EMPTY_PARTS = 100
+# Fields of forms that clients send files in. Text in them is a file that was sent in the wrong way.
+_FILE_FIELDS = {"files", "file", "images", "image", "photos", "photo", "upload", "uploads"}
+_MAX_SHOWN_CHARACTERS = 100
 
 # One event of the multipart parser: the headers of a part, then pieces of its content, then None at its end.
 _Event: TypeAlias = MultipartSegment | bytes | bytearray | None
@@ -76,7 +92,6 @@ class Upload:
     def __init__(
         self, request: Request, max_images: int, max_bytes: int, context: RequestContext, budget: MemoryBudget
     ) -> None:
-        self._caller = context.caller
         self._request = request
         self._max_images = max_images
         self._max_bytes = max_bytes
@@ -93,9 +108,13 @@ class Upload:
     async def images(self) -> AsyncGenerator[Image, None]:
         """Yield one image for each file. Must be closed, which releases the memory of images that nobody opened.
 
+        A part with a file name is an image, whatever its field is called: jQuery and PHP send `files[]`, other clients
+        `file` or `image`.
+
         Raises InvalidUpload, NoImages, TooManyImages, RateLimited, RequestTimeout and ClientDisconnect.
         """
         reservations: list[Reservation] = []
+        max_parts = self._max_images + _MAX_EMPTY_PARTS
         part: _Part | None = None
         try:
             async with aclosing(self._events()) as events:
@@ -103,6 +122,8 @@ class Upload:
                     if isinstance(event, MultipartSegment):
                         part = self._new_part(event)
                         reservations.append(part.reservation)
+                        if len(reservations) > max_parts:
+                            raise TooManyImages(max=self._max_images)
                     elif part is not None and event is not None:
                         with self._before_deadline():
                             await part.add(event)
@@ -120,7 +141,7 @@ class Upload:
             raise InvalidUpload(field=FILES_FIELD)
         body = self._request.stream()
         try:
-            with PushMultipartParser(options["boundary"], strict=True) as parser:
+            with FormParser(options["boundary"]) as parser:
                 while chunk := await self._next_chunk(body):
                     for event in parser.parse(chunk):
                         yield event
@@ -133,9 +154,16 @@ class Upload:
             return await anext(body, b"")
 
     def _new_part(self, segment: MultipartSegment) -> _Part:
-        if segment.name != FILES_FIELD or segment.filename is None:
+        """Return a new part for a file. Raises InvalidUpload, which says what is wrong, if the part is not a file."""
+        name = file_name(segment)
+        if name is not None:  # the name of the field does not matter for a file
+            return _Part(name, self._max_bytes, self._budget, self._context.caller)
+        field = field_name(segment)
+        if field in FilesQuery.model_fields:
+            raise FieldBelongsInQuery(field=field)
+        if not field or field.removesuffix("[]").lower() in _FILE_FIELDS:
             raise InvalidUpload(field=FILES_FIELD)
-        return _Part(segment.filename, self._max_bytes, self._budget, self._context.caller)
+        raise UnknownFormField(field=field[:_MAX_SHOWN_CHARACTERS])
 
     def _unique_name(self, name: str) -> str:
         """Count one more image, and return its name: `name`, or `name (2)` if `name` is taken already."""
