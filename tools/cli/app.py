@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tools.cli import classify, models, serve
+from tools.cli import classify, measure, models, serve
 
 EXAMPLE = """\
 Example:
@@ -15,7 +15,6 @@ Example:
   birds classify ~/photos --format csv > birds.csv
 
 """
-_PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
 class _FrontDoor(TyperGroup):
@@ -54,30 +53,9 @@ def front_door(
     pass
 
 
-app.command()(serve.serve)
-app.command()(classify.classify)
-app.add_typer(models.app, name="models")
-
-
-@app.command(context_settings=_PASSED_ON)
-def perf(context: typer.Context) -> None:
-    """Load Triton with perf_analyzer. `birds perf --help` lists the options."""
-    from tools.measure.perf.__main__ import main
-
-    raise typer.Exit(main(context.args))
-
-
-@app.command(context_settings=_PASSED_ON)
-def soak(context: typer.Context) -> None:
-    """Mix traffic and faults, and judge every answer. `birds soak --help` lists the options."""
-    from tools.measure.soak.__main__ import main
-
-    raise typer.Exit(main(context.args))
-
-
-@app.command(context_settings=_PASSED_ON)
-def bench(context: typer.Context) -> None:
-    """Measure the service beside what it replaced. `birds bench --help` lists the options."""
-    from tools.measure.bench.__main__ import main
-
-    raise typer.Exit(main(context.args))
+app.command(short_help="Run the service until Ctrl-C.")(serve.serve)
+app.command(short_help="Name the birds in photos.")(classify.classify)
+app.add_typer(models.app, name="models", short_help="List, build, publish, roll back, retire versions.")
+app.command(short_help="Measure the service beside what it replaced.")(measure.bench)
+app.command(short_help="Load Triton with perf_analyzer.")(measure.perf)
+app.command(short_help="Test the service under traffic and faults.")(measure.soak)

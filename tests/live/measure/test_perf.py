@@ -1,4 +1,4 @@
-"""`tools.measure.perf` against a real Triton: every way to send, with what Triton says of the same seconds."""
+"""`birds perf` against a real Triton: every way to send, with what Triton says of the same seconds."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tools.measure.perf.__main__ import main
+from tools.cli.main import main
+from tools.measure.perf import command
+from tools.measure.perf.analyzer import Load, Measurement, PerfAnalyzerFailed, Server, analyze
+from tools.measure.perf.binary import PerfAnalyzer
 from tools.measure.perf.sweep import COLUMNS
+from tools.serve.ports import free_triton_ports
 from tools.serve.triton_process import TritonServer
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -20,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("perf_analyzer")
 
 def sweep(triton: TritonServer, output: Path, *arguments: str) -> list[dict[str, str]]:
     addresses = ["--triton-http", triton.http_url.removeprefix("http://"), "--triton-grpc", triton.grpc_url]
-    assert main([*addresses, "--seconds", "1", "--output", str(output), *arguments]) == 0
+    assert main(["perf", *addresses, "--seconds", "1", "--output", str(output), *arguments]) == 0
     with (output / "sweep.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == COLUMNS
@@ -82,9 +86,9 @@ def test_what_cannot_be_measured_is_one_line(
     triton: TritonServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     addresses = ["--triton-http", triton.http_url.removeprefix("http://"), "--triton-grpc", triton.grpc_url]
-    assert main([*addresses, "--quick", "--output", str(tmp_path), *arguments]) == 1
+    assert main(["perf", *addresses, "--quick", "--output", str(tmp_path), *arguments]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("perf: ")
+    assert error.startswith("birds: ")
     assert message in error
     assert error.count("\n") == 1
 
@@ -96,7 +100,43 @@ def test_what_cannot_be_measured_is_one_line(
 def test_a_mistake_on_the_command_line_is_found_before_anything_starts(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    assert ended.value.code == 2
+    assert main(["perf", *arguments]) == 2
     assert arguments[0].strip("-").split("-")[0] in capsys.readouterr().err
+
+
+def test_running_triton_without_control_key_skips_shared_memory(
+    tiny_repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `make serve` starts it: shared memory is registered only for the control key."""
+    with TritonServer(free_triton_ports(), tmp_path / "triton.log", tiny_repository) as closed:
+        closed.wait_until_ready()
+        rows = sweep(closed, tmp_path, "--models=birds", "--protocols=grpc", "--concurrency=1,4", "--request-rates=")
+    assert column(rows, "shared_memory", "level") == {("none", "1"), ("none", "4")}
+    assert "BIRDS_TRITON_OPEN_APIS=shared-memory" in capsys.readouterr().out
+
+
+def test_failed_load_is_a_row_and_not_the_end(
+    triton: TritonServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail_at_4(program: PerfAnalyzer, server: Server, load: Load, data: Path, seconds: float) -> Measurement:
+        if load.level == 4:
+            raise PerfAnalyzerFailed("Failed to obtain stable measurement")
+        return analyze(program, server, load, data, seconds)
+
+    monkeypatch.setattr(command, "analyze", fail_at_4)
+    addresses = ["--triton-http", triton.http_url.removeprefix("http://"), "--triton-grpc", triton.grpc_url]
+    sizes = ["--seconds=1", "--models=birds", "--protocols=grpc", "--shared-memory=none", "--request-rates="]
+    assert main(["perf", *addresses, *sizes, "--concurrency=1,4,8", "--output", str(tmp_path)]) == 0
+    with (tmp_path / "sweep.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["level"]: row["problem"] for row in rows} == {
+        "1": "",
+        "4": "Failed to obtain stable measurement",
+        "8": "",
+    }
+    assert "concurrency 4: not measured: Failed to obtain stable measurement" in capsys.readouterr().out
+
+
+def test_cache_is_defeated_for_models_that_have_one(triton: TritonServer, tmp_path: Path) -> None:
+    rows = sweep(triton, tmp_path, "--models=birds_v1", "--protocols=grpc", "--concurrency=1,2,1", "--request-rates=")
+    assert column(rows, "cache_hits") == {("0",)}

@@ -1,4 +1,4 @@
-"""`tools.measure.bench` as a developer runs it, far from the real weights: it measures everything it promises."""
+"""`birds bench` as a developer runs it, far from the real weights: it measures everything it promises."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tools import ROOT
-from tools.measure.bench.results import BASELINE, Results
+from tools.measure.bench.results import BASELINE, SPEED, Results
 from tools.measure.perf.binary import PerfAnalyzer
 
 
@@ -33,7 +33,7 @@ def project(perf_analyzer: PerfAnalyzer, tiny_repository: Path, tmp_path_factory
 
 def bench(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "tools.measure.bench", *arguments],
+        [sys.executable, "-m", "tools.cli", "bench", *arguments],
         cwd=project,
         capture_output=True,
         text=True,
@@ -42,29 +42,31 @@ def bench(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_quick_run_measures_everything_and_documents_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quick_run_measures_and_documents_everything(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(project / "tmp"))  # the copies of the project that the service runs in go there
     monkeypatch.delenv("BIRDS_TEST_PHOTOS", raising=False)
     ended = bench(project, "--quick", "--seconds", "0.5", "--json", "results.json")
     assert ended.returncode == 0, ended.stderr
     results = Results.model_validate_json((project / "results.json").read_text())
-    assert {point.target for point in results.loads} == {BASELINE, "configured"}
-    for point in results.loads:
-        assert point.images_per_second > 0
-        assert set(point.statuses) == {"200"}
-        assert point.failed_images == 0
-    service = next(point for point in results.loads if point.target == "configured")
-    assert {"triton", "preprocess", "classifier", "frontend", "image server", "load generator"} <= set(service.cpu_ms)
-    assert {"preprocess infer", "classifier queue"} <= set(service.stages_ms)
-    found = (results.direct, results.limits, results.single, results.original, results.long_lists, results.repetition)
-    assert all(found)
-    assert {cost.target: cost.imports_tensorflow for cost in results.costs} == {BASELINE: True, "configured": False}
-    assert "| configured | images/s at 16 callers / baseline's |" in ended.stdout
+    assert results.loads("") == [
+        *("1 callers", "16 callers", "single calls", "direct, 16 at once"),
+        *("limit, batches of 1", "limit, batches of 8", "repeated images", "one long call"),
+    ]
+    for target in (BASELINE, "configured"):
+        for load in results.loads(" callers"):
+            assert (results.median(target, load, SPEED) or 0) > 0
+            assert results.median(target, load, "failed_images") == 0
+    processes = results.group("configured", "16 callers", "cpu_ms")
+    assert {"triton", "preprocess", "classifier", "frontend", "image server", "load generator"} <= set(processes)
+    assert {"preprocess infer", "classifier queue"} <= set(results.group("configured", "16 callers", "stage_ms"))
+    shown = ended.stdout.partition("images a second, 5 images a call")[2].partition("That took")[0]
+    assert "images/s at 16 callers / baseline's" in shown
+    assert max(map(len, shown.splitlines())) <= 80
     assert not running_in(project)
     assert not list((project / "tmp").iterdir()), "no temporary file is left"
 
-    documented = bench(project, "report", "results.json")
+    documented = bench(project, "--report", "--json", "results.json")
     assert documented.returncode == 0, documented.stderr
     assert "### Where the time goes" in (project / "docs" / "performance.md").read_text()
 
@@ -82,16 +84,18 @@ def running_in(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "code", "message"),
     [
-        pytest.param(["--forms", "openvino/f99x/y", "--quick"], "bench: openvino/f99x/y: ", id="an unknown form"),
-        pytest.param(["report", "nothing.json"], "bench: [Errno 2]", id="no results"),
-        pytest.param(["report", "pyproject.toml"], "is no result of the benchmark", id="other results"),
+        (["--variants", "openvino/f99x/y", "--quick"], 2, "birds: openvino/f99x/y: "),
+        (["--report", "--json", "nothing.json"], 1, "birds: nothing.json: No such file"),
+        (["--report", "--json", "pyproject.toml"], 2, "is not a result of birds bench"),
+        (["--concurrency", "many"], 2, "birds: --concurrency many: whole numbers above 0"),
     ],
+    ids=["unknown variant", "no results", "other results", "no number"],
 )
-def test_what_cannot_be_done_is_one_line(project: Path, arguments: list[str], message: str) -> None:
+def test_mistake_is_one_line(project: Path, arguments: list[str], code: int, message: str) -> None:
     (project / "pyproject.toml").write_text("[project]\n")
     ended = bench(project, *arguments)
-    assert ended.returncode == 1
+    assert ended.returncode == code
     assert message in ended.stderr
     assert ended.stderr.count("\n") == 1

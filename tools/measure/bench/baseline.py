@@ -1,9 +1,7 @@
 """The design that this service replaces: FastAPI workers with TensorFlow inside, each with a model of its own.
 
-python -m tools.measure.bench.baseline PORT
-
-Written as one would write it well: downloads of a call at once, the same decoder as ours, one batch a call, and
-nothing that blocks on the event loop. Threads are left as TensorFlow chooses.
+It is written well: the downloads of a call run at once, the decoder is the same as ours, each call is one batch, and
+nothing blocks the event loop. TensorFlow chooses its own number of threads. As a program it takes a port.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ from tools.measure.decoding import decode, pixel_format
 from tools.models.repository import labels_path, savedmodel_path
 
 WORKERS = 4
-READY_SIGN = "Application startup complete."  # uvicorn's log has it once a worker
+READY_SIGN = "Application startup complete."  # uvicorn logs it once for each worker
 
 
 class ClassifyRequest(BaseModel):

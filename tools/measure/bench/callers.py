@@ -1,30 +1,26 @@
-"""The outside world of a measurement: the image server and the callers, each in a process of its own."""
+"""The callers of a measurement and the server of their images, each in a process of its own."""
 
 from __future__ import annotations
 
 import os
 import sys
-import time
-from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
 
 from tools import ROOT
 from tools.measure.bench import image_server, load
-from tools.measure.bench.json_worker import JsonWorker
 from tools.measure.bench.load import LoadResult, LoadSpec
-from tools.measure.bench.plan import IMAGES_PER_CALL
+from tools.measure.bench.plan import IMAGES_PER_CALL, WARM_UP_SECONDS
 from tools.measure.bench.processes import usage
-from tools.measure.bench.results import LoadPoint
+from tools.measure.bench.results import SPEED
 from tools.measure.bench.targets import Target
-from tools.models.repository import read_config
+from tools.measure.bench.worker import JsonWorker
 from tools.serve.child_process import ChildProcess
 from tools.serve.ports import free_port
 from tools.triton.statistics import between, read_statistics
 
-_WARM_UP_SECONDS = 0.5
-_PIPELINE = [step.model_name for step in read_config("birds").ensemble_scheduling.step]
+_LIST_TIMEOUT_SECONDS = 60
 _PARTS = ("queue", "input", "infer", "output")
 
 
@@ -48,79 +44,49 @@ class Callers:
         return [f"{self._images_url}/{number}.jpg" for number in range(IMAGES_PER_CALL)]
 
     def timed(self, target: Target, concurrency: int, seconds: float, distinct_images: int = 0) -> LoadResult:
-        """Call for `seconds`, after a short warm-up."""
+        """Call for `seconds`, after a short warm-up. Every image is a new one unless `distinct_images` limits them."""
         spec = LoadSpec(
             target.url,
             self._images_url,
             concurrency,
             seconds=seconds,
-            warm_up_seconds=_WARM_UP_SECONDS,
+            warm_up_seconds=WARM_UP_SECONDS,
             distinct_images=distinct_images,
         )
         return self._ask(spec)
 
-    def counted(
-        self,
-        target: Target,
-        concurrency: int,
-        calls: int,
-        images_per_call: int = IMAGES_PER_CALL,
-        timeout_seconds: float = 10,
-    ) -> LoadResult:
-        """Make exactly so many calls."""
-        spec = LoadSpec(
-            target.url,
-            self._images_url,
-            concurrency,
-            images_per_call,
-            calls=calls,
-            timeout_seconds=timeout_seconds,
-        )
+    def one_call(self, target: Target, images: int = IMAGES_PER_CALL) -> LoadResult:
+        """Make one call."""
+        spec = LoadSpec(target.url, self._images_url, 1, images, calls=1, timeout_seconds=_LIST_TIMEOUT_SECONDS)
         return self._ask(spec)
 
-    def single(self, targets: Sequence[Target], calls: int, pause_seconds: float) -> dict[str, list[float]]:
-        """Milliseconds of single calls, taking turns."""
-        latencies: dict[str, list[float]] = {target.name: [] for target in targets}
-        for _ in range(calls):
-            for target in targets:
-                time.sleep(pause_seconds)
-                latencies[target.name] += self.counted(target, 1, calls=1).latencies_ms
-        return latencies
-
-    def load_point(self, target: Target, concurrency: int, repeat: int, seconds: float) -> LoadPoint:
-        """Call for `seconds`, and look at the processes and at Triton's statistics before and after."""
+    def measure(self, target: Target, concurrency: int, seconds: float) -> dict[str, float]:
+        """Call for `seconds`; the figures of the callers, of the processes, and of Triton's own statistics."""
         cpu = self._cpu_seconds(target)
         before = read_statistics(target.triton.grpc) if target.triton else {}
         result = self.timed(target, concurrency, seconds)
-        after = read_statistics(target.triton.grpc) if target.triton else {}
-        spent = self._cpu_seconds(target)
-        images = max(1, result.total_images)
-        found = between(before, after)
-        steps = {name: found[name] for name in _PIPELINE if name in found}
+        steps = between(before, read_statistics(target.triton.grpc)) if target.triton else {}
+        spent = {role: now - cpu.get(role, 0) for role, now in self._cpu_seconds(target).items()}
+        spent["load generator"] = result.cpu_seconds
         latencies = result.latencies_ms or [0.0]
-        return LoadPoint(
-            target=target.name,
-            concurrency=concurrency,
-            repeat=repeat,
-            images_per_second=result.images_per_second,
-            p50_ms=float(np.percentile(latencies, 50)),
-            p99_ms=float(np.percentile(latencies, 99)),
-            mean_ms=float(np.mean(latencies)),
-            statuses=result.statuses,
-            failed_images=result.failed_images,
-            cpu_ms={
-                **{role: 1000 * (seconds - cpu.get(role, 0)) / images for role, seconds in spent.items()},
-                "load generator": 1000 * result.cpu_seconds / images,
-            },
-            stages_ms={f"{name} {part}": step.per_request_ms(part) for name, step in steps.items() for part in _PARTS},
-            batch_sizes={name: step.batch_size for name, step in steps.items()},
-        )
+        figures = {
+            SPEED: result.images_per_second,
+            "p50_ms": float(np.percentile(latencies, 50)),
+            "p99_ms": float(np.percentile(latencies, 99)),
+            "failed_images": float(result.failed_images),
+        }
+        images = max(1, result.total_images)
+        figures |= {f"cpu_ms/{role}": 1000 * seconds / images for role, seconds in spent.items()}
+        for name in [step for step in ("preprocess", "classifier") if step in steps]:
+            figures |= {f"stage_ms/{name} {part}": steps[name].per_request_ms(part) for part in _PARTS}
+            figures[f"batch/{name}"] = steps[name].batch_size
+        return figures
 
     def _ask(self, spec: LoadSpec) -> LoadResult:
         return LoadResult(**self._load.ask(asdict(spec)))
 
     def _cpu_seconds(self, target: Target) -> dict[str, float]:
-        """By what each process is there for; the image server among them, since all share the same cores."""
+        """By role; the image server counts, too, since all processes share the same cores."""
         return {
             **usage(target.pid, target.role, memory=False).cpu_seconds,
             **usage(self._images.pid, "image server", memory=False).cpu_seconds,

@@ -1,4 +1,4 @@
-"""Serves the endless supply of numbered photos on the loopback: python -m tools.measure.bench.image_server PORT"""
+"""Serves the endless supply of numbered photos on the loopback interface. As a program it takes a port."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The limit: decode and infer in a bare process, no server at all. One process a core shows what the machine has.
+"""The limit of the machine: decoding and inference in one bare process for each core, without any server.
 
-python -m tools.measure.bench.limit FORM SAVEDMODEL answers lines of JSON: {"seconds": 4, "batch": 8}
+As a program, with the names of a variant and of a SavedModel, it answers lines of JSON: {"seconds": 4, "batch": 8}
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from tools import ROOT
-from tools.measure.bench.form import Form, parse_form
-from tools.measure.bench.json_worker import JsonWorker, answer_lines
+from tools.measure.bench.engine_variant import EngineVariant, parse_variant
+from tools.measure.bench.worker import JsonWorker, answer_lines
 from tools.measure.decoding import decode, pixel_format
 from tools.measure.photos import load_photos
 
@@ -23,11 +23,11 @@ BATCHES = (1, 8)
 
 
 class Limit:
-    """One bare process a core, each with the engine on one thread; use as a context manager."""
+    """One process for each core, with the engine on one thread; use as a context manager."""
 
-    def __init__(self, form: Form, savedmodel: Path) -> None:
-        self.form = form
-        self._workers = [JsonWorker(__name__, form.name, str(savedmodel)) for _ in os.sched_getaffinity(0)]
+    def __init__(self, variant: EngineVariant, savedmodel: Path) -> None:
+        self.variant = variant
+        self._workers = [JsonWorker(__name__, variant.name, str(savedmodel)) for _ in os.sched_getaffinity(0)]
 
     def __enter__(self) -> Limit:
         return self
@@ -37,24 +37,24 @@ class Limit:
             worker.__exit__()
 
     def images_per_second(self, seconds: float, batch: int) -> float:
-        """All processes together, `batch` images an inference."""
+        """The throughput of all processes together, with `batch` images in each inference."""
         for worker in self._workers:
             worker.send({"seconds": seconds, "batch": batch})
         return float(sum(worker.receive() for worker in self._workers))
 
 
-def _engine(form: Form, savedmodel: Path) -> Any:
+def _engine(variant: EngineVariant, savedmodel: Path) -> Any:
     sys.path.append(str(ROOT / "backends" / "tensorflow"))
     from placement import Device
     from savedmodel_engines import load_engine
 
-    engine, precision = form.effective("engine", "auto"), form.effective("precision", "auto")
+    engine, precision = variant.effective("engine", "auto"), variant.effective("precision", "auto")
     return load_engine(engine, savedmodel, Device(threads=1), precision)
 
 
 def main() -> None:
     os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")  # TensorFlow's notes are not ours
-    engine = _engine(parse_form(sys.argv[1]), Path(sys.argv[2]))
+    engine = _engine(parse_variant(sys.argv[1]), Path(sys.argv[2]))
     photos, wanted = load_photos(), pixel_format()
     (name,) = engine.inputs
 

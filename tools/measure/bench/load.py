@@ -1,6 +1,6 @@
 """The load generator: clients that call a service again and again, in a process of their own.
 
-Answers one line of JSON, a LoadSpec, with one, a LoadResult: python -m tools.measure.bench.load
+As a program it answers a LoadSpec, as a line of JSON, with a LoadResult.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import aiohttp
 
-from tools.measure.bench.json_worker import answer_lines
+from tools.measure.bench.worker import answer_lines
 
 _FIRST_FRESH = 1_000_000  # photo numbers from here on are used once each
 _NO_ANSWER = "no answer"

@@ -1,4 +1,4 @@
-"""What a family of processes costs: memory and CPU time, by what each process is there for."""
+"""The memory and CPU time of a process and its descendants, by the role of each process."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Usage:
 
 
 def usage(pid: int, role: str, memory: bool = True) -> Usage:
-    """Look at `pid` and everything below it. What has no role of its own has its parent's, the first one `role`.
+    """Measure `pid` and its descendants. A process without a role of its own has its parent's; `pid` has `role`.
 
-    Reading the memory takes some milliseconds a process; without it, it is 0.
+    Reading the memory takes some milliseconds for each process; without `memory` it is 0.
     """
     processes, memory_bytes, cpu = 0, 0, defaultdict[str, float](float)
     for process, name in _family(psutil.Process(pid), role):
@@ -39,7 +39,7 @@ def usage(pid: int, role: str, memory: bool = True) -> Usage:
 
 
 def libraries_of(pid: int) -> set[str]:
-    """Paths of all files that the processes of a family have mapped, shared libraries above all."""
+    """Paths of all files that a process and its descendants have mapped: shared libraries above all."""
     return {entry.path for process, _ in _family(psutil.Process(pid), "") for entry in process.memory_maps()}
 
 
@@ -56,6 +56,6 @@ def _family(process: psutil.Process, role: str) -> Iterator[tuple[psutil.Process
 
 def _role(command: list[str]) -> str | None:
     if command and command[0].endswith("triton_python_backend_stub"):
-        return command[-2].rsplit("_", 2)[0]  # the instance's name, model_0_0, comes last but one
+        return command[-2].rsplit("_", 2)[0]  # the last argument but one is the instance's name, such as model_0_0
     text = " ".join(command)
     return next((role for sign, role in _ROLES if sign in text), None)

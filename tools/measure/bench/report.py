@@ -4,44 +4,44 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from tools import ROOT
-from tools.measure.bench.ratios import Recorded, ratios, speeds
+from tools.errors import UsageError
+from tools.measure.bench.goals import Recorded, record
 from tools.measure.bench.results import Results
 from tools.measure.bench.tables import render
+from tools.measure.pages import replace_generated_part
 
 DOCS = ROOT / "docs"
-_BEGIN, _END = "<!-- from here on written by python -m tools.measure.bench report -->", "<!-- to here -->"
-_NEW_PAGE = f"# Performance\n\n{_BEGIN}\n{_END}\n"
 
 
 def last_recorded(docs: Path = DOCS) -> Recorded | None:
-    """The ratios of the run that is documented."""
+    """The run that is documented."""
     path = docs / "performance.json"
     return Recorded.model_validate_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def read_results(path: Path) -> Results:
+    """Raises UsageError for a file that `birds bench` did not write."""
+    try:
+        return Results.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        raise UsageError(f"{path} is not a result of birds bench: {error.errors()[0]['msg']}") from error
 
 
 def write_report(results: Results, docs: Path = DOCS) -> list[Path]:
     """Replace the generated part of performance.md, the plots and the recorded ratios; the rest of the page stays.
 
-    Raises ValueError when the page's marks are gone.
+    Raises ToolError when the page's marks are gone.
     """
     from tools.measure.bench.plots import draw
 
-    page = docs / "performance.md"
-    text = page.read_text(encoding="utf-8") if page.is_file() else _NEW_PAGE
-    before, begin, rest = text.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not (begin and end):
-        raise ValueError(f"{page} lacks the lines {_BEGIN} and {_END}, between which the tables go")
-    plots = draw(results, docs / "performance")
-    images = "\n".join(f"![{plot.stem}](performance/{plot.name})" for plot in plots)
-    page.write_text(f"{before}{begin}\n\n{render(results)}\n{images}\n\n{end}{after}", encoding="utf-8")
-    recorded = Recorded(
-        started=results.started,
-        cpu=results.machine.cpu,
-        cores=results.machine.cores,
-        ratios=ratios(results),
-        speeds=speeds(results),
+    page, recorded = docs / "performance.md", docs / "performance.json"
+    replace_generated_part(
+        page,
+        render(results) + "\n![throughput](performance/throughput.svg)\n"
+        "![latency](performance/latency.svg)\n![stages](performance/stages.svg)\n",
     )
-    (docs / "performance.json").write_text(recorded.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    return [page, docs / "performance.json", *plots]
+    recorded.write_text(record(results).model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return [page, recorded, *draw(results, docs / "performance")]

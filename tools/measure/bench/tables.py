@@ -1,17 +1,37 @@
-"""The results as Markdown tables, for the terminal and for docs/performance.md alike."""
+"""The results as Markdown for docs/performance.md, and as a table for a terminal of 80 columns."""
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Iterator, Sequence
 
-from tools.measure.bench.plan import CALLERS
-from tools.measure.bench.ratios import Ratio, Recorded, median_of, ratios
-from tools.measure.bench.results import BASELINE, Results
+from tools.measure.bench.goals import LOAD, Recorded, ratios
+from tools.measure.bench.results import SPEED, Results
+
+_GROUPS = (("cpu_ms", "CPU"), ("stage_ms", "in Triton"), ("batch", "mean batch"))
+_COSTS = {
+    "first answer, s": "first_answer_seconds",
+    "processes": "processes",
+    "idle CPU, % of a core": "idle_cpu_percent",
+    "memory, MB": "memory_mb",
+}
+
+
+def summary(results: Results) -> str:
+    """What was measured and how it stands to its goal, in lines of at most 80 columns."""
+    lines = [f"{'images a second, 5 images a call':<42}{''.join(f'{t[:18]:>19}' for t in results.targets[:2])}"]
+    for load in dict.fromkeys(figure.load for figure in results.figures if figure.name == SPEED):
+        speeds = [results.median(target, load, SPEED) for target in results.targets[:2]]
+        lines.append(f"  {load:<40}{''.join(f'{_whole(speed):>19}' for speed in speeds)}")
+    for variant in results.variants:
+        lines += ["", f"{variant:<46}{'value':>10}{'goal':>10}"]
+        for ratio in (ratio for ratio in ratios(results) if ratio.variant == variant):
+            goal = f"{'≥' if ratio.bound == 'least' else '≤'} {ratio.goal:g}"
+            lines.append(f"  {ratio.name:<44}{figure(ratio.value):>10}{goal:>10}  {'met' if ratio.met else 'not met'}")
+    return "\n".join(lines)
 
 
 def render(results: Results, recorded: Recorded | None = None) -> str:
-    """All tables that there are figures for; with `recorded`, its ratios beside the new ones."""
+    """All tables in Markdown; with `recorded`, the ratios of that run beside the new ones."""
     return "\n\n".join(_sections(results, recorded)) + "\n"
 
 
@@ -22,171 +42,80 @@ def _sections(results: Results, recorded: Recorded | None) -> Iterator[str]:
         f"{machine.memory_gb:g} GB, {machine.system}; "
         f"{', '.join(f'{name} {version}' for name, version in results.versions.items())}; {results.photos}."
     )
-    yield _ratios(ratios(results), recorded)
-    yield _throughput(results)
-    if results.original:
-        yield _original(results)
-    if results.direct or results.limits:
-        yield _direct(results)
-    if results.single:
-        yield _single(results)
-    if results.long_lists or results.repetition:
-        yield _lists(results)
-    yield _stages(results)
-    if results.costs:
-        yield _costs(results)
-    if results.accuracy:
-        yield _accuracy(results)
+    yield _ratios(results, recorded)
+    levels = list(results.levels.values())
+    yield _section(
+        "End to end",
+        ["", *levels],
+        [[target, *(_speed_and_latency(results, target, load) for load in levels)] for target in results.targets],
+        "Images a second (p50 / p99 of a call of 5 images, ms), by callers at once.",
+    )
+    others = [load for load in results.loads("") if load not in levels and load != "single calls"]
+    others = [load for load in others if any(f.load == load and f.name == SPEED for f in results.figures)]
+    yield _section(
+        "Triton directly, bare processes, other images",
+        ["", *others],
+        [[target, *(_whole(results.median(target, load, SPEED)) for load in others)] for target in results.variants],
+        "Images a second. Direct: perf_analyzer, gRPC, one image a request. Limit: no server at all.",
+    )
+    yield _section(
+        "A single call of 5 images, nothing else to do",
+        ["", "median ms", "slowest ms"],
+        [
+            [target, *(_whole(results.median(target, "single calls", name)) for name in ("p50_ms", "slowest_ms"))]
+            for target in results.targets
+        ],
+    )
+    yield _section(
+        "Where the time goes",
+        ["", "", ""],
+        [row for target in results.targets for row in _times(results, target)],
+        f"Milliseconds an image at {LOAD}: CPU time by process, and Triton's own times of a request.",
+    )
+    if results.loads("costs"):
+        rows = [
+            [target, *(figure(results.median(target, "costs", name)) for name in _COSTS.values())]
+            for target in results.targets
+        ]
+        yield _section("Costs", ["", *_COSTS], rows)
 
 
-def _ratios(found: Sequence[Ratio], recorded: Recorded | None) -> str:
-    before = {(ratio.form, ratio.name): ratio.value for ratio in recorded.ratios} if recorded else {}
+def _ratios(results: Results, recorded: Recorded | None) -> str:
+    before = {(ratio.variant, ratio.name): ratio.value for ratio in recorded.ratios} if recorded else {}
     rows = [
         [
-            *(ratio.form, ratio.name, _figure(ratio.value)),
+            *(ratio.variant, ratio.name, figure(ratio.value)),
             f"{'≥' if ratio.bound == 'least' else '≤'} {ratio.goal:g}",
             "yes" if ratio.met else "**no**",
-            _figure(before[ratio.form, ratio.name]) if (ratio.form, ratio.name) in before else "—",
+            figure(before.get((ratio.variant, ratio.name))),
         ]
-        for ratio in found
+        for ratio in ratios(results)
     ]
     title = f"last recorded ({recorded.started}, {recorded.cores} cores)" if recorded else "last recorded"
-    return _section("Ratios", ["form", "ratio", "value", "goal", "met", title], rows)
+    return _section("Ratios", ["engine variant", "ratio", "value", "goal", "met", title], rows)
 
 
-def _figure(value: float) -> str:
+def _speed_and_latency(results: Results, target: str, load: str) -> str:
+    speed, p50, p99 = (results.median(target, load, name) for name in (SPEED, "p50_ms", "p99_ms"))
+    return f"{_whole(speed)} ({_whole(p50)} / {_whole(p99)})"
+
+
+def _times(results: Results, target: str) -> Iterator[list[str]]:
+    for group, title in _GROUPS:
+        times = results.group(target, LOAD, group).items()
+        if text := ", ".join(f"{name} {value:.1f}" for name, value in times if value >= 0.05):
+            yield [target, title, text]
+
+
+def figure(value: float | None) -> str:
+    """With as many digits as matter."""
+    if value is None:
+        return "—"
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.3f}"
 
 
-def _throughput(results: Results) -> str:
-    levels = sorted({point.concurrency for point in results.loads})
-    rows = []
-    for target in [BASELINE, *results.forms]:
-        row = [target]
-        for level in levels:
-            speed = median_of(results, target, level, lambda point: point.images_per_second)
-            p50 = median_of(results, target, level, lambda point: point.p50_ms)
-            p99 = median_of(results, target, level, lambda point: point.p99_ms)
-            row.append(f"{speed:.0f} ({p50:.0f} / {p99:.0f})" if speed is not None else "—")
-        rows.append(row)
-    failed = sum(point.failed_images for point in results.loads)
-    note = f"Images a second (p50 / p99 of a call of 5 images, ms), by callers at once. Images that failed: {failed}."
-    return _section("End to end", ["", *map(str, levels)], rows, note)
-
-
-def _original(results: Results) -> str:
-    rows = [
-        [
-            *(entry.target, str(entry.calls), f"{entry.mean_ms:.0f}", f"{entry.fastest_ms:.0f}"),
-            *(f"{entry.slowest_ms:.0f}", f"{entry.calls_per_second:.1f}", f"{entry.total_seconds:.1f}"),
-            ", ".join(f"{status}: {count}" for status, count in entry.statuses.items()),
-        ]
-        for entry in results.original
-    ]
-    head = ["", "calls", "mean ms", "fastest ms", "slowest ms", "mean RPS", "total s", "status codes"]
-    return _section("16 callers at once, 5 images a call, 10 s timeout", head, rows)
-
-
-def _direct(results: Results) -> str:
-    levels = sorted({point.concurrency for point in results.direct})
-    batches = sorted({point.batch for point in results.limits})
-    head = ["", *(f"direct, {level} at once" for level in levels), *(f"limit, batch {batch}" for batch in batches)]
-    rows = []
-    for form in results.forms:
-        direct = [
-            [p.images_per_second for p in results.direct if (p.form, p.concurrency) == (form, level)]
-            for level in levels
-        ]
-        limits = [
-            [p.images_per_second for p in results.limits if (p.form, p.batch) == (form, batch)] for batch in batches
-        ]
-        rows.append([form, *(_median(values) for values in direct + limits)])
-    hits = sum(point.cache_hits for point in results.direct)
-    note = f"Images a second. Direct: perf_analyzer, gRPC, one image a request; answers from a cache: {hits}."
-    return _section("Triton alone, and bare processes", head, rows, note)
-
-
-def _single(results: Results) -> str:
-    latencies = {
-        target: [ms for point in results.single if point.target == target for ms in point.latencies_ms]
-        for target in [BASELINE, *results.forms]
-    }
-    rows = [
-        [target, f"{statistics.median(found):.0f}", f"{min(found):.0f}", f"{max(found):.0f}"]
-        for target, found in latencies.items()
-        if found
-    ]
-    head = ["", "median ms", "fastest ms", "slowest ms"]
-    return _section("A single call of 5 images, nothing else to do", head, rows)
-
-
-def _lists(results: Results) -> str:
-    rows = []
-    for form in results.forms:
-        lists = [point for point in results.long_lists if point.target == form]
-        repeats = [point for point in results.repetition if point.target == form]
-        if lists or repeats:
-            rows.append(
-                [
-                    form,
-                    _median([p.one_call for p in lists]),
-                    _median([p.short_calls for p in lists]),
-                    _median([p.growth_mb for p in lists]),
-                    _median([p.fresh for p in repeats]),
-                    _median([p.repeated for p in repeats]),
-                ]
-            )
-    head = ["", "one long call", "calls of 5", "memory peak, MB more", "new images", "repeated images"]
-    return _section("Long lists and repeated images", head, rows, "Images a second, but for the memory.")
-
-
-def _stages(results: Results) -> str:
-    rows = []
-    for target in [BASELINE, *results.forms]:
-        points = [point for point in results.loads if (point.target, point.concurrency) == (target, CALLERS)]
-        for kind, unit in (("cpu_ms", "CPU"), ("stages_ms", "waiting and computing"), ("batch_sizes", "mean batch")):
-            found: dict[str, list[float]] = {}
-            for point in points:
-                for name, value in getattr(point, kind).items():
-                    found.setdefault(name, []).append(value)
-            medians = {name: statistics.median(values) for name, values in found.items()}
-            text = ", ".join(f"{name} {value:.1f}" for name, value in medians.items() if value >= 0.05)
-            if text:
-                rows.append([target, unit, text])
-    note = f"Milliseconds an image at {CALLERS} callers: CPU time by process, and Triton's own times of a request."
-    return _section("Where the time goes", ["", "", ""], rows, note)
-
-
-def _costs(results: Results) -> str:
-    rows = [
-        [
-            *(cost.target, f"{cost.first_answer_seconds:.1f}", str(cost.processes), f"{cost.idle_cpu_percent:.1f}"),
-            f"{cost.memory_mb:.0f}",
-            f"{cost.growth_mb:+.0f} in {cost.growth_images}" if cost.growth_images else "—",
-            "yes" if cost.imports_tensorflow else "no",
-        ]
-        for cost in results.costs
-    ]
-    head = ["", "first answer, s", "processes", "idle CPU, % of a core", "memory, MB", "growth, MB in images"]
-    return _section("Costs", [*head, "TensorFlow loaded"], rows)
-
-
-def _accuracy(results: Results) -> str:
-    rows = [
-        [
-            found.form,
-            f"{found.agreeing} of {found.photos}",
-            f"{found.confident_agreeing} of {found.confident}",
-            f"{found.mean_score_difference:.3f}",
-        ]
-        for found in results.accuracy
-    ]
-    head = ["", "same best label", "where LiteRT is over 0.4", "mean difference of its score"]
-    return _section("Agreement with LiteRT", head, rows)
-
-
-def _median(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):.0f}" if values else "—"
+def _whole(value: float | None) -> str:
+    return "—" if value is None else f"{value:.0f}"
 
 
 def _section(title: str, head: Sequence[str], rows: Iterable[Sequence[str]], note: str = "") -> str:

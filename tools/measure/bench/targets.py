@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from tools import ROOT
+from tools.errors import ToolError
 from tools.measure.bench import baseline
-from tools.measure.bench.form import Form, apply_form
+from tools.measure.bench.engine_variant import EngineVariant, apply_variant
 from tools.measure.bench.results import BASELINE
 from tools.measure.perf.analyzer import Server
 from tools.serve.child_process import ChildProcess
@@ -29,7 +30,7 @@ _PATIENCE_SECONDS = 30
 _PROJECT = ("backends", "frontend", "model_repository", "tools")
 
 
-class TargetFailed(Exception):
+class TargetFailed(ToolError):
     """A server did not start or does not answer; the text has its log."""
 
 
@@ -123,19 +124,19 @@ class Baseline(Target):
 
 
 class Service(Target):
-    """This service in one form: `birds serve` in a copy of the project with edited parameters."""
+    """This service with one engine variant: `birds serve` in a copy of the project with edited parameters."""
 
     role = "launcher"
 
-    def __init__(self, form: Form) -> None:
+    def __init__(self, variant: EngineVariant) -> None:
         super().__init__()
-        self.name = form.name
+        self.name = variant.name
         self._project = self._folder / "project"
         for name in _PROJECT:
             shutil.copytree(ROOT / name, self._project / name, ignore=shutil.ignore_patterns("__pycache__"))
         if (libraries := ROOT / ".cache" / "libpython").is_dir():
             shutil.copytree(libraries, self._project / ".cache" / "libpython")
-        apply_form(form, self._project / "model_repository")
+        apply_variant(variant, self._project / "model_repository")
 
     def _start(self) -> ChildProcess:
         ports, self.port = free_triton_ports(), free_port()

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tools.errors import ToolError
 from tools.measure.perf.binary import PerfAnalyzer
-from tools.triton.statistics import Statistics, between, read_statistics
+from tools.triton.statistics import ModelStatistics, Statistics, between, read_statistics
 
 Protocol = Literal["http", "grpc"]
 SharedMemory = Literal["none", "system"]
@@ -25,7 +26,7 @@ _RANGE = {"concurrency": "--concurrency-range", "request_rate": "--request-rate-
 _START_SECONDS = 120  # for reading the input data, warming up and the last answers
 
 
-class PerfAnalyzerFailed(Exception):
+class PerfAnalyzerFailed(ToolError):
     """perf_analyzer ended without a measurement; the text has its reason."""
 
 
@@ -52,6 +53,13 @@ class Measurement:
     p95_ms: float
     p99_ms: float
     statistics: Statistics
+
+    @property
+    def cached_share(self) -> float:
+        """The share of the requests that Triton answered from its response cache."""
+        requests = self.statistics.get(self.load.model, ModelStatistics()).requests
+        hits = sum(step.cache_hits for step in self.statistics.values())
+        return min(hits / requests, 1.0) if requests else 0.0
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools import ROOT
+from tools.errors import ToolError
 
 _CACHE = ROOT / ".cache" / "perf_analyzer"
 _NEEDED_LIBRARIES = ("libb64.so.0d", "libcudart.so.12")
 _CHECK_SECONDS = 30
 
 
-class PerfAnalyzerMissing(Exception):
+class PerfAnalyzerMissing(ToolError):
     """There is no perf_analyzer that runs here; the text says what was tried."""
 
 

@@ -12,10 +12,15 @@ from typing import Any
 import tritonclient.grpc
 from tritonclient.grpc import model_config_pb2 as config
 
+from tools.errors import ToolError
 from tools.measure.decoding import decode, pixel_format
+from tools.measure.photos import load_photos, numbered_photo
+
+_PHOTOS_IN_TURN = 64
+_PHOTOS_PER_SECOND = 300  # more than a few cores classify, so that no photo is sent twice
 
 
-class UnknownInput(Exception):
+class UnknownInput(ToolError):
     """A model whose input is neither an image file nor pixels; the text names it."""
 
 
@@ -29,8 +34,39 @@ def model_input(grpc_url: str, model: str) -> tuple[str, int]:
     return inputs[0].name, inputs[0].data_type
 
 
+class Inputs:
+    """The input files of one model's loads.
+
+    A model that answers from Triton's response cache gets photos that it has not seen for each load: what is measured
+    is its work, not its cache. Other models get the same few photos in turn.
+    """
+
+    def __init__(self, grpc_url: str, model: str, folder: Path) -> None:
+        self._name, self._data_type = model_input(grpc_url, model)
+        self._cached = _answers_from_cache(grpc_url, model)
+        self._path = folder / f"{model}.json"
+        self._photos = load_photos()
+        self._next_photo = 0
+
+    def file_for(self, seconds: float) -> Path:
+        """The input file for a load of `seconds`."""
+        if self._cached or not self._path.exists():
+            count = int(_PHOTOS_PER_SECOND * (seconds + 1)) if self._cached else _PHOTOS_IN_TURN
+            photos = (numbered_photo(self._photos, self._next_photo + n) for n in range(count))
+            write_input_data(self._path, self._name, self._data_type, photos)
+            self._next_photo += count
+        return self._path
+
+
+def _answers_from_cache(grpc_url: str, model: str) -> bool:
+    with tritonclient.grpc.InferenceServerClient(grpc_url) as client:
+        configuration = client.get_model_config(model).config
+        models = [model, *(step.model_name for step in configuration.ensemble_scheduling.step)]
+        return any(client.get_model_config(name).config.response_cache.enable for name in models)
+
+
 def write_input_data(path: Path, name: str, data_type: int, photos: Iterable[bytes]) -> None:
-    """Write one entry a photo, to be sent in turn: the file itself, or the pixels that `preprocess` makes of it."""
+    """Write an entry for each photo, to be sent in turn: the file, or the pixels that `preprocess` makes of it."""
     tensors = (_file(photo) if data_type == config.TYPE_STRING else _pixels(photo) for photo in photos)
     with path.open("w") as file:
         file.write('{"data":[')

@@ -1,4 +1,4 @@
-"""Draws a sweep: throughput, latency, and where the time went, one figure a model and kind of load."""
+"""Draws a sweep: throughput, latency, and where the time went, one figure for each model and kind of load."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
 
 
 def _lines(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
-    """The rows of each way to send, one a level."""
+    """The rows of each way to send, one for each level."""
     for protocol, memory in dict.fromkeys((row["protocol"], row["shared_memory"]) for row in rows):
         line = {row["level"]: row for row in rows if (row["protocol"], row["shared_memory"]) == (protocol, memory)}
         yield f"{protocol}{', shared memory' if memory != 'none' else ''}", list(line.values())
@@ -56,10 +56,10 @@ def _stack(axes: Axes, rows: Sequence[Row]) -> None:
     for step in dict.fromkeys(str(row["step"]) for row in first):
         by_level = {str(row["level"]): row for row in first if row["step"] == step}
         for part in _PARTS:
-            heights = [float(by_level[level][part]) for level in levels]
+            heights = [float(by_level[level][part]) if level in by_level else 0.0 for level in levels]
             axes.bar(levels, heights, bottom=[tops[level] for level in levels], label=f"{step} {part[:-3]}")
             tops = {level: tops[level] + height for level, height in zip(levels, heights, strict=True)}
-        for level in levels:
+        for level in by_level:  # a step that the cache made unnecessary has no row
             notes[level].append(f"{float(by_level[level]['batch_size']):.1f}")
     for level in levels:
         axes.annotate("/".join(notes[level]), (level, tops[level]), ha="center", va="bottom", fontsize="small")

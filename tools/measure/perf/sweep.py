@@ -1,18 +1,21 @@
-"""Which loads a sweep consists of, and its table: one row a load and model that worked on it."""
+"""Which loads a sweep consists of, and its table: a row for each load and each model that worked on it."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import IO
+from dataclasses import dataclass, replace
+from typing import IO, get_args
 
 from tools.measure.perf.analyzer import Load, Measurement, Protocol, SharedMemory
 
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+SHARED_MEMORY: tuple[SharedMemory, ...] = get_args(SharedMemory)
 COLUMNS = [
     *("model", "protocol", "shared_memory", "load", "level"),
     *("images_per_second", "mean_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms"),
     *("step", "queue_ms", "compute_input_ms", "compute_infer_ms", "compute_output_ms", "batch_size", "cache_hits"),
+    "problem",
 ]
 Row = dict[str, str | float]
 
@@ -26,6 +29,12 @@ class Sweep:
     shared_memory: Sequence[SharedMemory]
     concurrency: Sequence[int]
     request_rates: Sequence[int]
+
+    def with_models(self, models: Sequence[str]) -> Sweep:
+        return replace(self, models=models)
+
+    def without_shared_memory(self) -> Sweep:
+        return replace(self, shared_memory=("none",))
 
     def loads(self) -> Iterator[Load]:
         for model in self.models:
@@ -52,16 +61,17 @@ class Table:
         self._file.flush()
         self.rows += rows
 
+    def add_failure(self, load: Load, problem: str) -> None:
+        """A row that says why a load was not measured."""
+        self._writer.writerow({**_columns_of(load), "problem": problem})
+        self._file.flush()
+
 
 def _rows(measured: Measurement) -> Iterator[Row]:
     """The ensemble itself queues and computes nothing, so only its steps have rows."""
     load = measured.load
     seen: Row = {
-        "model": load.model,
-        "protocol": load.protocol,
-        "shared_memory": load.shared_memory,
-        "load": load.kind,
-        "level": load.level,
+        **_columns_of(load),
         "images_per_second": measured.images_per_second,
         "mean_ms": measured.mean_ms,
         "p50_ms": measured.p50_ms,
@@ -81,3 +91,13 @@ def _rows(measured: Measurement) -> Iterator[Row]:
             "batch_size": round(step.batch_size, 2),
             "cache_hits": step.cache_hits,
         }
+
+
+def _columns_of(load: Load) -> Row:
+    return {
+        "model": load.model,
+        "protocol": load.protocol,
+        "shared_memory": load.shared_memory,
+        "load": load.kind,
+        "level": load.level,
+    }

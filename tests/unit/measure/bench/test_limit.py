@@ -7,16 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tools.measure.bench.form import parse_form
+from tools.measure.bench.engine_variant import parse_variant
 from tools.measure.bench.limit import Limit
 from tools.measure.bench.processes import libraries_of, usage
 
 
-@pytest.mark.parametrize(("form", "imported"), [("openvino", False), ("tensorflow", True)])
-def test_one_process_a_core_classifies_with_the_engine_asked_for(
-    tiny_savedmodel: Path, form: str, imported: bool
-) -> None:
-    with Limit(parse_form(form), tiny_savedmodel) as limit:
+@pytest.mark.parametrize(("variant", "imported"), [("openvino", False), ("tensorflow", True)])
+def test_each_core_classifies_with_the_engine_asked_for(tiny_savedmodel: Path, variant: str, imported: bool) -> None:
+    with Limit(parse_variant(variant), tiny_savedmodel) as limit:
         assert limit.images_per_second(0.1, 2) > 0
         children = [worker.pid for worker in limit._workers]
         assert len(children) == len(os.sched_getaffinity(0))

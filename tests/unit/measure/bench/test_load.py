@@ -13,8 +13,8 @@ from aiohttp import web
 
 from tests.support.image_server import ImageServer
 from tools.measure.bench import load
-from tools.measure.bench.json_worker import JsonWorker, WorkerEnded
 from tools.measure.bench.load import LoadResult, LoadSpec
+from tools.measure.bench.worker import JsonWorker, WorkerEnded
 from tools.serve.ports import free_port
 
 SERVICE_SECONDS = 0.02

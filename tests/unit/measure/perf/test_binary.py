@@ -92,10 +92,10 @@ def test_without_the_triton_wheel_the_missing_libraries_are_named(
 
 def test_the_command_says_in_one_line_that_there_is_none() -> None:
     script = (
-        "import sys; from tools.measure.perf import __main__, binary\n"
+        "import sys; from tools.cli.main import main; from tools.measure.perf import binary, command\n"
         "def missing(): raise binary.PerfAnalyzerMissing('none here')\n"
-        "__main__.find_perf_analyzer = missing; sys.exit(__main__.main(['--quick']))"
+        "command.find_perf_analyzer = missing; sys.exit(main(['perf', '--quick']))"
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert ended.returncode == 1
-    assert ended.stderr == "perf: none here\n"
+    assert ended.stderr == "birds: none here\n"

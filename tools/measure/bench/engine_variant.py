@@ -1,4 +1,4 @@
-"""A form: the engine and precision that the classifier runs in, by name."""
+"""An engine variant: the engine and the precision that the classifier runs with, by name."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from google.protobuf import text_format
 
 from tools import ROOT
+from tools.errors import UsageError
 from tools.models.repository import MODEL_REPOSITORY, read_config
 
 sys.path.append(str(ROOT / "backends" / "tensorflow"))
@@ -16,12 +17,12 @@ sys.path.append(str(ROOT / "backends" / "tensorflow"))
 from savedmodel_engines import ENGINES, PRECISIONS
 
 
-class UnknownVariant(Exception):
-    """A form that the classifier's configuration has no parameter for."""
+class UnknownVariant(UsageError):
+    """An engine variant that the classifier's configuration has no parameter for."""
 
 
 @dataclass(frozen=True)
-class Form:
+class EngineVariant:
     """What to put into the classifier's parameters; None leaves what config.pbtxt says."""
 
     name: str
@@ -34,31 +35,31 @@ class Form:
         return {name: value for name, value in chosen.items() if value is not None}
 
     def effective(self, name: str, default: str) -> str:
-        """The value of a parameter in this form."""
+        """The value of a parameter in this variant."""
         configured = read_config("classifier").parameters
         return self.parameters.get(name) or (configured[name].string_value if name in configured else default)
 
 
-def parse_form(text: str) -> Form:
+def parse_variant(text: str) -> EngineVariant:
     """`engine`, `engine/precision`, or `configured` for what config.pbtxt says. Raises UnknownVariant."""
     if text == "configured":
-        return Form(text)
+        return EngineVariant(text)
     engine, _, precision = text.partition("/")
-    form = Form(text, engine, precision or None)
+    variant = EngineVariant(text, engine, precision or None)
     if engine not in ENGINES or (precision or PRECISIONS[0]) not in PRECISIONS:
         raise UnknownVariant(f"{text}: engines are {', '.join(ENGINES)}; precisions {', '.join(PRECISIONS)}")
-    missing = set(form.parameters) - set(read_config("classifier").parameters)
+    missing = set(variant.parameters) - set(read_config("classifier").parameters)
     if missing:
         raise UnknownVariant(f"{text}: the classifier's config.pbtxt has no parameter {', '.join(sorted(missing))}")
-    return form
+    return variant
 
 
-def apply_form(form: Form, repository: Path) -> None:
+def apply_variant(variant: EngineVariant, repository: Path) -> None:
     """Edit the classifier's parameters in a copy of the model repository."""
     if repository.resolve() == MODEL_REPOSITORY.resolve():
-        raise ValueError("a form is applied to a copy, never to the project's own repository")
-    if form.parameters:
+        raise ValueError("a variant is applied to a copy, never to the project's own repository")
+    if variant.parameters:
         config = read_config("classifier", repository)
-        for name, value in form.parameters.items():
+        for name, value in variant.parameters.items():
             config.parameters[name].string_value = value
         (repository / "classifier" / "config.pbtxt").write_text(text_format.MessageToString(config), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A child process that answers every line of JSON with a line of JSON, so that one start serves many measurements."""
+"""A child process that answers each line of JSON with a line of JSON, so that one start serves many measurements."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tools import ROOT
+from tools.errors import ToolError
 
-_PATIENCE_SECONDS = 5
+_STOP_SECONDS = 5
 
 
-class WorkerEnded(Exception):
+class WorkerEnded(ToolError):
     """The child ended instead of answering; its own messages are on standard error."""
 
 
 class JsonWorker:
-    """Runs a module of ours; it ends by itself when its standard input does, so never outlives us."""
+    """Runs a module of ours. The child ends when its standard input does, so it never outlives this process."""
 
     def __init__(self, module: str, *arguments: str) -> None:
         self._name = module
@@ -28,42 +29,37 @@ class JsonWorker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # Ctrl-C reaches us alone
+            start_new_session=True,  # Ctrl-C reaches only this process
         )
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+        assert self._process.stdin
+        assert self._process.stdout
+        self._questions, self._answers = self._process.stdin, self._process.stdout
+        self.pid = self._process.pid
 
     def __enter__(self) -> JsonWorker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        self._answers.close()
         try:
-            self._process.stdin.close()
+            self._questions.close()
         except BrokenPipeError:
             pass  # it has ended already
         try:
-            self._process.wait(_PATIENCE_SECONDS)
+            self._process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
 
     def send(self, question: Mapping[str, Any]) -> None:
-        assert self._process.stdin is not None
         try:
-            print(json.dumps(question), file=self._process.stdin, flush=True)
+            print(json.dumps(question), file=self._questions, flush=True)
         except BrokenPipeError as error:
             raise WorkerEnded(f"{self._name} ended") from error
 
     def receive(self) -> Any:
         """The next answer. Raises WorkerEnded if there will be none."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
+        if not (line := self._answers.readline()):
             raise WorkerEnded(f"{self._name} ended with exit code {self._process.wait()}")
         return json.loads(line)
 

@@ -1,24 +1,20 @@
-"""Soaks the whole service: mixed traffic for as long as you like, while parts of it are killed, frozen and cut off.
+"""What `birds soak` does: mixed traffic against a service of its own while parts of it are killed, frozen and cut off.
 
-Starts `tools.serve` on free ports with an image host beside it, learns the right answers while all is well,
-then sends lists, streams, uploads, direct requests to Triton and clients that hang up, and injects a fault every few
-seconds, by chance but repeatably (--seed). Every answer is judged. Ends with a table and a JSON file; exit status 1 if
-an answer was wrong or lost, a fault did not heal by itself, a process ended that no fault had struck, or memory or
-descriptors grew beyond their bounds (tools/soak/samples.py). Ctrl-C ends it early, with the report of what was seen;
-exit status 130.
+It starts the service on free ports with an image host, and learns the right answers while all is well. Then it sends
+lists, streams, uploads, direct requests to Triton and clients that hang up, and injects a fault every few seconds, in
+an order that the seed decides. Every answer is judged.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import signal
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -35,15 +31,24 @@ from tools.measure.soak.traffic import Traffic
 from tools.serve.ports import free_port
 
 _FOLDER = ROOT / ".cache" / "soak"
+REPORT = _FOLDER / "soak.json"
 _SAMPLE_SECONDS = 3.0
-_PROGRESS_SECONDS = (1.0, 15.0)  # on a terminal, elsewhere
+_TERMINAL_PROGRESS_SECONDS = 1.0
+_LOG_PROGRESS_SECONDS = 15.0
 _FULL_SERVICE = 5  # complete answers in a row, of each of these kinds
 _FULL_SERVICE_KINDS = ("list", "Triton gRPC")
 _RECOVERY_SECONDS = 180
 
 
-class Interrupted(Exception):
-    """A signal asked us to stop."""
+@dataclass(frozen=True)
+class Options:
+    """`seed` decides the order of the faults and the traffic; `clients` is the number of each kind."""
+
+    minutes: float = 20
+    seed: int = 1
+    clients: int = 1
+    pause_seconds: float = 10
+    report: Path = REPORT
 
 
 class Soak:
@@ -55,12 +60,14 @@ class Soak:
         self.interrupted = False
         self._service, self._faults, self._traffic = service, faults, traffic
         self._pause = pause_seconds
-        # One thread for all faults: a child of a thread that ends is told to end too.
+        # One thread for all faults: the child of a thread gets a signal to end when the thread ends.
         self._striker = ThreadPoolExecutor(1)
         self._sampled_at = self._told_at = float("-inf")
+        self._on_terminal = sys.stderr.isatty()
+        self._progress_seconds = _TERMINAL_PROGRESS_SECONDS if self._on_terminal else _LOG_PROGRESS_SECONDS
 
     def run(self, seconds: float) -> float:
-        """Soak for so long, or until Interrupted; the seconds that it took."""
+        """Soak for so long, or until Ctrl-C; the seconds that it took."""
         started = time.monotonic()
         clients = threading.Thread(target=lambda: asyncio.run(self._traffic.run()), name="traffic")
         clients.start()
@@ -70,7 +77,9 @@ class Soak:
                 self._strike(self._faults.next(), started)
                 self._watch(self._pause, started)
             self._look()
-        except Interrupted:
+        except KeyboardInterrupt:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)  # stopping takes bounded time; a second signal must not cut it
             self.interrupted = True
         finally:
             self._faults.end()
@@ -106,14 +115,14 @@ class Soak:
         return max((a.at + a.seconds for k, a in answers if k in kinds and a.verdict != "complete"), default=0.0)
 
     def _watch(self, seconds: float, started: float, fault: str = "") -> None:
-        """Let time pass, with a sample and a line of progress when they are due. Raises SoakError, Interrupted."""
+        """Let time pass, with a sample and a line of progress when they are due. Raises SoakError."""
         until = time.monotonic() + seconds
         while (now := time.monotonic()) < until:
             if (code := self._service.ended()) is not None:
                 raise SoakError(f"the service gave up with exit code {code}, see {self._service.log}")
             if now - self._sampled_at >= _SAMPLE_SECONDS:
                 self._look()
-            if now - self._told_at >= _PROGRESS_SECONDS[not sys.stderr.isatty()]:
+            if now - self._told_at >= self._progress_seconds:
                 self._tell(now - started, fault)
                 self._told_at = now
             time.sleep(0.1)
@@ -128,38 +137,26 @@ class Soak:
         verdicts = Counter(answer.verdict for _, answer in list(self._traffic.answers))
         counts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items()))
         line = f"{seconds:5.0f} s  {len(self.injected)} faults  {counts or 'no answers yet'}  {fault}"
-        print(
-            f"\r\x1b[K{line}" if sys.stderr.isatty() else line, end="" if sys.stderr.isatty() else "\n", file=sys.stderr
-        )
+        if self._on_terminal:
+            print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parse(arguments)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
-    try:
-        return soak(options)
-    except Interrupted:
-        print("soak: interrupted before it began", file=sys.stderr)
-        return 130
-    except SoakError as error:
-        print(f"soak: {error}", file=sys.stderr)
-        return 1
-
-
-def soak(options: argparse.Namespace) -> int:
-    """Run it as the options say; the exit status."""
+def soak(options: Options) -> int:
+    """Run it as the options say. Returns the exit code: 0, 1 with a problem, 130 if it was interrupted."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     print("Starting the service …", file=sys.stderr)
     host_port = free_port()
     with Service(_FOLDER / "serve.log") as service, Faults(service, host_port, options.seed) as faults:
         cases = learn(service, f"http://127.0.0.1:{host_port}")
         traffic = Traffic(service, cases, options.seed, options.clients)
-        run = Soak(service, faults, traffic, options.pause)
+        run = Soak(service, faults, traffic, options.pause_seconds)
         seconds = run.run(60 * options.minutes)
     findings = Findings(seconds, options.seed, traffic.answers, run.injected, run.samples, run.endings.unexplained)
     findings.judge()
-    findings.write(options.json)
-    print(f"\n{findings.text()}\n{options.json}")
+    findings.write(options.report)
+    print(f"\n{findings.text()}\n{options.report}")
     return 130 if run.interrupted else int(bool(findings.problems))
 
 
@@ -178,45 +175,3 @@ def learn(service: Service, host: str) -> list[Case]:
     good = [Case(url, bird=bird) for url, bird in birds.items()]
     bad = [Case(f"{host}{path}", code=code) for path, code in BAD.items()]
     return [*good, *bad, *(Case(url, code=code) for url, code in BAD_URLS.items())]
-
-
-def _interrupt(*_: object) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # stopping is bounded; a second signal must not cut it short
-    raise Interrupted
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.measure.soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--minutes", type=_positive, default=20, help="how long, in minutes (default: %(default)s)")
-    parser.add_argument(
-        "--seed", type=int, default=1, help="of the faults' order and the traffic (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--clients", type=int, choices=range(1, 65), default=1, metavar="N", help="of each kind (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--pause",
-        type=_positive,
-        default=10,
-        metavar="SECONDS",
-        help="after each fault has healed (default: %(default)s)",
-    )
-    parser.add_argument("--json", type=Path, default=_FOLDER / "soak.json", help="default: .cache/soak/soak.json")
-    return parser.parse_args(arguments)
-
-
-def _positive(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
-    return number
-
-
-if __name__ == "__main__":
-    sys.exit(main())

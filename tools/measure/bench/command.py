@@ -1,0 +1,48 @@
+"""What `birds bench` does: checks that everything is there, runs the plan, prints and keeps the results."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from tools import ROOT
+from tools.errors import ToolError
+from tools.measure.bench.engine_variant import parse_variant
+from tools.measure.bench.plan import Plan
+from tools.measure.bench.results import Results
+from tools.measure.perf.binary import find_perf_analyzer
+from tools.measure.photos import photo_folders
+from tools.models.repository import savedmodel_path
+
+_BUSY_PERCENT = 10  # with more other work than this, the figures are not worth recording
+RESULTS = ROOT / ".cache" / "bench" / "results.json"
+
+
+def bench(plan: Plan, variants: list[str], path: Path = RESULTS) -> None:
+    """Measure the baseline and the service with each engine variant; write the results to `path`. Raises ToolError."""
+    from tools.measure.bench.machine import busy_percent, this_machine, versions
+    from tools.measure.bench.run import Run
+    from tools.measure.bench.tables import summary
+
+    chosen = [parse_variant(name) for name in variants]
+    if not savedmodel_path().is_dir():
+        raise ToolError("there is no classifier yet; to build it: birds models build")
+    program = find_perf_analyzer()
+    if (busy := busy_percent(1)) > _BUSY_PERCENT:
+        print(f"Warning: the machine is {busy:.0f}% busy with other work.", flush=True)
+    results = Results(
+        started=time.strftime("%Y-%m-%d %H:%M"),
+        command=f"birds bench --variants {','.join(variants)} --repeats {plan.repeats} --seconds {plan.seconds:g}",
+        machine=this_machine(),
+        versions={**versions(), "perf_analyzer": program.version().removeprefix("Perf Analyzer Version ")},
+        photos="real photos" if photo_folders() else "generated photos",
+        variants=[variant.name for variant in chosen],
+    )
+    print(f"This takes about {plan.minutes(len(chosen)):.0f} minutes.", flush=True)
+    started = time.monotonic()
+    try:
+        Run(plan, chosen, program, results).measure()
+    finally:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    print(f"\n{summary(results)}\n\nThat took {(time.monotonic() - started) / 60:.1f} minutes. Results: {path}")

@@ -1,0 +1,19 @@
+"""Pages in docs/ that are written by hand but for one part, which a command writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tools.errors import ToolError
+
+_BEGIN, _END = "<!-- written by birds bench from here -->", "<!-- to here -->"
+
+
+def replace_generated_part(page: Path, text: str) -> None:
+    """Put `text` between the two marks; a page that does not exist is created. Raises ToolError without the marks."""
+    old = page.read_text(encoding="utf-8") if page.is_file() else f"{_BEGIN}\n{_END}\n"
+    before, begin, rest = old.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not (begin and end):
+        raise ToolError(f"{page} lacks the lines {_BEGIN} and {_END}, between which the tables go")
+    page.write_text(f"{before}{begin}\n\n{text}\n{end}{after}", encoding="utf-8")
