@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from frontend import VERSION
+from frontend.api.budgeted_response import MAX_UNREAD_BYTES
 from frontend.api.requests import field_mistakes
 from frontend.api.routes import router
 from frontend.api.schemas import ClassifyResponse
@@ -29,6 +30,7 @@ from frontend.inference.client import Inference
 from frontend.inference.readiness import Readiness
 from frontend.inference.versions import ModelVersions
 from frontend.limits.admission import Admission
+from frontend.limits.memory_budget import MemoryBudget
 from frontend.middleware.access_log import AccessLogMiddleware
 from frontend.middleware.auth import ApiKeys, AuthMiddleware
 from frontend.middleware.body_limit import BodyLimitMiddleware
@@ -109,6 +111,7 @@ async def _running_services(settings: Settings, metrics: Metrics) -> AsyncIterat
             url_admission=Admission(settings.max_backlog),
             upload_classifier=ImageClassifier(inference, versions, settings.max_pixels),
             upload_admission=Admission(settings.max_backlog),
+            answer_budget=MemoryBudget(MAX_UNREAD_BYTES),
         )
 
 

@@ -42,6 +42,13 @@ class UrlRequest:
     fields: ClassifyRequest
     rejected: dict[str, type[InvalidUrl]]
 
+    is_complete = True
+
+    @property
+    def names(self) -> list[str]:
+        """The distinct images, in the order of first appearance."""
+        return list(dict.fromkeys(self.fields.images))
+
     def opener(self, download: OpenImage) -> OpenImage:
         """Return `download`, except that rejected images raise their failure."""
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from typing import Protocol
 
 from fastapi import Request, Response
 
 from frontend.api import streaming
+from frontend.api.budgeted_response import BudgetedResponse
 from frontend.api.media_types import JSON, negotiated_media_type
 from frontend.api.schemas import (
     ClassifyResponse,
@@ -19,16 +21,33 @@ from frontend.api.schemas import (
     TotalsLine,
 )
 from frontend.classify.classifier import Outcome
-from frontend.errors import ImageError, ServiceError
+from frontend.errors import ImageError, ServiceError, TritonLost, TritonUnavailable, UnknownModelVersion
 from frontend.i18n.messages import failure_message, preferred_language, service_error_message
 from frontend.inference.scores import Prediction
+from frontend.limits.memory_budget import MemoryBudget
+from frontend.middleware.request_context import request_context_of
 from frontend.telemetry import request_stats
+
+
+class ImageSource(Protocol):
+    """The images of a request, as far as they are known."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The names of the images that have arrived so far, in the order of the request."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all images of the request have arrived."""
 
 
 class Answer:
     """The answer to one request. `time_taken` counts from the creation of this object."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, budget: MemoryBudget) -> None:
+        """`budget` is the memory for answers that clients have not read yet."""
+        self._budget = budget
+        self._caller = request_context_of(request.scope).caller
         self.language = preferred_language(request.headers.get("accept-language"))
         self._media_type = negotiated_media_type(request)
         self._started = time.perf_counter()
@@ -42,22 +61,32 @@ class Answer:
         return self._as_json(ClassifyResponse(errors=errors))
 
     async def of_outcomes(
-        self, outcomes: AsyncGenerator[Outcome, None], disconnected: streaming.DisconnectWatch
+        self, outcomes: AsyncGenerator[Outcome, None], source: ImageSource, disconnected: streaming.DisconnectWatch
     ) -> Response:
         """The answer with the outcome of every image. When `disconnected` returns, the remaining work is cancelled."""
         if self._media_type != JSON:
             return streaming.NdjsonResponse(self._lines(outcomes), disconnected, self.headers, self._media_type)
-        return self._as_json(await streaming.unless_disconnected(self._collect(outcomes), disconnected()))
+        return self._as_json(await streaming.unless_disconnected(self._collect(outcomes, source), disconnected()))
 
     @property
     def headers(self) -> dict[str, str]:
         return {"Content-Language": self.language, "Vary": "Accept, Accept-Language"}
 
-    async def _collect(self, outcomes: AsyncGenerator[Outcome, None]) -> ClassifyResponse:
-        async with aclosing(outcomes):
-            finished = sorted([outcome async for outcome in outcomes], key=lambda outcome: outcome.position)
+    async def _collect(self, outcomes: AsyncGenerator[Outcome, None], source: ImageSource) -> ClassifyResponse:
         response = ClassifyResponse(model_version=self.model_version)
-        for outcome in finished:
+        finished: list[Outcome] = []
+        async with aclosing(outcomes):
+            try:
+                async for outcome in outcomes:
+                    finished.append(outcome)
+            except (TritonUnavailable, UnknownModelVersion) as error:
+                if all(isinstance(outcome.result, ImageError) for outcome in finished):
+                    raise  # no image was classified, so the answer has the status of the error
+                request_stats.failed(error.code)
+                finished += _lost(source.names, finished)
+                if not source.is_complete:  # the answer cannot list images that it does not know
+                    response.errors.append(service_error_message(error, self.language))
+        for outcome in sorted(finished, key=lambda outcome: outcome.position):
             if isinstance(outcome.result, ImageError):
                 response.failed_results.append(outcome.name)
                 response.failures.append(FailureBody(url=outcome.name, **self._reason(outcome.result)))
@@ -95,10 +124,17 @@ class Answer:
 
     def _as_json(self, response: ClassifyResponse) -> Response:
         response.time_taken = self._seconds()
-        return Response(response.model_dump_json(), media_type=JSON, headers=self.headers)
+        body = response.model_dump_json().encode()
+        return BudgetedResponse(body, JSON, self.headers, self._budget, self._caller)
 
     def _seconds(self) -> float:
         return round(time.perf_counter() - self._started, 4)
+
+
+def _lost(names: Sequence[str], finished: list[Outcome]) -> list[Outcome]:
+    """Return a failure for each image that was not finished when Triton went away."""
+    done = {outcome.position for outcome in finished}
+    return [Outcome(position, name, TritonLost()) for position, name in enumerate(names) if position not in done]
 
 
 def _predictions(result: list[Prediction]) -> list[PredictionBody]:

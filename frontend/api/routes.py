@@ -58,14 +58,18 @@ async def classify(body: UrlRequestDependency, request: Request, services: Servi
     One bad image never affects another: it is listed in `failures`, with a code. With `Accept: application/x-ndjson`
     the answer comes as lines, one for each image as soon as it is done. Closing the connection cancels the rest.
     """
-    answer, settings, context = Answer(request), services.settings, request_context_of(request.scope)
+    answer, settings, context = (
+        Answer(request, services.answer_budget),
+        services.settings,
+        request_context_of(request.scope),
+    )
     fields = body.fields
     k = fields.k if "k" in fields.model_fields_set else _default_k(settings)
     errors = validation_errors(len(fields.images), k, settings, answer.language)
     route = await _choose_route(fields.model_version, services, answer, errors, context.remaining_seconds)
     if route is None:
         return answer.of_mistakes(errors)
-    distinct = len(set(fields.images))
+    distinct = len(body.names)
     ticket = context.exit_stack.enter_context(services.url_admission.admit(context.caller, distinct, context.deadline))
     context.charge(distinct)
     images = images_at(fields.images, body.opener(partial(services.downloader.download, caller=context.caller)))
@@ -73,7 +77,7 @@ async def classify(body: UrlRequestDependency, request: Request, services: Servi
         k, route, context.caller, context.deadline, _MAX_UNREAD_OUTCOMES, distinct, ticket.image_done
     )
     outcomes = services.url_classifier.outcomes(images, options)
-    return await answer.of_outcomes(outcomes, lambda: streaming.client_disconnected(request))
+    return await answer.of_outcomes(outcomes, body, lambda: streaming.client_disconnected(request))
 
 
 @router.post(
@@ -91,7 +95,11 @@ async def classify_files(
     File names take the place of URLs. If two names are equal, the second is answered as `name (2)`. The first files
     are classified while later ones still arrive.
     """
-    answer, settings, context = Answer(request), services.settings, request_context_of(request.scope)
+    answer, settings, context = (
+        Answer(request, services.answer_budget),
+        services.settings,
+        request_context_of(request.scope),
+    )
     k = _default_k(settings) if query.k is None else query.k
     errors = validation_errors(1, k, settings, answer.language)
     route = await _choose_route(query.model_version, services, answer, errors, context.remaining_seconds)
@@ -107,7 +115,7 @@ async def classify_files(
         k, route, context.caller, context.deadline, settings.max_images, on_image_done=ticket.image_done
     )
     outcomes = services.upload_classifier.outcomes(upload.images(), options)
-    return await answer.of_outcomes(outcomes, upload.client_disconnected)
+    return await answer.of_outcomes(outcomes, upload, upload.client_disconnected)
 
 
 @router.head("/models", include_in_schema=False)

@@ -12,6 +12,7 @@ from frontend.download.downloader import Downloader
 from frontend.inference.readiness import Readiness
 from frontend.inference.versions import ModelVersions
 from frontend.limits.admission import Admission
+from frontend.limits.memory_budget import MemoryBudget
 from frontend.settings import Settings
 from frontend.telemetry.metrics import Metrics
 
@@ -33,6 +34,7 @@ class Services:
     url_admission: Admission
     upload_classifier: ImageClassifier
     upload_admission: Admission
+    answer_budget: MemoryBudget  # for answers that clients have not read yet
 
 
 def get_services(request: Request) -> Services:

@@ -97,8 +97,18 @@ class Upload:
         self._max_bytes = max_bytes
         self._context = context
         self._budget = budget
-        self._names: set[str] = set()
+        self._names: dict[str, None] = {}  # an ordered set
         self._body_received = asyncio.Event()
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the images that have arrived so far, in order."""
+        return list(self._names)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the whole body has arrived."""
+        return self._body_received.is_set()
 
     async def client_disconnected(self) -> None:
         """Return when the client disconnects after the end of the body. Before, `images` raises ClientDisconnect."""
@@ -174,7 +184,7 @@ class Upload:
         while unique in self._names:
             copies += 1
             unique = f"{name} ({copies})"
-        self._names.add(unique)
+        self._names[unique] = None
         return unique
 
     @contextmanager

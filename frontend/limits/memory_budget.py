@@ -163,6 +163,10 @@ class Reservation:
         """The file has arrived: from now on the bytes are not waited for and never evicted."""
         self.is_complete = True
 
+    def note_progress(self) -> None:
+        """Note that the bytes move although no new ones arrive: a client reads them."""
+        self._progress_at = asyncio.get_running_loop().time()
+
     def release(self) -> None:
         """Give everything back."""
         self._budget.release(self)

@@ -7,12 +7,15 @@ import gzip
 import json
 import logging
 import re
+import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 import tritonclient.grpc
 from aiohttp import web
@@ -231,6 +234,27 @@ def test_malformed_body_gets_422(strict_frontend: httpx.Client, content: bytes) 
     assert response.status_code == 422
     assert response.json()["errors"]
     assert response.json()["time_taken"] == 0
+
+
+def test_unread_answers_hold_bounded_memory(strict_frontend: httpx.Client, image_server: ImageServer) -> None:
+    """Each of 40 clients asks for an answer of 16 MB and reads nothing. The frontend runs in this process."""
+    process = psutil.Process()
+    url = image_server.add("/good.jpg", flat(GREEN))
+    urls = ["http://10.0.0.1/".ljust(8000, "a") + str(number) for number in range(1000)]
+    body = json.dumps({"images": urls}).encode()
+    head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    address = (strict_frontend.base_url.host, strict_frontend.base_url.port)
+    peak = start = process.memory_info().rss
+    with ExitStack() as stack:
+        for _ in range(40):
+            client = stack.enter_context(socket.create_connection(address))
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.sendall(head.encode() + body)
+            peak = max(peak, process.memory_info().rss)
+        answer = strict_frontend.post("/", json={"images": [url]}).json()
+        peak = max(peak, process.memory_info().rss)
+    assert list(answer["successful_results"]) == [url]
+    assert peak - start < 500_000_000
 
 
 JSON = st.recursive(
