@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests.chart import rules
+from tests.chart.flows import NEEDED, flows
 from tests.chart.objects import Object, of_kind, pods
 from tests.chart.rules import RULES, Rule
-from tests.chart.test_network import NEEDED, flows
 
 Change = Callable[[list[Object]], Any]
 

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import random
 import socket
 
 from frontend.settings import Settings
 from tools.triton.arguments import Ports
 
+_PORTS = range(20_000, 32_768)  # below Linux's default ip_local_port_range, which outgoing connections use
+
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port of the loopback interface that nothing uses and that no other caller will get.
+
+    No outgoing connection takes it, and the UDP port of the same number stays bound until this process ends: it is the
+    reservation that other callers, in any process, respect. Raises OSError if no port is free.
+    """
+    for port in random.sample(_PORTS, len(_PORTS)):
+        with socket.socket() as probe, socket.socket(type=socket.SOCK_DGRAM) as reservation:
+            try:
+                reservation.bind(("127.0.0.1", port))
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            os.dup(reservation.fileno())
+            return port
+    raise OSError("no TCP port is free")
 
 
 def free_triton_ports() -> Ports:

@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page
 
+from tests.support.chromium import running_chromium
 from tests.support.programs import path_of
-from tests.system.browser.chromium import running_chromium
 
 _OF_THE_NETWORK = re.compile("Failed to load resource").match
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from birds_client import DEFAULT_URL
 from playwright.async_api import expect
 
+from tests.support.chromium import running_chromium
 from tests.support.programs import path_of
-from tests.system.browser.chromium import running_chromium
 
 
 async def take(out: Path, photos: list[Path], url: str, theme: str) -> None:

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.faults import REQUEST_TIMEOUT_SECONDS, Record, good_images
 from tests.support.image_server import ImageServer
-from tests.support.images import BLUE, GREEN, RED, flat
 from tests.support.service import Service, make_project, serving
-from tests.support.tiny_model import LABELS
 from tools.measure.soak.checked_load import Case, CheckedLoad
-
-REQUEST_TIMEOUT_SECONDS = 15
-Record = Callable[[str, CheckedLoad, float], None]
 
 
 @pytest.fixture(scope="package")
@@ -46,26 +40,6 @@ def cases(image_server: ImageServer) -> list[Case]:
         Case(image_server.add("/page", b"<html>no bird</html>"), code="not_an_image"),
         Case(image_server.url("/nowhere"), code="download_failed"),
     ]
-
-
-def good_images() -> dict[str, tuple[bytes, str]]:
-    """Files by name, with the bird that each shows."""
-    colours = {"red": RED, "green": GREEN, "blue": BLUE}
-    return {
-        f"{name}-{index}.jpg": (flat(colour, "JPEG", (320, 240 + index)), label.partition(" (")[0])
-        for index in range(4)
-        for (name, colour), label in zip(colours.items(), LABELS, strict=False)
-    }
-
-
-@contextmanager
-def under_load(url: str, cases: list[Case], clients: int = 8, **headers: str) -> Iterator[CheckedLoad]:
-    """Checked load that is in full service when this is entered, and whose every answer was documented and in time."""
-    load = CheckedLoad(f"{url}/", cases, clients=clients, deadline_seconds=REQUEST_TIMEOUT_SECONDS, headers=headers)
-    with load:
-        load.wait_for_complete(20, since=time.monotonic(), timeout_seconds=60)
-        yield load
-    assert load.faults() == []
 
 
 @pytest.fixture

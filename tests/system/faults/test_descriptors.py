@@ -6,8 +6,8 @@ import os
 import resource
 import time
 
+from tests.support.faults import Record, under_load
 from tests.support.service import Service
-from tests.system.faults.conftest import Record, under_load
 from tools.measure.soak.checked_load import COMPLETE, Case
 
 

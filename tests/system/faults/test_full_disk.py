@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.faults import REQUEST_TIMEOUT_SECONDS, Record, under_load
 from tests.support.service import Service, command, environment, make_project, serving
 from tests.support.tiny_model import LABELS
-from tests.system.faults.conftest import REQUEST_TIMEOUT_SECONDS, Record, under_load
 from tools import ROOT
 from tools.measure.soak.checked_load import COMPLETE, Case
 from tools.serve.ports import free_port, free_triton_ports

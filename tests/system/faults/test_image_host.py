@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.faults import Record, good_images, under_load
 from tests.support.service import Service
-from tests.system.faults.conftest import Record, good_images, under_load
 from tools.measure.soak.checked_load import COMPLETE, PARTIAL, Case
 from tools.serve.ports import free_port
 

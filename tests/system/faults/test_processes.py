@@ -8,8 +8,8 @@ import time
 
 import pytest
 
+from tests.support.faults import Record, under_load
 from tests.support.service import Service
-from tests.system.faults.conftest import Record, under_load
 from tools.measure.soak.checked_load import COMPLETE, Case
 
 # Bounds for a busy machine, far above what is measured; figures are in docs/reliability.md.

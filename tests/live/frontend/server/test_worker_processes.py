@@ -16,9 +16,9 @@ from pathlib import Path
 
 import httpx
 
-from tests.live.frontend.telemetry.test_metrics import Scraped
 from tests.support.image_server import ImageServer
 from tests.support.images import RED, flat
+from tests.support.metrics import Scraped
 from tests.support.processes import alive, command_line, descendants, eventually
 from tools.serve.ports import free_port
 from tools.serve.triton_process import TritonServer

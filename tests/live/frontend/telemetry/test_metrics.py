@@ -11,40 +11,16 @@ from pathlib import Path
 import httpx
 import pytest
 from aiohttp import web
-from prometheus_client.parser import text_string_to_metric_families
 
 from frontend.settings import Settings
 from tests.support.frontend_server import running_frontend
 from tests.support.image_server import ImageServer
 from tests.support.images import GREEN, RED, flat
+from tests.support.metrics import Scraped, samples
 from tests.support.network import LOOPBACK
 from tests.support.processes import eventually
 from tools.serve.ports import free_port
 from tools.serve.triton_process import TritonServer
-
-Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
-
-
-def samples(text: str) -> Samples:
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-
-
-class Scraped:
-    """What a frontend counts; values that are not there are 0."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    def __call__(self, name: str, **labels: str) -> float:
-        return samples(self.text).get((name, frozenset(labels.items())), 0)
-
-    @property
-    def text(self) -> str:
-        return httpx.get(f"{self._url}/metrics", timeout=30).text
 
 
 @pytest.fixture
