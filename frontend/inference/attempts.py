@@ -20,7 +20,7 @@ from grpc import aio
 from frontend.errors import DeadlineExceeded, InferenceFailed, TritonUnavailable
 from frontend.inference.failures import Failure, ModelNotFound, failure_of, translated
 from frontend.inference.server_pool import NoServer, Server, ServerPool
-from frontend.inference.shielded_calls import ShieldedCalls
+from frontend.inference.shielded_calls import ShieldedCalls, cancellable_answer
 
 _PAUSE_SECONDS = 0.05
 _MAX_ATTEMPTS = 5  # after NOT_FOUND, which a server that is only just loading a version answers for a moment
@@ -91,7 +91,8 @@ class Attempts:
             request.parameters["timeout"].int64_param = max(round(1e6 * seconds), 1)
 
         async def call(grpc_timeout_seconds: float | None) -> Response:
-            return await server.stub.ModelInfer(request, timeout=grpc_timeout_seconds, metadata=metadata)
+            running = server.stub.ModelInfer(request, timeout=grpc_timeout_seconds, metadata=metadata)
+            return await cancellable_answer(running)
 
         server.calls += 1
         try:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import struct
 import time
 from collections.abc import Collection
 from contextlib import AsyncExitStack
 from functools import partial
+from typing import Any
 
 import numpy as np
 from anyio import fail_after
@@ -29,6 +29,7 @@ from frontend.inference.contract import PROBE_PRIORITY, ensemble_model_version, 
 from frontend.inference.failures import Failure, ModelNotFound, failure_of
 from frontend.inference.scores import Labels, Prediction, Row, Scores, parse_classification
 from frontend.inference.server_pool import NoServer, Server, ServerPool
+from frontend.inference.shielded_calls import cancellable_answer
 from frontend.inference.single_flight import SingleFlight
 from frontend.inference.target import triton_target
 from frontend.inference.versions import CLASSIFIER, Catalogue, ModelVersion, read_catalogue
@@ -184,18 +185,19 @@ class Inference:
         while True:
             server = await self._pool.choose(_NO_MODEL, end, waits_for_recovery=False, avoid=asked)
             try:
-                ensemble, classifier = await asyncio.gather(
-                    *(
+                configs: list[Any] = [
+                    await cancellable_answer(
                         server.stub.ModelConfig(service_pb2.ModelConfigRequest(name=model), timeout=timeout_seconds)
-                        for model in (MODEL, CLASSIFIER)
                     )
-                )
+                    for model in (MODEL, CLASSIFIER)
+                ]
             except aio.AioRpcError:
                 if server in asked:
                     raise
                 asked.add(server)
             else:
-                return read_catalogue(ensemble.config, classifier.config)
+                ensemble, classifier = (answer.config for answer in configs)
+                return read_catalogue(ensemble, classifier)
 
     async def _probe_server(self, server: Server, model: str) -> bool:
         """Whether one server can serve `model` again."""

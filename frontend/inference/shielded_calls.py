@@ -13,6 +13,7 @@ from math import inf
 from typing import Any, TypeVar
 
 from anyio import CancelScope
+from grpc import aio
 
 _FIRST_SAFE_VERSION = (2, 57)
 # Time allowed after the caller's deadline. Triton drops a queued image at that deadline, so only a call that hangs
@@ -58,6 +59,23 @@ class ShieldedCalls:
         self._running.discard(running)
         if not running.cancelled():
             running.exception()  # mark it as retrieved: the caller may be gone
+
+
+async def cancellable_answer(call: aio.UnaryUnaryCall[Any, T]) -> T:
+    """Return the answer of a gRPC call, which is cancelled with its caller.
+
+    gRPC replaces the CancelledError when a call is cancelled while it is awaited. A cancel scope of anyio does not
+    recognise the new one, and a deadline would then look like a cancelled caller.
+    """
+    done = asyncio.get_running_loop().create_future()
+    call.add_done_callback(lambda _: None if done.done() else done.set_result(None))
+    try:
+        await done
+    except asyncio.CancelledError:
+        call.cancel()
+        raise
+    answer: T = await call
+    return answer
 
 
 async def wait_shielded(running: asyncio.Future[Any], timeout_seconds: float | None = None) -> None:

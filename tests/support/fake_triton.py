@@ -24,6 +24,7 @@ from frontend.inference.contract import (
     FINGERPRINT_PARAMETER,
     PROBE_PRIORITY,
     QUEUE_FULL,
+    RANDOM_PARAMETER,
     STUB_DEAD,
     ensemble_model_version,
 )
@@ -67,6 +68,7 @@ class FakeVersion:
     labels: list[str] = field(default_factory=lambda: list(LABELS))
     fingerprint: str | None = "1" * 64
     answer: Callable[[bytes], list[float]] | None = None
+    is_random: bool = False
 
 
 @dataclass
@@ -134,6 +136,8 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
                 config.parameters[f"version.{number}"].string_value = json.dumps(about)
                 if version.fingerprint:
                     config.parameters[FINGERPRINT_PARAMETER + number].string_value = version.fingerprint
+                if version.is_random:
+                    config.parameters[RANDOM_PARAMETER + number].string_value = "true"
         return service_pb2.ModelConfigResponse(config=config)
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802

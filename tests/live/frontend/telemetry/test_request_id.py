@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from frontend.telemetry.request_id import request_id
 from tests.support.image_server import ImageServer
-from tests.support.images import GREEN, RED, flat
+from tests.support.images import RED, flat
 from tools.serve.triton_process import TritonServer
 from tools.triton.arguments import CONTROL_HEADER
 from tools.triton.control import read_key
@@ -57,7 +57,7 @@ def test_every_answer_bears_it(frontend: httpx.Client, image_server: ImageServer
 def test_tritons_log_names_each_image_by_it(
     triton: TritonServer, frontend: httpx.Client, image_server: ImageServer
 ) -> None:
-    urls = [image_server.add(f"/{number}.png", flat(GREEN)) for number in range(3)]
+    urls = [image_server.add(f"/{number}.png", flat((0, 200, 10 + number))) for number in range(3)]
     set_verbose(triton, 1)
     try:
         frontend.post("/", json={"images": urls}, headers={"X-Request-ID": "find-me"})
