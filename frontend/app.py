@@ -13,6 +13,7 @@ from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -34,6 +35,7 @@ from frontend.limits.memory_budget import MemoryBudget
 from frontend.middleware.access_log import AccessLogMiddleware
 from frontend.middleware.auth import ApiKeys, AuthMiddleware
 from frontend.middleware.body_limit import BodyLimitMiddleware
+from frontend.middleware.paths import PathMiddleware
 from frontend.middleware.rate_limit import RateLimit
 from frontend.middleware.request_context import RequestContextMiddleware
 from frontend.page.page import add_page
@@ -53,19 +55,27 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or Settings()
     metrics = Metrics()
     tracing = Tracing.from_environment()
+    url_admission = Admission(settings.max_backlog)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         try:
-            async with _running_services(settings, metrics) as services:
+            async with _running_services(settings, metrics, url_admission) as services:
                 app.state.services = services
                 yield {"metrics": metrics}  # uvicorn hands this to the protocol (frontend/server/)
         finally:
             if tracing:
                 tracing.close()
 
-    app = FastAPI(title="Birds", summary="Bird species from image URLs", version=VERSION, lifespan=lifespan)
-    _add_middleware(app, settings, metrics, tracing)
+    app = FastAPI(
+        title="Birds",
+        summary="Bird species from image URLs",
+        version=VERSION,
+        lifespan=lifespan,
+        servers=[{"url": settings.root_path}] if settings.root_path else None,
+        redirect_slashes=False,
+    )
+    _add_middleware(app, settings, metrics, tracing, url_admission)
     app.include_router(router)
     add_page(app)
     app.add_exception_handler(RequestValidationError, _invalid_query)
@@ -77,20 +87,34 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics, tracing: Tracing | None) -> None:
+def _add_middleware(
+    app: FastAPI, settings: Settings, metrics: Metrics, tracing: Tracing | None, url_admission: Admission
+) -> None:
     """Add the middleware, innermost first: the one added last sees a request first."""
     keys = ApiKeys(settings.all_api_keys)
     rate_limit = RateLimit(settings.rate_limit) if settings.rate_limit else None
-    app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_request_bytes, streamed_path="/files")
+    app.add_middleware(
+        BodyLimitMiddleware, max_bytes=settings.max_request_bytes, admission=url_admission, streamed_path="/files"
+    )
     app.add_middleware(AuthMiddleware, keys=keys, refuse=_service_error)
     app.add_middleware(RequestContextMiddleware, timeout_seconds=settings.request_timeout, rate_limit=rate_limit)
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=[str(proxy) for proxy in settings.trusted_proxies])
+    if settings.cors_origins:
+        # Outside of authentication: browsers send a preflight request without a key and must be able to read a 401.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=[HEADER, "Content-Language", "Retry-After"],
+        )
     app.add_middleware(AccessLogMiddleware, metrics=metrics, tracing=tracing, keys=keys)
+    app.add_middleware(PathMiddleware, root_path=settings.root_path)
 
 
 @asynccontextmanager
-async def _running_services(settings: Settings, metrics: Metrics) -> AsyncIterator[Services]:
+async def _running_services(settings: Settings, metrics: Metrics, url_admission: Admission) -> AsyncIterator[Services]:
     if not settings.all_api_keys and not _is_loopback(settings.host):
         log.warning("BIRDS_API_KEYS is not set: everybody who can reach %s can use the service", settings.host)
     async with AsyncExitStack() as stack:
@@ -108,7 +132,7 @@ async def _running_services(settings: Settings, metrics: Metrics) -> AsyncIterat
             model_versions=versions,
             readiness=Readiness(inference),
             url_classifier=ImageClassifier(inference, versions, settings.max_pixels),
-            url_admission=Admission(settings.max_backlog),
+            url_admission=url_admission,
             upload_classifier=ImageClassifier(inference, versions, settings.max_pixels),
             upload_admission=Admission(settings.max_backlog),
             answer_budget=MemoryBudget(MAX_UNREAD_BYTES),

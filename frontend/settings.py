@@ -1,4 +1,4 @@
-"""Every setting of the service: its name (with the prefix BIRDS_), default, bounds and meaning."""
+"""Every setting of the frontend: name (with the prefix BIRDS_), default, limits and meaning."""
 
 from __future__ import annotations
 
@@ -38,77 +38,96 @@ CommaSeparated = BeforeValidator(_split_commas)
 ApiKey = Annotated[SecretStr, AfterValidator(checked_key)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Network = IPv4Network | IPv6Network
+Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/?#\s@]+)$")]
 
 
 class Settings(BaseSettings):
-    """Read from environment variables; tests construct it with arguments instead."""
+    """Read from environment variables. Tests construct it with arguments instead."""
 
-    # An error quotes no value: it might be a key.
+    # Error messages contain no value, because it might be a key.
     model_config = SettingsConfigDict(
         env_prefix="BIRDS_", env_ignore_empty=True, frozen=True, hide_input_in_errors=True
     )
 
     host: str = Field("127.0.0.1", description="address that the frontend listens on")
     port: Port = Field(8000, description="port that the frontend listens on")
+    root_path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_.~-]+)*$")] = Field(
+        "", description="path below which a proxy serves the frontend, such as /birds"
+    )
     workers: int = Field(1, ge=1, le=64, description="processes that answer requests")
     log_format: logging.Format = Field(
-        "auto", description="json, console, or auto: console where stdout is a terminal, else json"
+        "auto", description="json, console, or auto: console if stdout is a terminal, otherwise json"
     )
-    log_level: logging.Level = Field("info", description="least that is logged: debug, info, warning or error")
+    log_level: logging.Level = Field("info", description="lowest level that is logged: debug, info, warning or error")
     triton_url: Annotated[str, AfterValidator(_require_triton_target)] = Field(
         "127.0.0.1:8011",
-        description="Triton's gRPC address, host:port; several as ip:port,ip:port or, by name, dns:///name:port",
+        description="Triton's gRPC address, host:port; for several servers ip:port,ip:port or dns:///name:port",
     )
     answer_cache_bytes: int = Field(
         32_000_000, ge=0, description="memory for the answers to images that were seen before, in bytes; 0 turns it off"
     )
     model_mirror: str | None = Field(
-        None, description="folder or base URL that is asked for the classifier's files before the Internet"
+        None, description="folder or base URL that has the classifier's files; tried before the Internet"
     )
     canary_version: str | None = Field(
-        None, pattern="^[1-9][0-9]*$", description="model version that a part of the images is classified by"
+        None, pattern="^[1-9][0-9]*$", description="model version that classifies a share of the images"
     )
     canary_percent: float = Field(
-        0, ge=0, le=100, description="how many of a hundred images that is; which ones depends on their URL alone"
+        0, ge=0, le=100, description="that share, in percent; which images depends on their URL alone"
     )
-    max_images: int = Field(1000, ge=1, description="most images that one request may name")
-    max_k: int = Field(10, ge=1, description="most species that a request may ask for per image")
-    max_request_bytes: int = Field(16_000_000, ge=1, description="largest request body, in bytes")
+    max_images: int = Field(1000, ge=1, description="maximum images in one request")
+    max_k: int = Field(10, ge=1, description="maximum species that a request may ask for per image")
+    max_request_bytes: int = Field(16_000_000, ge=1, description="maximum size of a request body, in bytes")
     max_backlog: int = Field(
-        320, ge=0, description="images ahead of a request, beside three times its own, with which it is still taken on"
+        320,
+        ge=0,
+        description="maximum images queued ahead of a request (plus three times its own) before it is refused",
     )
-    request_timeout: float = Field(60, gt=0, description="seconds after which a request is answered, finished or not")
-    download_timeout: float = Field(10, gt=0, description="seconds for one download, from DNS to the last byte")
-    download_max_bytes: int = Field(20_000_000, ge=1, description="largest image file that is downloaded, in bytes")
+    request_timeout: float = Field(
+        60, gt=0, description="seconds after which a request is answered, whether all its images are done or not"
+    )
+    download_timeout: float = Field(
+        10, gt=0, description="seconds for one download, from the DNS query to the last byte"
+    )
+    download_max_bytes: int = Field(20_000_000, ge=1, description="maximum size of an image file, in bytes")
     download_max_bytes_in_flight: int = Field(
-        256_000_000, ge=1, description="bytes of image files that all requests together hold in memory"
+        256_000_000, ge=1, description="maximum bytes of image files in memory, over all requests"
     )
     download_proxy: Annotated[str, Field(pattern=r"^http://[^/?#\s]+/?$")] | None = Field(
-        None, description="forward proxy, http://host:port, that all downloads go through and that judges names"
+        None,
+        description="forward proxy, http://host:port, for all downloads; it then decides which hosts may be reached",
     )
-    max_pixels: int = Field(50_000_000, ge=1, description="largest image, width × height, that is sent to Triton")
+    max_pixels: int = Field(50_000_000, ge=1, description="maximum width × height of an image that is sent to Triton")
     download_ports: Annotated[tuple[Port, ...], NoDecode, CommaSeparated] = Field(
         (80, 443), description="ports that image URLs may name, separated by commas"
     )
     download_allow_networks: Annotated[tuple[Network, ...], NoDecode, CommaSeparated] = Field(
         (),
-        description="networks, as CIDRs separated by commas, that may be downloaded from although they are not public; "
-        "any port is allowed there",
+        description="networks (CIDRs, separated by commas) that images may be downloaded from although they are not "
+        "public, on any port",
     )
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode, CommaSeparated] = Field(
-        (), description="keys, separated by commas, one of which every request must bear; without any, all may ask"
+        (),
+        description="API keys, separated by commas, one of which each request must send; without keys the service is "
+        "open to everybody",
     )
     api_keys_file: Annotated[Path, AfterValidator(_require_keys)] | None = Field(
-        None, description="file with more of them, one a line; lines that begin with # do not count"
+        None, description="file with more keys, one per line; lines that start with # are comments"
     )
     rate_limit: Annotated[str, AfterValidator(_require_limit)] | None = Field(
-        None, description="images that a key, or without keys an address, may ask for, such as 600/minute"
+        None, description="images per API key (or per client address, without keys), such as 600/minute"
     )
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode, CommaSeparated] = Field(
-        (), description="proxies in front, as CIDRs separated by commas, whose X-Forwarded-For is believed"
+        (),
+        description="proxies in front of the frontend (CIDRs, separated by commas) whose X-Forwarded-For is trusted",
+    )
+    cors_origins: Annotated[tuple[Origin, ...], NoDecode, CommaSeparated] = Field(
+        (),
+        description="origins, such as https://example.org, separated by commas, or *, whose pages may use the API "
+        "from a browser",
     )
 
     @property
     def all_api_keys(self) -> list[SecretStr]:
-        """The keys of the variable and of the file, as it is now. Raises ValueError if that has become unreadable."""
+        """The keys of the variable and of the file. Raises ValueError if the file cannot be read any more."""
         return [*self.api_keys, *(keys_in_file(self.api_keys_file) if self.api_keys_file else [])]

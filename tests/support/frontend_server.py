@@ -5,15 +5,18 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import httpx
 import uvicorn
 from starlette.types import ASGIApp
 
 from frontend.__main__ import PROTOCOL
 from frontend.app import create_app
 from frontend.settings import Settings
+
+StartFrontend = Callable[..., httpx.Client]  # called with settings
 
 
 @contextmanager

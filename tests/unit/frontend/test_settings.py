@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from frontend.settings import Settings
 
 
-def test_lists_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BIRDS_DOWNLOAD_ALLOW_NETWORKS", "127.0.0.0/8, fd00::/8")
     monkeypatch.setenv("BIRDS_DOWNLOAD_PORTS", "80,8080")
     settings = Settings()
@@ -20,7 +20,7 @@ def test_lists_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.download_ports == (80, 8080)
 
 
-def test_an_empty_list_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_is_an_empty_list(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BIRDS_DOWNLOAD_ALLOW_NETWORKS", "")
     assert Settings().download_allow_networks == ()
 
@@ -38,13 +38,13 @@ def test_an_empty_list_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
         ("DOWNLOAD_ALLOW_NETWORKS", "10.0.0.0/99"),
     ],
 )
-def test_values_that_make_no_sense_are_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_unusable_values_are_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(f"BIRDS_{name}", value)
     with pytest.raises(ValidationError, match=name.lower()):
         Settings()
 
 
-def test_the_frontend_ends_with_one_line_about_a_bad_setting() -> None:
+def test_a_bad_setting_ends_the_start() -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "frontend"], env={"BIRDS_PORT": "none"}, capture_output=True, text=True, check=False
     )

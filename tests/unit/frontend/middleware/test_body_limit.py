@@ -1,0 +1,88 @@
+"""Request bodies: limited in bytes and time, and in memory that callers share."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from tests.support.frontend_server import StartFrontend
+from tests.support.raw_http import address_of, connect, read_response
+
+MAX_BYTES = 1_000_000  # so there are 4 MB for all bodies
+HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+
+
+@pytest.fixture
+def url(start_frontend: StartFrontend) -> str:
+    return str(start_frontend(max_request_bytes=MAX_BYTES).base_url)
+
+
+@contextmanager
+def stalled_bodies(url: str, count: int, address: str, headers: bytes = b"") -> Iterator[list[socket.socket]]:
+    """Connections from `address` that have sent nine tenths of a body of the largest size."""
+    with ExitStack() as stack:
+        connections = []
+        for _ in range(count):
+            client = stack.enter_context(socket.create_connection(address_of(url), 10, (address, 0)))
+            client.sendall(HEAD % MAX_BYTES + headers + b"\r\n" + b" " * (MAX_BYTES * 9 // 10))
+            connections.append(client)
+        yield connections
+
+
+def post(url: str, address: str, size_bytes: int, headers: dict[str, str] | None = None) -> tuple[int, float]:
+    """Send a complete body from `address`. Returns the status and how many seconds the answer took."""
+    started = time.perf_counter()
+    with httpx.Client(transport=httpx.HTTPTransport(local_address=address), timeout=30) as client:
+        answer = client.post(url, content=b"[]".ljust(size_bytes), headers=headers)
+    return answer.status_code, time.perf_counter() - started
+
+
+def test_stalled_bodies_give_way_to_other_callers(url: str) -> None:
+    with stalled_bodies(url, 20, "127.0.0.2"):
+        answers = [post(url, "127.0.0.3", MAX_BYTES // 2) for _ in range(10)]
+    assert [status for status, _ in answers] == [422] * 10  # their bodies were read
+    print(f"slowest answer beside stalled bodies: {max(seconds for _, seconds in answers):.2f} s")
+
+
+def test_callers_with_keys_share_by_key(start_frontend: StartFrontend) -> None:
+    client = start_frontend(max_request_bytes=MAX_BYTES, api_keys=(SecretStr("greedy"), SecretStr("modest")))
+    url = str(client.base_url)
+    with stalled_bodies(url, 20, "127.0.0.1", b"Authorization: Bearer greedy\r\n"):
+        headers = {"Authorization": "Bearer modest"}
+        assert [post(url, "127.0.0.1", MAX_BYTES // 2, headers)[0] for _ in range(5)] == [422] * 5
+
+
+def test_a_stalled_body_is_refused_with_503(url: str) -> None:
+    with stalled_bodies(url, 8, "127.0.0.2") as connections:
+        assert post(url, "127.0.0.3", MAX_BYTES * 9 // 10)[0] == 422
+        assert post(url, "127.0.0.4", MAX_BYTES * 9 // 10)[0] == 422
+        response = read_response(connections[0])
+    assert response.status == 503
+    assert response.headers[b"retry-after"]
+
+
+@pytest.mark.parametrize("expect", [b"", b"Expect: 100-continue\r\n"], ids=["plain", "Expect: 100-continue"])
+def test_an_announced_size_is_refused_unread(url: str, expect: bytes) -> None:
+    with connect(url) as connection:
+        connection.sendall(HEAD % (MAX_BYTES + 1) + expect + b"\r\n")
+        assert read_response(connection).status == 413
+
+
+def test_an_unannounced_size_is_refused(url: str) -> None:
+    def chunks() -> Iterator[bytes]:
+        for _ in range(20):
+            yield b" " * (MAX_BYTES // 10)
+
+    assert httpx.post(url, content=chunks(), timeout=30).status_code == 413
+
+
+def test_a_late_body_is_refused(start_frontend: StartFrontend) -> None:
+    with connect(str(start_frontend(request_timeout=0.3).base_url)) as connection:
+        connection.sendall(HEAD % 10 + b"\r\n[")
+        assert read_response(connection).status == 408
