@@ -119,3 +119,11 @@ affinity:
 {{- $unit := regexFind "[A-Za-z]+$" . -}}
 {{- mulf (regexFind "^[0-9.]+" . | float64) (get $units $unit | default 1) | int64 -}}
 {{- end -}}
+
+{{/* The current replicas of a Deployment that an autoscaler owns, or nothing if it does not exist yet. Without this, an
+     upgrade that turns autoscaling on removes the field, and Kubernetes scales the Deployment down to 1 until the
+     autoscaler acts: (dict "root" $ "name" NAME) */}}
+{{- define "birds.liveReplicas" -}}
+{{- $live := lookup "apps/v1" "Deployment" .root.Release.Namespace .name | default dict -}}
+{{- dig "spec" "replicas" "" $live -}}
+{{- end -}}
