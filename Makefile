@@ -71,23 +71,24 @@ clean: ## remove everything that was installed, downloaded or built
 	rm -rf model_repository/.lock model_repository/.publishing
 	find backends client frontend model_repository tests tools -name __pycache__ -exec rm -rf {} +
 
+# The last file overrides settings of the user's pip.conf that install elsewhere; its package indexes stay in use.
 $(VENV)/.created:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
-	  { echo "Python 3.10 to 3.13 is needed and $(PYTHON) is another: choose one with make PYTHON=python3.12 …" >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' || \
-	  { echo "The venv module is missing: sudo apt-get install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m tools.serve.preflight
 	@$(PYTHON) -m venv --clear $(VENV)
+	@for section in global install; do printf '[%s]\nuser =\ntarget =\nprefix =\nroot =\n' $$section; done > $(VENV)/pip.conf
 	@touch $@
+
+PIP := env -u PIP_USER -u PIP_TARGET -u PIP_PREFIX -u PIP_ROOT $(BIN)/python -m pip --disable-pip-version-check
 
 # nvidia-pytriton is installed for its server binary alone; its own dependencies would pin numpy below 2.
 $(VENV)/.serve: $(LOCKS) | $(VENV)/.created
 	@echo "Installing the locked dependencies (700 MB to download, a minute or two) …"
-	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements/serve.txt
-	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes --no-deps -r requirements/tritonserver.txt
-	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --no-index --editable client --editable .
+	@$(PIP) install --require-hashes -r requirements/serve.txt
+	@$(PIP) install --require-hashes --no-deps -r requirements/tritonserver.txt
+	@$(PIP) install --quiet --no-deps --no-build-isolation --no-index --editable client --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.serve
 	@echo "Installing the development tools …"
-	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(PIP) install --require-hashes -r requirements/dev.txt
 	@touch $@

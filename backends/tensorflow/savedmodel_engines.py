@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -120,6 +121,9 @@ class OpenVINOEngine:
     name = "openvino"
 
     def __init__(self, savedmodel: Path, device: Device, precision: str = "f32") -> None:
+        # Importing openvino would report it to an analytics server and write a client id into the home folder.
+        # It does neither without its package openvino_telemetry, so that is hidden from it.
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
         try:
             import openvino
         except ImportError as error:

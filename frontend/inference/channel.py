@@ -23,4 +23,6 @@ def channel_options() -> list[tuple[str, Any]]:
         ("grpc.max_reconnect_backoff_ms", 250),
         # Despite its name this is the time allowed for one connection attempt; the default is 20 seconds.
         ("grpc.min_reconnect_backoff_ms", 2_000),
+        # By default grpc_proxy, https_proxy and http_proxy would apply, even to 127.0.0.1.
+        ("grpc.enable_http_proxy", 0),
     ]

@@ -64,8 +64,9 @@ def test_models_come_from_where_the_values_say(
 
 def test_the_probe_is_the_one_that_is_in_the_image(minimal: list[Object]) -> None:
     triton = triton_pod(minimal)["containers"][0]
-    for kind in ("readinessProbe", "livenessProbe"):
-        assert triton[kind]["exec"]["command"] == ["python3", "-m", "tools.triton.probe"]
+    probe = ["python3", "-m", "tools.triton.probe"]
+    assert triton["readinessProbe"]["exec"]["command"] == probe
+    assert triton["livenessProbe"]["exec"]["command"] == [*probe, "--live"]
     assert "tools/triton/probe.py" in DOCKERFILE
 
 

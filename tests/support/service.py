@@ -90,7 +90,7 @@ class Service:
                     continue
                 if not (chunk := os.read(pipe.fileno(), 65536)):
                     return
-                *lines, text = (text + chunk.decode()).split("\n")
+                *lines, text = (text + chunk.decode(errors="replace")).split("\n")
                 self.lines += lines
 
 

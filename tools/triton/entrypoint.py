@@ -1,22 +1,142 @@
-"""Starts Triton as a container's one process, over a model repository that `birds models prepare` has filled.
+"""Starts and supervises Triton as process 1 of a container, over a repository that `birds models prepare` has filled.
 
-python -m tools.triton.entrypoint [--tritonserver-option …]
+    python -m tools.triton.entrypoint [--tritonserver-option …]
 
-This process becomes tritonserver: a signal to the container is a signal to Triton, and its end is the container's.
-Needs the standard library alone.
+A signal to the container stops Triton, and the end of Triton is the end of the container. Triton never replaces a dead
+Python process of a model, so the entrypoint then restarts Triton: seconds, where a container restart takes longer.
+Standard library only.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from tools.triton.arguments import Ports, models_in, restricting_arguments, triton_arguments
+from tools.triton.direct_http import open_directly
+from tools.triton.locked_files import LockedFiles, remove_leftovers
+from tools.triton.probe import STARTING
+from tools.triton.stubs import running_stubs
 
 _REPOSITORY = Path("/models")
+_SHARED_MEMORY = Path("/dev/shm")
+_REGION_KIND = "triton_birds_"
+_CHECK_SECONDS = 0.5
+_START_TIMEOUT_SECONDS = 1800  # a large model on a slow disk
+_LOST_CHECKS = 2  # in a row
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_LONGEST_BACKOFF_SECONDS = 30
+_HEALTHY_AFTER_SECONDS = 60
+
+
+class Container:
+    """Runs `command` until a stop signal arrives or it ends by itself; restarts it when a stub has died."""
+
+    def __init__(self, command: Sequence[str], http_port: int, regions: LockedFiles) -> None:
+        self._command = [*command, *_region_arguments(regions)]
+        self._ready_url = f"http://127.0.0.1:{http_port}/v2/health/ready"
+        self._regions = regions
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopping = False
+
+    def run(self) -> int:
+        """Return the exit code for the container."""
+        for number in _STOP_SIGNALS:
+            signal.signal(number, self._stop)
+        backoff = 0.0
+        while True:
+            started = time.monotonic()
+            code = self._run_once()
+            self._regions.clear()
+            if code is not None:
+                return code
+            backoff = 0.0 if time.monotonic() - started > _HEALTHY_AFTER_SECONDS else backoff
+            self._sleep(backoff)
+            backoff = min(2 * backoff, _LONGEST_BACKOFF_SECONDS) or 1.0
+
+    def _run_once(self) -> int | None:
+        """Run Triton until it ends. Return its exit code, or None if it was killed for a dead stub."""
+        if self._stopping:
+            return 0
+        STARTING.touch()
+        self._process = subprocess.Popen(self._command, start_new_session=True, pass_fds=[self._regions.descriptor])
+        if self._stopping:  # the signal came just before
+            self._process.terminate()
+        problem = self._watch(self._process)
+        code = self._process.poll()
+        if code is None:
+            print(f"entrypoint: {problem}. Restarting Triton.", file=sys.stderr, flush=True)
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)  # the stubs, too
+        except ProcessLookupError:
+            pass  # all have ended
+        self._process.wait()
+        return code if code is None or code >= 0 else 128 - code
+
+    def _watch(self, process: subprocess.Popen[bytes]) -> str | None:
+        """Wait until `process` has ended. Return a problem instead if it must be restarted."""
+        start_deadline = time.monotonic() + _START_TIMEOUT_SECONDS
+        expected: dict[int, str] = {}
+        lost = 0
+        while True:
+            try:
+                process.wait(_CHECK_SECONDS)
+                return None
+            except subprocess.TimeoutExpired:
+                pass
+            _reap_orphans(process.pid)
+            if self._stopping:
+                continue
+            running = running_stubs(process.pid)
+            if not expected and self._is_ready():
+                expected = {pid: instance.name for pid, instance in running.items()}
+                STARTING.unlink(missing_ok=True)
+            if not expected and time.monotonic() > start_deadline:
+                return f"Triton was not ready within {_START_TIMEOUT_SECONDS} s"
+            missing = [name for pid, name in expected.items() if pid not in running]
+            lost = lost + 1 if missing else 0
+            if lost >= _LOST_CHECKS:
+                return f"the process of {missing[0]} is dead"
+
+    def _is_ready(self) -> bool:
+        try:
+            with open_directly(self._ready_url, 2):
+                return True
+        except OSError:
+            return False
+
+    def _stop(self, *_: object) -> None:
+        self._stopping = True
+        if self._process is not None:
+            self._process.terminate()
+
+    def _sleep(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not self._stopping and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+
+def _region_arguments(regions: LockedFiles) -> list[str]:
+    prefix = f"shm-region-prefix-name={regions.prefix}"
+    return [f"--backend-config=python,{prefix}", f"--backend-config=tensorflow,{prefix}"]
+
+
+def _reap_orphans(triton: int) -> None:
+    """Collect the exit codes of processes whose parents have ended: the kernel hands them to process 1."""
+    while True:
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if ended is None or ended.si_pid == triton:  # subprocess collects Triton's own
+            return
+        os.waitpid(ended.si_pid, os.WNOHANG)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -24,15 +144,21 @@ def main(arguments: Sequence[str]) -> int:
     if not models:
         print(f"entrypoint: {_REPOSITORY} holds no models: run birds models prepare first", file=sys.stderr)
         return 1
+    # /dev/shm outlives a container's restart in a pod. What a killed Triton left there is found by its free lock.
+    remove_leftovers(_SHARED_MEMORY, _REGION_KIND)
     command = [
         "tritonserver",
-        # Beyond loopback, because a container's loopback is its own: who may connect is the network's business.
+        # On all addresses, because a container's loopback is its own; the network decides who can connect.
         *triton_arguments(_REPOSITORY, models, Ports(), "0.0.0.0"),  # noqa: S104
         # With a key that nobody knows. Versions come with the volume and a new start: several Tritons may share it.
         *restricting_arguments(secrets.token_urlsafe(32)),
         *arguments,
     ]
-    return os.execvp(command[0], command)  # noqa: S606
+    regions = LockedFiles(_SHARED_MEMORY, _REGION_KIND)
+    try:
+        return Container(command, Ports().http, regions).run()
+    finally:
+        regions.close()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """A container's health check: classifies one image with Triton. Standard library only.
 
-python -m tools.triton.probe                   exit code 0 if Triton answered, else 1
-python -m tools.triton.probe --end-container   if it answered before and now fails, also stop process 1, for a restart
+python -m tools.triton.probe                   exit code 0 if Triton answered, else 1 (readiness)
+python -m tools.triton.probe --live            also 0 while the entrypoint is starting Triton (liveness)
+python -m tools.triton.probe --end-container   if it fails and is not starting, also stop process 1, for a restart
 
 Triton's own health endpoint answers 200 even if every Python process of its models is dead, and it never restarts them.
 """
@@ -25,8 +26,7 @@ from frontend.inference.contract import PROBE_PRIORITY, STUB_DEAD, probe_image
 from tools.triton.arguments import Ports
 from tools.triton.direct_http import open_directly
 
-# A Triton that is still starting must not be stopped. A new container has a new /tmp.
-_HAS_SERVED = Path("/tmp/triton-has-served")
+STARTING = Path("/tmp/triton-is-starting")  # exists while the entrypoint starts or restarts Triton
 _ATTEMPTS = 3
 _TIMEOUT_SECONDS = 15  # a probe overtakes everything in the queue, but not a batch of huge images that is executing
 _PAUSE_SECONDS = 1
@@ -43,11 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Dead as dead:
         problem = str(dead)
     if problem is None:
-        if options.end_container:
-            _HAS_SERVED.touch()
         return 0
     print(f"probe: {problem}", file=sys.stderr)
-    if options.end_container and _HAS_SERVED.exists():
+    if STARTING.exists():
+        return 0 if options.live else 1
+    if options.end_container:
         os.kill(1, signal.SIGTERM)
     return 1
 
@@ -99,6 +99,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m tools.triton.probe", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--url", default=f"http://127.0.0.1:{Ports().http}", help="default: %(default)s")
+    parser.add_argument("--live", action="store_true", help="succeed while Triton is starting")
     parser.add_argument("--end-container", action="store_true", help="stop process 1 if Triton has stopped answering")
     return parser.parse_args(arguments)
 

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 
 import tritonclient.grpc
 
+from tools.triton import direct_grpc
+
 
 @dataclass(frozen=True)
 class ModelStatistics:
@@ -53,7 +55,7 @@ def read_statistics(grpc_url: str) -> Statistics:
     Triton counts a request shortly after its answer, so this waits until the totals stop changing.
     """
     deadline = time.monotonic() + _LONGEST_SETTLING_SECONDS
-    with tritonclient.grpc.InferenceServerClient(grpc_url) as client:
+    with direct_grpc.connect(grpc_url) as client:
         totals = _totals(client)
         while time.monotonic() < deadline:
             time.sleep(_SETTLING_SECONDS)

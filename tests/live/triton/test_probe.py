@@ -24,12 +24,11 @@ from tools.triton import probe as triton_probe
 
 @pytest.fixture
 def signals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[int, int]]:
-    """The signals that would have been sent, in a container whose Triton has answered before."""
+    """The signals that would have been sent, in a container whose Triton has started."""
     sent: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
-    monkeypatch.setattr(triton_probe, "_HAS_SERVED", tmp_path / "has-served")
+    monkeypatch.setattr(triton_probe, "STARTING", tmp_path / "starting")
     monkeypatch.setattr(triton_probe, "_PAUSE_SECONDS", 0)
-    (tmp_path / "has-served").touch()
     return sent
 
 
@@ -79,6 +78,7 @@ def test_a_full_queue_is_healthy(image_server: ImageServer, signals: list[tuple[
 
 
 def test_a_starting_triton_is_not_stopped(signals: list[tuple[int, int]], tmp_path: Path) -> None:
-    (tmp_path / "has-served").unlink()
+    (tmp_path / "starting").touch()
+    assert triton_probe.main(["--live", "--url", f"http://127.0.0.1:{free_port()}"]) == 0
     assert probe(f"http://127.0.0.1:{free_port()}") == 1
     assert signals == []

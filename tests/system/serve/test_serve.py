@@ -1,4 +1,4 @@
-"""`birds serve` as a user runs it: it starts, it answers, and however it ends nothing is left."""
+"""`birds serve` as a user runs it: it starts, answers, and leaves nothing behind however it ends."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def project(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return make_project(tmp_path_factory.mktemp("project") / "a folder, with a space", tiny_repository)
 
 
-def test_serves_until_it_is_asked_to_stop(project: Path, image_server: ImageServer) -> None:
+def test_serves_until_a_signal_stops_it(project: Path, image_server: ImageServer) -> None:
     url = image_server.add("/red.png", flat(RED))
     with serving(project) as service:
         answer = httpx.post(f"{service.url}/", json={"images": [url], "k": 1}, timeout=30).json()
@@ -44,7 +44,7 @@ def test_serves_until_it_is_asked_to_stop(project: Path, image_server: ImageServ
         assert ends_with_nothing_left(service, signal.SIGINT)
 
 
-def test_everything_ends_when_it_is_killed_outright(project: Path) -> None:
+def test_everything_ends_when_it_is_killed(project: Path) -> None:
     with serving(project) as service:
         family = service.family
         service.process.kill()
@@ -52,7 +52,7 @@ def test_everything_ends_when_it_is_killed_outright(project: Path) -> None:
         # Their files: tests/live/serve/test_triton_process.py
 
 
-def test_a_second_signal_does_not_cut_the_stopping_short(project: Path) -> None:
+def test_a_second_signal_does_not_interrupt_the_stop(project: Path) -> None:
     with serving(project) as service:
         family = service.family
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
@@ -61,8 +61,8 @@ def test_a_second_signal_does_not_cut_the_stopping_short(project: Path) -> None:
         assert eventually(lambda: nothing_is_left(service, family), 5)
 
 
-def test_signals_in_quick_succession_are_one() -> None:
-    """Each comes in another moment, while the one before is dealt with, too."""
+def test_many_signals_at_once_count_as_one() -> None:
+    """Some arrive while an earlier one is being handled."""
     script = """
 import signal
 from tools.serve import service
@@ -85,8 +85,8 @@ except service.Stopped:
                 process.kill()
 
 
-def test_whoever_reads_its_output_may_go_away(project: Path) -> None:
-    """With a pause, since a line that nobody reads any more must not end it either."""
+def test_the_reader_of_its_output_may_go_away(project: Path) -> None:
+    """Not even a line printed later, which nobody reads, may end it."""
     with serving(project) as service:
         service.stop_reading()
         (frontend,) = service.named("-m frontend")
@@ -104,7 +104,7 @@ def is_ready(service: Service) -> bool:
 
 
 @pytest.mark.parametrize("port", ["99999", "0", "-5", "http"])
-def test_a_port_that_is_none_is_refused(port: str) -> None:
+def test_an_invalid_port_is_refused(port: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "tools.cli", "serve", f"--triton-http-port={port}"],
         env=environment(free_port()),
@@ -129,7 +129,7 @@ def test_one_port_for_two_listeners_is_refused(project: Path) -> None:
         check=False,
     )
     assert ended.returncode == 1
-    assert "it is asked for twice" in ended.stderr
+    assert "another listener uses it" in ended.stderr
 
 
 @pytest.mark.parametrize("taken", ["frontend", "Triton's HTTP", "Triton's gRPC", "Triton's metrics"])
@@ -152,11 +152,11 @@ def test_a_port_in_use_is_one_line_before_anything_starts(project: Path, taken: 
     assert ended.returncode == 1
     assert ended.stdout == ""
     assert ended.stderr.count("\n") == 1
-    assert f"127.0.0.1:{ports[taken]}, wanted for " in ended.stderr
+    assert f"127.0.0.1:{ports[taken]} cannot be used for " in ended.stderr
     assert taken in ended.stderr
 
 
-def test_a_setting_that_makes_no_sense_is_one_line(project: Path) -> None:
+def test_an_invalid_setting_is_one_line(project: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "tools.cli", "serve"],
         cwd=project,
@@ -172,8 +172,8 @@ def test_a_setting_that_makes_no_sense_is_one_line(project: Path) -> None:
 
 
 @pytest.mark.parametrize("frozen", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_a_signal_while_it_builds_leaves_nothing_half_built(project: Path, tmp_path: Path, frozen: bool) -> None:
-    """Nor does a build that is too busy to heed the signal, and has to be killed."""
+def test_a_signal_during_the_build_leaves_nothing_unfinished(project: Path, tmp_path: Path, frozen: bool) -> None:
+    """The same for a build that does not react to the signal and must be killed."""
     copy = tmp_path / "project"
     shutil.copytree(project, copy)
     shutil.rmtree(copy / "model_repository" / "classifier" / "1")
@@ -208,7 +208,7 @@ def test_a_failed_build_ends_the_start(project: Path, tmp_path: Path) -> None:
     copy = tmp_path / "project"
     shutil.copytree(project, copy)
     shutil.rmtree(copy / "model_repository" / "classifier" / "1")
-    (copy / "tools" / "weights" / "imagenet_birds.csv").unlink()  # what the fallback is built from
+    (copy / "tools" / "models" / "weights" / "imagenet_birds.csv").unlink()  # what the fallback is built from
     triton = free_triton_ports()
     ended = subprocess.run(
         command((triton.http, triton.grpc, triton.metrics)),

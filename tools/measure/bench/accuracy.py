@@ -10,6 +10,7 @@ import numpy as np
 import tritonclient.grpc
 
 from tools.measure.photos import photo_folders
+from tools.triton import direct_grpc
 
 _ALL_LABELS = 1_000_000  # more than any classifier has: Triton answers with as many as there are
 
@@ -40,7 +41,7 @@ def measure(grpc_url: str, expected: list[Reference]) -> dict[str, float]:
     `agreeing` is the share of photos with the same best label, `score_difference` the mean difference of its score.
     """
     agreeing, differences = 0, []
-    with tritonclient.grpc.InferenceServerClient(grpc_url) as client:
+    with direct_grpc.connect(grpc_url) as client:
         for reference in expected:
             scores = _scores(client, reference.photo.read_bytes())
             agreeing += max(scores, key=scores.__getitem__) == reference.label

@@ -22,6 +22,7 @@ from tools.measure.bench.results import BASELINE
 from tools.measure.perf.analyzer import Server
 from tools.serve.child_process import ChildProcess
 from tools.serve.ports import free_port, free_triton_ports
+from tools.triton.direct_http import open_directly
 
 T = TypeVar("T", bound="Target")
 
@@ -92,7 +93,7 @@ class Target(ABC):
         body = json.dumps({"images": images, "k": 3}).encode()
         request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=30) as response:
+            with open_directly(request, 30) as response:
                 answer = json.load(response)
         except (urllib.error.URLError, OSError):
             return False

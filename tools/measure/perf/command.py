@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
 from tools import ROOT
@@ -21,6 +20,7 @@ from tools.models.repository import savedmodel_path
 from tools.serve.ports import free_triton_ports
 from tools.serve.triton_layout import TritonError
 from tools.serve.triton_process import TritonServer
+from tools.triton import direct_grpc
 from tools.triton.settings import TritonSettings
 
 _OUTPUT = ROOT / ".cache" / "perf"
@@ -102,12 +102,12 @@ def _nothing_to_start(running: Server) -> Iterator[Server]:
 
 
 def _loaded_models(server: Server) -> list[str]:
-    with tritonclient.grpc.InferenceServerClient(server.grpc) as client:
+    with direct_grpc.connect(server.grpc) as client:
         return [model.name for model in client.get_inference_statistics().model_stats]
 
 
 def _registers_shared_memory(server: Server) -> bool:
-    with tritonclient.grpc.InferenceServerClient(server.grpc) as client:
+    with direct_grpc.connect(server.grpc) as client:
         try:
             client.get_system_shared_memory_status()
         except InferenceServerException:

@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import tritonclient.grpc
 from tritonclient.grpc import model_config_pb2 as config
 
 from tools.errors import ToolError
 from tools.measure.decoding import decode, pixel_format
 from tools.measure.photos import load_photos, numbered_photo
+from tools.triton import direct_grpc
 
 _PHOTOS_IN_TURN = 64
 _PHOTOS_PER_SECOND = 300  # more than a few cores classify, so that no photo is sent twice
@@ -26,7 +26,7 @@ class UnknownInput(ToolError):
 
 def model_input(grpc_url: str, model: str) -> tuple[str, int]:
     """Name and data type of the one input of `model`. Raises UnknownInput unless photos can be sent to it."""
-    with tritonclient.grpc.InferenceServerClient(grpc_url) as client:
+    with direct_grpc.connect(grpc_url) as client:
         inputs = client.get_model_config(model).config.input
     found = ", ".join(f"'{tensor.name}' {config.DataType.Name(tensor.data_type)}" for tensor in inputs)
     if len(inputs) != 1 or inputs[0].data_type not in (config.TYPE_STRING, config.TYPE_UINT8):
@@ -59,7 +59,7 @@ class Inputs:
 
 
 def _answers_from_cache(grpc_url: str, model: str) -> bool:
-    with tritonclient.grpc.InferenceServerClient(grpc_url) as client:
+    with direct_grpc.connect(grpc_url) as client:
         configuration = client.get_model_config(model).config
         models = [model, *(step.model_name for step in configuration.ensemble_scheduling.step)]
         return any(client.get_model_config(name).config.response_cache.enable for name in models)

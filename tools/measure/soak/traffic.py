@@ -19,6 +19,7 @@ from tritonclient.utils import InferenceServerException
 from tools.measure.soak.checked_load import Answer, Case, Verdict, judge
 from tools.measure.soak.images import files
 from tools.measure.soak.service import REQUEST_TIMEOUT_SECONDS, Service
+from tools.triton import direct_grpc
 
 _GRACE_SECONDS = 5
 _LIMIT = REQUEST_TIMEOUT_SECONDS + _GRACE_SECONDS
@@ -54,7 +55,9 @@ class Traffic:
             "stream": self._stream,
             "upload": self._upload,
             "hang-up": self._hang_up,
-            "Triton gRPC": lambda _: self._direct(tritonclient.grpc.aio, self._service.triton.grpc),
+            "Triton gRPC": lambda _: self._direct(
+                tritonclient.grpc.aio, self._service.triton.grpc, channel_args=list(direct_grpc.CHANNEL_OPTIONS)
+            ),
             "Triton HTTP": lambda _: self._direct(tritonclient.http.aio, self._service.triton.http),
         }
 
@@ -116,12 +119,12 @@ class Traffic:
             pass
         return "complete", Counter(), ""
 
-    async def _direct(self, library: Any, port: int) -> Outcome:
+    async def _direct(self, library: Any, port: int, **options: Any) -> Outcome:
         case = self._random.choice(self._good)
         image = library.InferInput("IMAGE", [1, 1], "BYTES")
         image.set_data_from_numpy(np.array([[files()[_path(case)]]], dtype=np.object_))
         labels = library.InferRequestedOutput("PROBABILITIES", class_count=1)
-        async with library.InferenceServerClient(f"127.0.0.1:{port}") as client:
+        async with library.InferenceServerClient(f"127.0.0.1:{port}", **options) as client:
             try:
                 result = await client.infer("birds", [image], outputs=[labels])
             except InferenceServerException as error:

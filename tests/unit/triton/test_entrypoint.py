@@ -1,0 +1,170 @@
+"""The container's process 1, with a small program in Triton's place."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import alive, children, command_line, eventually
+from tools import ROOT
+from tools.serve.ports import free_port
+from tools.triton.locked_files import LockedFiles
+
+# It has two stubs, one without an instance, as while a configuration is completed, and writes to shared memory.
+FAKE_TRITON = """
+import http.server, os, pathlib, signal, subprocess, sys, threading
+port, folder = int(sys.argv[1]), pathlib.Path(sys.argv[2])
+prefix = next(a.rpartition("=")[2] for a in sys.argv if a.startswith("--backend-config=python"))
+(folder / "shm" / f"{prefix}region").write_bytes(bytes(1000))
+with (folder / "starts").open("a") as starts:
+    starts.write(f"{os.getpid()}\\n")
+def stub(model, *names):
+    path = folder / "models" / model / "1" / "model.py"
+    arguments = ["/backends/triton_python_backend_stub", str(path), "prefix", *names]
+    return subprocess.Popen(arguments, executable=sys.executable)
+stubs = [stub("preprocess", "preprocess_0_0"), stub("classifier", "classifier_0_0"), stub("classifier", "classifier")]
+def end(*_):
+    for process in stubs:
+        process.kill()
+    os._exit(0)
+signal.signal(signal.SIGTERM, end)
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if (folder / "ready").exists() else 400)
+        self.end_headers()
+    def log_message(self, *_):
+        pass
+http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
+"""
+ENTRYPOINT = """
+import sys
+from pathlib import Path
+from tools.triton import entrypoint
+from tools.triton.locked_files import LockedFiles, remove_leftovers
+port, folder, fake = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+entrypoint.STARTING = folder / "starting"
+remove_leftovers(folder / "shm", "triton_birds_")
+regions = LockedFiles(folder / "shm", "triton_birds_")
+code = entrypoint.Container([sys.executable, "-c", fake, str(port), str(folder)], port, regions).run()
+regions.close()
+sys.exit(code)
+"""
+
+
+class Running:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        port = str(free_port())
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", ENTRYPOINT, port, str(folder), FAKE_TRITON],
+            cwd=ROOT,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    @property
+    def starts(self) -> list[int]:
+        path = self.folder / "starts"
+        return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+    def stub(self, name: str) -> int:
+        return next(pid for pid in children(self.starts[-1]) if command_line(pid).split()[-1] == name)
+
+    def is_ready(self) -> bool:
+        return bool(self.starts) and not (self.folder / "starting").exists()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for model in ("preprocess", "classifier"):
+        (tmp_path / "models" / model / "1").mkdir(parents=True)
+        (tmp_path / "models" / model / "1" / "model.py").write_text("import time; time.sleep(99)")
+    (tmp_path / "shm").mkdir()
+    (tmp_path / "ready").touch()
+    return tmp_path
+
+
+@pytest.fixture
+def running(folder: Path) -> Iterator[Running]:
+    running = Running(folder)
+    try:
+        assert eventually(running.is_ready)
+        yield running
+    finally:
+        running.process.terminate()
+        running.process.wait(20)
+
+
+def test_a_dead_stub_restarts_triton(running: Running) -> None:
+    triton, stubs = running.starts[-1], children(running.starts[-1])
+    died = time.monotonic()
+    os.kill(running.stub("preprocess_0_0"), signal.SIGKILL)
+    assert eventually(lambda: len(running.starts) == 2, 10)
+    assert time.monotonic() - died < 5, "measured: about 1 s"
+    assert not any(alive(pid) for pid in (triton, *stubs))
+    assert running.process.poll() is None
+    assert len(list((running.folder / "shm").glob("*_region"))) == 1
+
+
+def test_a_stub_without_an_instance_may_end(running: Running) -> None:
+    """Triton starts one to complete a configuration, and ends it."""
+    os.kill(running.stub("classifier"), signal.SIGKILL)
+    assert not eventually(lambda: len(running.starts) > 1, 3)
+
+
+def test_restarting_is_marked_for_the_probe(running: Running) -> None:
+    (running.folder / "ready").unlink()
+    os.kill(running.stub("classifier_0_0"), signal.SIGKILL)
+    assert eventually((running.folder / "starting").exists)
+    (running.folder / "ready").touch()
+    assert eventually(lambda: not (running.folder / "starting").exists())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_everything(running: Running, number: signal.Signals) -> None:
+    processes = [running.starts[-1], *children(running.starts[-1])]
+    running.process.send_signal(number)
+    assert running.process.wait(20) == 0
+    assert not any(alive(pid) for pid in processes)
+    assert list((running.folder / "shm").iterdir()) == []
+
+
+def test_the_end_of_triton_is_the_end_of_the_container(running: Running) -> None:
+    os.kill(running.starts[-1], signal.SIGKILL)
+    assert running.process.wait(20) == 128 + signal.SIGKILL
+
+
+def test_a_killed_container_leaves_nothing_to_the_next(folder: Path) -> None:
+    """/dev/shm survives a container's restart in a pod; another container's files in it stay."""
+    killed = Running(folder)
+    assert eventually(killed.is_ready)
+    family = [killed.starts[-1], *children(killed.starts[-1])]
+    killed.process.kill()
+    killed.process.wait()
+    for pid in family:  # a container ends with process 1
+        os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: not any(alive(pid) for pid in family))
+    left = set((folder / "shm").iterdir())
+    other = LockedFiles(folder / "shm", "triton_birds_")
+    other.path("region").touch()
+    again = Running(folder)
+    try:
+        assert eventually(lambda: len(again.starts) == 2 and again.is_ready())
+        assert len(left) == 2
+        assert not any(path.exists() for path in left)
+        assert other.path("region").exists()
+    finally:
+        again.process.terminate()
+        again.process.wait(20)
+
+
+def test_the_entrypoint_needs_only_the_standard_library() -> None:
+    program = "import sys; sys.path.insert(0, sys.argv[1]); import tools.triton.entrypoint"
+    subprocess.run([sys.executable, "-I", "-S", "-c", program, str(ROOT)], check=True)
