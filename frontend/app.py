@@ -74,6 +74,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         servers=[{"url": settings.root_path}] if settings.root_path else None,
         redirect_slashes=False,
+        docs_url=None,  # frontend/page/ serves /docs: FastAPI's own page loads its scripts from another host
+        redoc_url=None,
     )
     _add_middleware(app, settings, metrics, tracing, url_admission)
     app.include_router(router)

@@ -21,12 +21,10 @@ _SCHEME = "bearer"
 # Every other path needs a key, paths that do not exist included.
 _PUBLIC_PATHS = {
     "/docs",
-    "/docs/oauth2-redirect",
     "/health/live",
     "/health/ready",
     "/metrics",
     "/openapi.json",
-    "/redoc",
 }
 _PUBLIC_FOLDER = "/static/"
 

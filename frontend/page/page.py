@@ -1,8 +1,13 @@
-"""The web page at `/`, in the reader's language, and its static files."""
+"""The web page at `/`, in the reader's language, the API documentation at `/docs`, and their static files.
+
+Nothing comes from another host: Swagger UI is in the Python package `fastapi-offline`, of which only these files are
+used. All addresses in the pages are relative, because a proxy may serve everything below a path.
+"""
 
 from __future__ import annotations
 
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,15 +22,17 @@ from frontend.i18n.messages import catalogue, preferred_language
 from frontend.settings import Settings
 
 _STATIC = Path(__file__).with_name("static")
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; "
+)
+# Thumbnails come from any host that the user names. Everything else comes from this service only.
+_PAGE_POLICY = _POLICY + "img-src 'self' blob: http: https:; require-trusted-types-for 'script'; trusted-types 'none'"
+_DOCS_POLICY = _POLICY + "img-src 'self' data:"  # Swagger UI has its icons in its style sheet
 _HEADERS = {
-    # Thumbnails come from any host that the user names. Everything else comes from this service only.
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src 'self' blob: http: https:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-    "require-trusted-types-for 'script'; trusted-types 'none'",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
-    "Vary": "Accept-Language",
 }
 
 router = APIRouter()
@@ -34,6 +41,7 @@ router = APIRouter()
 def add_page(app: FastAPI) -> None:
     """Add the page and its static files to the application."""
     app.include_router(router)
+    app.mount("/static/swagger-ui", _Static(directory=_swagger_ui()))
     app.mount("/static", _Static(directory=_STATIC))
 
 
@@ -43,7 +51,27 @@ async def page(request: Request) -> HTMLResponse:
     settings: Settings = get_services(request).settings
     language = preferred_language(request.headers.get("accept-language"))
     html = _page(language, settings.max_k)
-    return HTMLResponse(html, headers={**_HEADERS, "Content-Language": language})
+    headers = {"Content-Security-Policy": _PAGE_POLICY, "Content-Language": language, "Vary": "Accept-Language"}
+    return HTMLResponse(html, headers={**_HEADERS, **headers})
+
+
+@router.head("/docs", include_in_schema=False)
+@router.get("/docs", include_in_schema=False)
+async def docs() -> HTMLResponse:
+    return HTMLResponse(_docs(), headers={**_HEADERS, "Content-Security-Policy": _DOCS_POLICY})
+
+
+@cache
+def _docs() -> str:
+    return (_STATIC / "docs.html").read_text("utf-8")
+
+
+def _swagger_ui() -> Path:
+    """Return the folder of Swagger UI's files. The package is located but not imported."""
+    spec = find_spec("fastapi_offline")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).with_name("static")
 
 
 @cache

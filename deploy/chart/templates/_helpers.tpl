@@ -38,7 +38,6 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | quote }}
 - /health
 - /models
 - /openapi.json
-- /redoc
 - /static
 {{- end -}}
 

@@ -4,6 +4,7 @@ import { percent, text } from "./messages.js";
 
 const cardTemplate = document.getElementById("card");
 const predictionTemplate = document.getElementById("prediction");
+const BACKGROUND = "background"; // the model's label for images without a bird
 const PENDING = ["waiting", "uploading", "classifying"];
 
 let added = 0;
@@ -20,14 +21,15 @@ export class Card {
     this.thumbnail = file && URL.createObjectURL(file);
     const image = this.element.querySelector("img");
     image.alt = text("photo", { name: this.name });
-    image.src = this.thumbnail ?? (/^https?:/i.test(url) ? url : "/static/icon.svg");
-    image.addEventListener("error", () => { image.src = "/static/icon.svg"; }, { once: true });
+    image.src = this.thumbnail ?? (/^https?:/i.test(url) ? url : "static/icon.svg");
+    image.addEventListener("error", () => { image.src = "static/icon.svg"; }, { once: true });
     this.wait();
   }
 
   get isPending() { return PENDING.includes(this.state); }
   get kind() { return this.state === "done" ? "done" : this.isPending ? "pending" : "failed"; }
   get best() { return this.predictions?.[0]; }
+  get species() { return this.best && displayName(this.best); }
 
   wait() { this.#become("waiting", text("waiting")); }
   cancel() { this.#become("cancelled", text("cancelled")); }
@@ -61,8 +63,7 @@ export class Card {
   }
 
   matches(kind, words) {
-    const { bird_name = "", common_name } = this.best ?? {};
-    const content = `${this.name} ${common_name ?? ""} ${bird_name} ${this.failure?.code ?? ""}`.toLowerCase();
+    const content = `${this.name} ${this.species ?? ""} ${this.best?.bird_name ?? ""} ${this.failure?.code ?? ""}`.toLowerCase();
     return (kind === "all" || kind === this.kind) && words.every((word) => content.includes(word));
   }
 
@@ -86,10 +87,17 @@ export class Card {
   }
 }
 
-function predictionItem({ bird_name, common_name, score }) {
+// The name that people read: the common name if there is one.
+function displayName({ bird_name, common_name }) {
+  return bird_name === BACKGROUND ? text("no_bird") : (common_name ?? bird_name);
+}
+
+function predictionItem(prediction) {
+  const { bird_name, common_name, score } = prediction;
   const item = predictionTemplate.content.firstElementChild.cloneNode(true);
-  item.querySelector(".common").textContent = common_name ?? "";
-  item.querySelector(".scientific").textContent = bird_name;
+  const isNamed = common_name !== null || bird_name === BACKGROUND;
+  item.querySelector(".common").textContent = isNamed ? displayName(prediction) : "";
+  item.querySelector(".scientific").textContent = bird_name === BACKGROUND ? "" : bird_name;
   item.querySelector(".score").textContent = percent.format(score);
   item.querySelector(".bar").style.setProperty("--score", `${100 * score}%`);
   return item;

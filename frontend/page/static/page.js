@@ -116,7 +116,7 @@ const ORDERS = {
 
 // The last character of Unicode sorts cards without predictions to the end.
 function speciesOf(card) {
-  return card.best ? (card.best.common_name ?? card.best.bird_name) : "\u{10FFFF}";
+  return card.species ?? "\u{10FFFF}";
 }
 
 function arrange() {

@@ -1,5 +1,7 @@
 // Requests to the service. The answer to a classification arrives line by line.
+// All addresses are relative to the page, because a proxy may serve it below a path.
 
+const MAX_URL_CHARACTERS = 8192;
 const KEY = "birds-api-key"; // in sessionStorage, which the browser clears when the tab is closed
 
 export const apiKey = {
@@ -19,7 +21,7 @@ export class ServiceError extends Error {
 // The answer of GET /models, or null if it fails.
 export async function getModels() {
   try {
-    const response = await fetch("/models", { headers: authorization() });
+    const response = await fetch("models", { headers: authorization() });
     return response.ok ? await response.json() : null;
   } catch {
     return null; // classification will report the problem
@@ -34,14 +36,14 @@ function authorization() {
 // is done, and `onUploaded(bytes)` while files are sent. Resolves after the last line; rejects with a ServiceError.
 // This uses XMLHttpRequest because fetch does not report the progress of an upload.
 export function classify(images, { k, version, signal, onLine, onUploaded }) {
-  const names = new Map(images.map((image, index) => [image.url ?? String(index), index]));
+  const names = new Map(images.map((image, index) => [nameInAnswer(image, index), index]));
   const request = new XMLHttpRequest();
   if (images[0].url) {
-    request.open("POST", "/");
+    request.open("POST", ".");
     request.setRequestHeader("Content-Type", "application/json");
   } else {
     const query = new URLSearchParams({ k, ...(version && { model_version: version }) });
-    request.open("POST", `/files?${query}`);
+    request.open("POST", `files?${query}`);
     request.upload.addEventListener("progress", (event) => onUploaded(event.loaded));
   }
   request.setRequestHeader("Accept", "application/x-ndjson");
@@ -55,7 +57,7 @@ export function classify(images, { k, version, signal, onLine, onUploaded }) {
       for (let end; (end = request.responseText.indexOf("\n", read)) >= 0; read = end + 1) {
         const line = JSON.parse(request.responseText.slice(read, end));
         if (line.url === undefined) totals = line;
-        else onLine(names.get(line.url), line);
+        else if (names.has(line.url)) onLine(names.get(line.url), line);
       }
     };
     request.addEventListener("progress", takeLines);
@@ -71,6 +73,13 @@ export function classify(images, { k, version, signal, onLine, onUploaded }) {
     signal.addEventListener("abort", () => request.abort());
     request.send(body(images, k, version));
   });
+}
+
+// The service names a URL that is too long, or image data in place of a URL, by its first 100 characters.
+function nameInAnswer({ url }, index) {
+  if (url === undefined) return String(index);
+  const characters = [...url];
+  return characters.length > MAX_URL_CHARACTERS || url.startsWith("data:") ? characters.slice(0, 100).join("") : url;
 }
 
 function body(images, k, version) {
