@@ -50,7 +50,7 @@ def tiny_repository(tiny_savedmodel: Path, tmp_path_factory: pytest.TempPathFact
     engine = 'key: "engine"\n    value: {{ string_value: "{}" }}'
     changes = {engine.format("auto"): engine.format("tensorflow")}
     add_twin(repository, "classifier", "classifier_on_tensorflow", changes)
-    memory = {'"1000000000"': '"1000000000000"', '"1500000000"': '"64000000"', '"20000000"': '"1000000000"'}
+    memory = {'"20"': '"2"', '"20000000"': '"1000000000"'}
     add_twin(repository, "preprocess", "decoder_short_of_memory", memory)
     return repository
 

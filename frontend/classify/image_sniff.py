@@ -1,6 +1,7 @@
-"""A cheap look at the first bytes of a file: which kind of image it claims to be, and its size. Decodes nothing.
+"""Reads the header of a file: its image format and its size. Decodes nothing.
 
-What is plainly no acceptable image need not travel to Triton. Every doubt is left to `preprocess`, which judges again.
+Refuses files that are clearly not acceptable before they travel to Triton. Everything uncertain is left to
+`preprocess`, which checks again.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from dataclasses import dataclass
 
 from frontend.errors import NotAnImage, TooManyPixels, UnsupportedFormat
 
-_OTHER_FORMATS = (b"%!PS", b"8BPS", b"\x00\x00\x01\x00", b"\xff\x0a", b"\xff\x4f\xff\x51", b"P5", b"P6", b"qoif")
-_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis")
-_OTHER_BOXES = (b"JXL \r\n\x87\n", b"jP  \r\n\x87\n")
-_AVIF_BRANDS = (b"avif", b"avis", b"mif1", b"msf1")
+_OTHER_FORMATS = (b"%!PS", b"8BPS", b"\0\0\1\0", b"\xff\x0a", b"\xff\x4f\xff\x51", b"P4", b"P5", b"P6", b"qoif")
+_CAMERA_RAW = (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR")
+_OTHER_BOXES = (b"ftypcrx ", b"JXL \r\n\x87\n", b"jP  \r\n\x87\n")
+_AVIF_BRANDS = {b"avif", b"avis"}
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+_GENERIC_BRANDS = {b"mif1", b"msf1", b"mif2", b"miaf"}  # the compatible brands tell which of the two
+_MAX_BRANDS_BYTES = 256
 _START_OF_FRAME = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
 _MAX_SEGMENTS = 1000
@@ -21,25 +25,25 @@ _MAX_SEGMENTS = 1000
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """The kind, by its name in Pillow, and width and height in pixels where the header was understood."""
+    """The format by Pillow's name, and (width, height) in pixels, or None if the header was not understood."""
 
     kind: str
     size: tuple[int, int] | None
 
 
 def check_image(data: bytes, max_pixels: int) -> None:
-    """Raise NotAnImage, UnsupportedFormat or TooManyPixels if the header alone says so."""
+    """Raise NotAnImage, UnsupportedFormat or TooManyPixels if the header is enough to say so."""
     header = read_header(data)
     if header.size and header.size[0] * header.size[1] > max_pixels:
         raise TooManyPixels()
 
 
 def read_header(data: bytes) -> ImageHeader:
-    """Return what the file claims to be. Raises NotAnImage or UnsupportedFormat for what has no accepted signature."""
+    """Return what the file claims to be. Raises NotAnImage or UnsupportedFormat if no accepted signature is found."""
     kind = _kind(data)
     try:
         return ImageHeader(kind, _SIZES[kind](data))
-    except (struct.error, IndexError):  # cut short, or not what its signature says: preprocess will find out
+    except (struct.error, IndexError):  # truncated, or not what its signature says: left to preprocess
         return ImageHeader(kind, None)
 
 
@@ -52,16 +56,24 @@ def _kind(data: bytes) -> str:
         return "GIF"
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "WEBP"
-    if data[4:8] == b"ftyp" and data[8:12] in _AVIF_BRANDS:
-        return "AVIF"
+    if data[4:8] == b"ftyp" and (kind := _kind_by_brands(data)):
+        return kind
     if data.startswith(b"BM"):
         return "BMP"
     if data.startswith((b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+", b"MM*\x00", b"II\x00*")):
         return "TIFF"
-    heif = data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS
-    if heif or data.startswith(_OTHER_FORMATS) or data[4:12] in _OTHER_BOXES or b"<svg" in data[:1024]:
+    if data.startswith(_OTHER_FORMATS + _CAMERA_RAW) or data[4:12] in _OTHER_BOXES or b"<svg" in data[:1024]:
         raise UnsupportedFormat()
     raise NotAnImage()
+
+
+def _kind_by_brands(data: bytes) -> str | None:
+    size = min(int.from_bytes(data[:4], "big"), _MAX_BRANDS_BYTES)
+    major = data[8:12]
+    brands = [major] if major not in _GENERIC_BRANDS else [data[at : at + 4] for at in range(16, size - 3, 4)]
+    if _AVIF_BRANDS.intersection(brands):
+        return "AVIF"
+    return "HEIF" if _HEIF_BRANDS.intersection(brands) or major in _GENERIC_BRANDS else None
 
 
 def _png_size(data: bytes) -> tuple[int, int] | None:
@@ -76,7 +88,7 @@ def _bmp_size(data: bytes) -> tuple[int, int]:
     if struct.unpack_from("<I", data, 14)[0] == 12:  # the header of OS/2
         return struct.unpack_from("<HH", data, 18)
     width, height = struct.unpack_from("<ii", data, 18)
-    return abs(width), abs(height)  # a negative height stands for rows from top to bottom
+    return abs(width), abs(height)  # a negative height means that the top row comes first
 
 
 def _webp_size(data: bytes) -> tuple[int, int] | None:
@@ -114,8 +126,11 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _avif_size(data: bytes) -> tuple[int, int] | None:
-    """The largest image of the file: it may hold others, for transparency and the tiles of a grid."""
+def _heif_size(data: bytes) -> tuple[int, int] | None:
+    """The size of the largest image in the file, which may also hold alpha planes, thumbnails and tiles of a grid.
+
+    AVIF is a HEIF container too.
+    """
     inside = _box(data, 0, len(data), b"meta")
     for kind, skipped in ((b"iprp", 4), (b"ipco", 0)):  # meta has four bytes of version and flags
         inside = inside and _box(data, inside[0] + skipped, inside[1], kind)
@@ -128,12 +143,12 @@ def _avif_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _box(data: bytes, offset: int, end: int, kind: bytes) -> tuple[int, int] | None:
-    """Where the contents of the next box of this kind between `offset` and `end` begin and end."""
+    """Return (start, end) of the contents of the next box of this kind between `offset` and `end`."""
     for _ in range(_MAX_SEGMENTS):
         if offset + 8 > end:
             return None
         size = struct.unpack_from(">I", data, offset)[0]
-        if size < 8:  # to the end of the file, or 64 bits long: neither is what an image's header looks like
+        if size < 8:  # to the end of the file, or 64 bits long: neither occurs in an image's header
             return None
         if data[offset + 4 : offset + 8] == kind:
             return offset + 8, min(offset + size, end)
@@ -150,7 +165,7 @@ def _tiff_size(data: bytes) -> tuple[int, int] | None:
     sides = {}
     for entry in range(directory + 2, directory + 2 + 12 * min(count, _MAX_SEGMENTS), 12):
         tag, kind, values, value = struct.unpack_from(order + "HHII", data, entry)
-        if tag in (256, 257) and kind in (3, 4) and values == 1:  # others are skipped by the decoder, too
+        if tag in (256, 257) and kind in (3, 4) and values == 1:  # the decoder skips others too
             sides[tag] = value if kind == 4 else struct.unpack_from(order + "H", data, entry + 8)[0]
     return (sides[256], sides[257]) if len(sides) == 2 else None
 
@@ -161,6 +176,7 @@ _SIZES = {
     "PNG": _png_size,
     "GIF": _gif_size,
     "WEBP": _webp_size,
-    "AVIF": _avif_size,
+    "AVIF": _heif_size,
+    "HEIF": _heif_size,
     "BMP": _bmp_size,
 }

@@ -19,6 +19,7 @@ _MODES = {
     "GIF": ("L", "P"),
     "BMP": ("1", "L", "P", "RGB", "RGBA"),
     "AVIF": ("RGB", "RGBA"),
+    "HEIF": ("L", "RGB", "RGBA"),
     "TIFF": ("1", "L", "P", "RGB", "RGBA", "CMYK", "I;16"),
 }
 _VARIANTS: dict[str, list[dict[str, Any]]] = {
@@ -40,7 +41,7 @@ def seed_files() -> list[bytes]:
         for mode in _MODES[kind]:
             image = picture.convert("I").convert("I;16") if mode == "I;16" else picture.convert(mode)
             files += [encoded(image, kind, **options) for options in _VARIANTS.get(kind, [{}])]
-        if kind in ("JPEG", "PNG", "WEBP", "AVIF"):
+        if kind in ("JPEG", "PNG", "WEBP", "AVIF", "HEIF"):
             files.append(encoded(picture, kind, exif=exif))
         if kind in ("PNG", "GIF", "WEBP", "AVIF"):
             files.append(encoded(picture, kind, save_all=True, append_images=[picture.rotate(90), picture.rotate(180)]))

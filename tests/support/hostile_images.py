@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import struct
 import zlib
 from collections.abc import Callable
@@ -70,7 +71,32 @@ SHREDDED: dict[str, Callable[[], bytes]] = {
     "GIF of tiny comments": lambda: flat(RED, "GIF")[:13] + b"\x21\xfe\x01a\x00" * 40_000,
     "JPEG of empty comments": lambda: b"\xff\xd8" + jpeg_segment(0xFE, b"") * 40_000 + flat(RED, "JPEG")[2:],
     "JPEG of tiny EXIF blocks": lambda: b"\xff\xd8" + jpeg_segment(0xE1, b"Exif\0\0a") * 40_000 + flat(RED, "JPEG")[2:],
-    "JPEG of fill bytes": lambda: b"\xff\xd8" + b"\xff" * 100_000 + flat(RED, "JPEG")[2:],
     "PNG of empty chunks": lambda: flat(RED)[:33] + png_chunk(b"teSt", b"") * 40_000 + flat(RED)[33:],
     "PNG of empty image data": lambda: flat(RED)[:33] + png_chunk(b"IDAT", b"") * 40_000 + flat(RED)[33:],
 }
+
+
+def bmp_row_of_zeros(pixels: int = 50_000_000) -> bytes:
+    """A run-length encoded BMP of one row that ends after its first pixel.
+
+    Pillow fills the row one byte at a time, in Python and with its global lock held: 5 s for 50 million pixels.
+    """
+    palette = bytes(256 * 4)
+    body = b"\x01\x07\x00\x00\x00\x01"
+    offset = 14 + 40 + len(palette)
+    header = struct.pack("<IiiHHIIiiII", 40, pixels, 1, 1, 8, 1, len(body), 0, 0, 256, 0)
+    return b"BM" + struct.pack("<IHHI", offset + len(body), 0, 0, offset) + header + palette + body
+
+
+# A grey picture of 16,384² that says it is 64 × 64: an AVIF's size is in its container, and again in its first frame.
+_SMALL_AVIF_OF_268_MEGAPIXELS = (
+    "c-muNV30{GsVqn=%S>Yc0uY^>nP!-qnF!*)%uOvxWPkw0jFg-rD4U@mGr5ET4e%9YmgIt2j6f`xnUkLk;<$kLj1W;qUIqsCoj|rm"
+    "W@cU*T&)z4lgb3;C6*Z&I_Kx)gYC-5EGQ}f(w><G$@xH9B(u066>6UY6a($8$OLQV01`ZjWrog;@-iR+;pF_BqP*ms3ZS{X3~UWR"
+    "A@R(DT$qo5&SGI?YGwht>0oY3Vu=s~7q|TP`v3p`E@P77bue1aFCl0+)1j#nsKWC6xxfzse-EXmPkUzTyP)kS_Y3hwU#@3tPjn8w"
+    "WY4>RmHWyix6jG@mV{+bv`b33$mV*aj&n(r=so33>+|O#YJ%scM=4KcIi0%i%&FcyW|@fpeld4C%~g073DqV>gz7Mhm4*gcA9yCu"
+    "{POv=n6RU!jtf@GtnxG%)jX<sRP(6jQO%>8hqY!(^a23Fvw%?"
+)
+
+
+def small_avif_of_268_megapixels() -> bytes:
+    return zlib.decompress(base64.b85decode(_SMALL_AVIF_OF_268_MEGAPIXELS))

@@ -8,14 +8,19 @@ import zlib
 from typing import Any
 
 import numpy as np
+import pillow_heif
 from PIL import Image
 
 RED, GREEN, BLUE, GREY = (220, 20, 20), (20, 220, 20), (20, 20, 220), (128, 128, 128)
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    """The file; `kind` is a format by Pillow's name."""
     file = io.BytesIO()
-    image.save(file, kind, **options)
+    if kind == "HEIF":
+        pillow_heif.from_pillow(image).save(file, **options)  # a plugin of Pillow would take pi_heif's place
+    else:
+        image.save(file, kind, **options)
     return file.getvalue()
 
 

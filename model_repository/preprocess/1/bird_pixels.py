@@ -1,7 +1,7 @@
-"""Turns the bytes of one image file into RGB pixels. Pillow and numpy only; knows nothing of Triton.
+"""Turns the bytes of one image file into RGB pixels. Knows nothing of Triton and of processes.
 
-Two steps, so that a caller can make room for the second: open_image() reads the header and refuses what is not
-acceptable; pixels() decodes. decode() is both.
+Two steps: open_image() reads the header, refuses what is not acceptable and estimates the cost; pixels() decodes.
+decode() is both.
 """
 
 from __future__ import annotations
@@ -10,31 +10,50 @@ import io
 import logging
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
+import jpeg_segments
+import pi_heif
+import png_chunks
 import quiet_libtiff
-from PIL import AvifImagePlugin, Image, UnidentifiedImageError
+import tiff_directory
+from colour_profiles import convert, suits, transform_to_srgb
+from exif_orientation import read_orientation
+from image_limits import ImageRejected, MoreMemoryNeeded, PixelFormat, damaged, unsupported
+from PIL import AvifImagePlugin, Image
+from rgb_conversion import reduced_rgb
+from signatures import format_of
+from webp_header import read_webp_size
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["FORMATS", "ImageRejected", "OpenedImage", "PixelFormat", "decode", "open_if_cheap", "open_image", "pixels"]
 
 Image.init()  # load the decoders now, not with the first image
-# Only these decoders ever see a stranger's bytes.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", *(("TIFF",) if quiet_libtiff.silence() else ()))
-_BACKGROUND = (255, 255, 255)  # shows through where an image is transparent
+# Only still pictures: no thumbnails, depth maps or gain maps. Several images are decoded at once already.
+pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each thread would cost the memory of a frame
+# Only these decoders ever see the bytes of a file.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "HEIF", *(("TIFF",) if quiet_libtiff.silence() else ()))
 # A JPEG is decoded at the smallest of its scales that has at least this many times the wanted width and height.
 _DRAFT_FACTOR = 2
 # Boxes of pixels of very large images are averaged first, down to at least this many times the wanted size.
 _AVERAGING_FACTOR = 8
-# Rows that are converted to RGB at a time, so that a large image is not in memory twice.
-_BAND_ROWS = 256
-# Peak memory of decoding, measured at 50 MP in every mode and rounded up; a progressive JPEG's is 8.
-_BYTES_PER_PIXEL = {"JPEG": 0, "MPO": 0, "PNG": 5, "GIF": 5, "BMP": 5, "WEBP": 16, "AVIF": 11, "TIFF": 12}
-# Real progressive JPEGs have about 10 scans. Each may cost a pass over the whole image for a few bytes: 300 kB with
-# 300 scans of 50 MP took 10 s.
-_MAX_JPEG_SCANS = 64
-# Parsers read a file part by part, and parts may be as small as a byte: 20 MB of them took 11 s. A 20 MB PNG cut into
-# the customary 8 kB takes 10,000 reads.
+# Peak memory of decoding in bytes per pixel, measured at 50 MP in every mode and rounded up.
+_BYTES_PER_PIXEL = {"PNG": 5, "GIF": 5, "BMP": 7, "WEBP": 16, "AVIF": 11, "TIFF": 12, "HEIF": 16}
+_JPEG_BYTES_PER_PIXEL = 5  # of the scaled picture
+_BUFFERED_JPEG_BYTES_PER_PIXEL = 8  # every coefficient, 2 bytes for each of up to 4 components
+# Parsers read a file part by part, and parts may be as small as a byte: 20 MB of them took 11 s. A 20 MB PNG in
+# chunks of 8 kB takes 10,000 reads.
 _MAX_READS = 50_000
+# A JPEG without its end marker is classified if at least this part of its rows is there.
+_ENOUGH_ROWS = 0.9
+# What is decoded in Triton's own process may take no more than this. The cost of a JPEG and of a PNG of this size is
+# bounded by their pixels and scans; docs/decisions.md has the measurements.
+_CHEAP_BYTES = 64_000_000
+_CHEAP_PIXEL_SCANS = 150_000_000
 
-_ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -45,90 +64,171 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # several images are decoded at once already; each thread costs a frame
-
-# A stranger's file must not be able to write to our stderr.
+# Untrusted files must not be able to write to our stderr.
 warnings.filterwarnings("ignore", module="PIL")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
-class ImageRejected(Exception):
-    """Bytes that will not become pixels. `code` is stable, for programs; `reason` is for people."""
-
-    def __init__(self, code: str, reason: str) -> None:
-        super().__init__(f"{code}: {reason}")
-        self.code = code
-
-
-@dataclass(frozen=True)
-class PixelFormat:
-    """The size every image is brought to, in pixels, and the largest file that is accepted.
-
-    `max_pixels` is width × height as the header says, judged before decoding; `max_bytes` is the encoded size.
-    """
-
-    width: int
-    height: int
-    max_pixels: int
-    max_bytes: int
-
-
-class _PatientFile(io.BytesIO):
-    """A file in memory that can be read from often, but not for ever."""
+class _LimitedFile(io.BytesIO):
+    """A file in memory that can be read from a limited number of times."""
 
     reads = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
         self.reads += 1
         if self.reads > _MAX_READS:
-            raise ImageRejected("not_an_image", "the file is cut into too many pieces")
+            raise damaged("the file is cut into too many pieces")
         return super().read(size)
 
 
 @dataclass(frozen=True)
 class OpenedImage:
-    """An acceptable image of which only the header has been read, and about how many bytes decoding it takes."""
+    """An acceptable image of which only the header has been read.
+
+    `decoding_bytes` estimates the memory that decoding takes. `is_cheap` promises bounded time and memory.
+    `orientation` is EXIF's, 1 to 8. `profile` is the embedded ICC profile.
+    """
 
     image: Image.Image
     decoding_bytes: int
+    is_cheap: bool = False
+    orientation: int = 1
+    profile: bytes | None = None
+    is_complete: bool = True
 
 
 def decode(data: bytes, wanted: PixelFormat) -> np.ndarray:
-    """Return uint8 RGB pixels `[height, width, 3]` of the first frame, upright, squashed to the wanted size.
+    """Return uint8 RGB pixels `[height, width, 3]` of the first frame, upright, in sRGB, resized without cropping.
 
-    Raises ImageRejected with the code too_large, not_an_image, unsupported_format or too_many_pixels.
+    Raises ImageRejected with the code too_large, not_an_image, unsupported_format or too_many_pixels, and MemoryError.
     """
-    return pixels(open_image(data, wanted), wanted)
+    import numpy as np  # workers need no NumPy and start sooner without it
+
+    return np.asarray(pixels(open_image(data, wanted), wanted))
 
 
-def open_image(data: bytes, wanted: PixelFormat) -> OpenedImage:
-    """Read the header. Raises ImageRejected as decode() does."""
-    if len(data) > wanted.max_bytes:
-        raise ImageRejected("too_large", f"the file has more than {wanted.max_bytes} bytes")
-    if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > _MAX_JPEG_SCANS:
-        raise ImageRejected("unsupported_format", f"a JPEG with more than {_MAX_JPEG_SCANS} scans")
-    image = _open(data, wanted)
-    width, height = image.size
-    enough = _DRAFT_FACTOR * max(wanted.width, wanted.height)  # whichever way the image is turned later
-    image.draft(None, (enough, enough))
-    per_pixel = 8 if "progressive" in image.info else _BYTES_PER_PIXEL[image.format or ""]
-    decoding = max(width * height * per_pixel, image.width * image.height * _BYTES_PER_PIXEL["PNG"])
-    across, down = _box(image, wanted)
-    averaging = 4 * (image.width // across + 1) * (image.height // down + 1)
-    return OpenedImage(image, decoding + averaging + 2 * len(data))
+def open_image(data: bytes, wanted: PixelFormat, granted_bytes: int | None = None) -> OpenedImage:
+    """Read the header.
+
+    Raises ImageRejected as decode() does, and MoreMemoryNeeded if decoding takes more than `granted_bytes`.
+    """
+    kind = _accepted_format(data, wanted)
+    if kind == "WEBP" and granted_bytes is not None:
+        width, height = read_webp_size(data)
+        _check_pixels(width, height, wanted)
+        _check_memory(width * height * _BYTES_PER_PIXEL[kind] + 2 * len(data), granted_bytes)
+    opened = _OPENED_BY_US[kind](data, wanted) if kind in _OPENED_BY_US else _open_other(data, wanted, kind)
+    _check_memory(opened.decoding_bytes, granted_bytes)
+    return opened
 
 
-def pixels(opened: OpenedImage, wanted: PixelFormat) -> np.ndarray:
-    """Decode what open_image() returned. Raises ImageRejected, or MemoryError when there is not enough of it."""
+def open_if_cheap(data: bytes, wanted: PixelFormat) -> OpenedImage | None:
+    """Open the image if the time and memory of opening and decoding it are known to be small, else return None.
+
+    Raises ImageRejected as decode() does.
+    """
+    kind = _accepted_format(data, wanted)
+    opened = _OPENED_BY_US[kind](data, wanted) if kind in _OPENED_BY_US else None
+    return opened if opened and opened.is_cheap else None
+
+
+def pixels(opened: OpenedImage, wanted: PixelFormat) -> Image.Image:
+    """Decode what open_image() returned to an RGB image of the wanted size. Raises ImageRejected and MemoryError."""
     try:
-        rgb = _reduced_rgb(opened.image, _box(opened.image, wanted))
-        turn = _TURNS.get(_orientation(opened.image))
+        image = _loaded(opened, wanted)
+        transform = transform_to_srgb(opened.profile) if opened.profile else None
+        if transform and not suits(transform, image):
+            transform = None
+        turn = _TURNS.get(opened.orientation)
+        rgb = reduced_rgb(image, _box(image, wanted), transform)
         upright = rgb if turn is None else rgb.transpose(turn)
-        return np.asarray(upright.resize((wanted.width, wanted.height), Image.Resampling.BILINEAR))
+        resized = upright.resize((wanted.width, wanted.height), Image.Resampling.BILINEAR)
+        # Few pixels are left to convert now. CMYK has been converted to sRGB already.
+        return resized if transform is None or image.mode == "CMYK" else convert(resized, transform)
     except (MemoryError, ImageRejected):
         raise
     except Exception as error:  # Pillow's decoders raise at least seven kinds for damaged files
-        raise ImageRejected("not_an_image", "the image is damaged or truncated") from error
+        raise damaged() from error
+
+
+def _accepted_format(data: bytes, wanted: PixelFormat) -> str:
+    if len(data) > wanted.max_bytes:
+        raise ImageRejected("too_large", f"the file has more than {wanted.max_bytes} bytes")
+    kind = format_of(data)
+    if kind not in FORMATS:
+        raise unsupported(kind)
+    return kind
+
+
+def _open_jpeg(data: bytes, wanted: PixelFormat) -> OpenedImage:
+    file = jpeg_segments.read_jpeg(data)
+    _check_pixels(file.width, file.height, wanted)
+    image = _open(file.picture, wanted, "JPEG")
+    enough = _DRAFT_FACTOR * max(wanted.width, wanted.height)  # the picture may be rotated later
+    image.draft(None, (enough, enough))
+    count = file.width * file.height
+    decoding = image.width * image.height * _JPEG_BYTES_PER_PIXEL
+    decoding += count * _BUFFERED_JPEG_BYTES_PER_PIXEL if file.is_buffered else 0
+    decoding += _resizing_bytes(image, wanted) + 2 * len(data)
+    is_cheap = (
+        decoding <= _CHEAP_BYTES
+        and (count if not file.is_buffered else count * file.scans) <= _CHEAP_PIXEL_SCANS
+        and not file.is_arithmetic
+    )
+    is_complete = file.is_complete or file.is_buffered
+    return OpenedImage(image, decoding, is_cheap, file.orientation, file.profile, is_complete)
+
+
+def _open_png(data: bytes, wanted: PixelFormat) -> OpenedImage:
+    file = png_chunks.read_png(data)
+    _check_pixels(file.width, file.height, wanted)
+    image = _open(file.picture, wanted, "PNG")
+    decoding = file.width * file.height * _BYTES_PER_PIXEL["PNG"] + _resizing_bytes(image, wanted) + 2 * len(data)
+    is_cheap = decoding <= _CHEAP_BYTES and not file.is_interlaced
+    return OpenedImage(image, decoding, is_cheap, file.orientation, file.profile)
+
+
+def _open_other(data: bytes, wanted: PixelFormat, kind: str) -> OpenedImage:
+    if kind == "TIFF":
+        tiff_directory.check_tiff(data)
+    image = _open(data, wanted, kind)
+    # libheif rotates by the container's own boxes, and Pillow rotates a TIFF.
+    orientation = 1 if kind in ("HEIF", "TIFF") else read_orientation(image.info.get("exif") or b"")
+    estimate = image.width * image.height * _BYTES_PER_PIXEL[kind] + _resizing_bytes(image, wanted) + 2 * len(data)
+    return OpenedImage(image, estimate, orientation=orientation, profile=image.info.get("icc_profile"))
+
+
+_OPENED_BY_US = {"JPEG": _open_jpeg, "PNG": _open_png}
+
+
+def _open(data: bytes, wanted: PixelFormat, kind: str) -> Image.Image:
+    # Pillow must check the size, because opening a WebP or a GIF may allocate already. It only warns above this number
+    # and raises above twice this number.
+    Image.MAX_IMAGE_PIXELS = -(-wanted.max_pixels // 2)
+    try:
+        image = Image.open(_LimitedFile(data), formats=(kind,))
+    except Image.DecompressionBombError as error:
+        raise _too_many_pixels(wanted) from error
+    except (MemoryError, ImageRejected):
+        raise
+    except Exception as error:  # a header so broken that its parser fails in its own way
+        raise damaged() from error
+    _check_pixels(image.width, image.height, wanted)
+    return image
+
+
+def _check_pixels(width: int, height: int, wanted: PixelFormat) -> None:
+    if width * height > wanted.max_pixels:
+        raise _too_many_pixels(wanted)
+
+
+def _check_memory(needed_bytes: int, granted_bytes: int | None) -> None:
+    if granted_bytes is not None and needed_bytes > granted_bytes:
+        raise MoreMemoryNeeded(needed_bytes)
+
+
+def _too_many_pixels(wanted: PixelFormat) -> ImageRejected:
+    return ImageRejected("too_many_pixels", f"more than {wanted.max_pixels} pixels")
 
 
 def _box(image: Image.Image, wanted: PixelFormat) -> tuple[int, int]:
@@ -137,64 +237,25 @@ def _box(image: Image.Image, wanted: PixelFormat) -> tuple[int, int]:
     return max(1, image.width // enough), max(1, image.height // enough)
 
 
-def _open(data: bytes, wanted: PixelFormat) -> Image.Image:
-    # Pillow must judge the size, because opening a WebP or a GIF may allocate already. It only warns above this number
-    # and raises above twice this number.
-    Image.MAX_IMAGE_PIXELS = -(-wanted.max_pixels // 2)
+def _resizing_bytes(image: Image.Image, wanted: PixelFormat) -> int:
+    """The memory of the averaged picture."""
+    across, down = _box(image, wanted)
+    return 4 * (image.width // across + 1) * (image.height // down + 1)
+
+
+def _loaded(opened: OpenedImage, wanted: PixelFormat) -> Image.Image:
+    """Decode. Of a JPEG without its end, return the rows that are there, if they are enough."""
+    image = opened.image
     try:
-        return Image.open(_PatientFile(data), formats=FORMATS)
-    except UnidentifiedImageError as error:
-        if _is_known_elsewhere(data):
-            raise ImageRejected("unsupported_format", f"accepted are {', '.join(FORMATS)}") from error
-        raise ImageRejected("not_an_image", "the bytes are no image") from error
-    except Image.DecompressionBombError as error:
-        raise ImageRejected("too_many_pixels", f"more than {wanted.max_pixels} pixels") from error
-    except (MemoryError, ImageRejected):
-        raise
-    except Exception as error:  # a header so broken that its parser fails in its own way
-        raise ImageRejected("not_an_image", "the image is damaged or truncated") from error
-
-
-# First bytes of image formats that exist but are not accepted here.
-_OTHER_FORMATS = (*(b"\x00\x00\x01\x00", b"8BPS", b"%!PS", b"\xff\x0a", b"\xff\x4f\xff\x51", b"P5", b"P6", b"qoif"),)
-_OTHER_BRANDS = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"JXL \r\n\x87\n", b"jP  \r\n\x87\n")
-
-
-def _is_known_elsewhere(data: bytes) -> bool:
-    return data.startswith(_OTHER_FORMATS) or data[4:12].startswith(_OTHER_BRANDS) or b"<svg" in data[:1024]
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(_ORIENTATION, 1))
-    except (MemoryError, ImageRejected):
-        raise
-    except Exception:  # the pixels may be fine, only the note on how to turn them is not
-        return 1
-
-
-def _reduced_rgb(image: Image.Image, box: tuple[int, int]) -> Image.Image:
-    """Decode, and average boxes of pixels, as RGB."""
-    image.load()
-    if image.mode == "RGB" and box == (1, 1) and not image.has_transparency_data:
-        return image  # as most photos are: nothing to convert or to average
-    width, height = image.size
-    across, down = box
-    rows = down * max(1, _BAND_ROWS // down)
-    reduced = Image.new("RGB", (-(-width // across), -(-height // down)))
-    for top in range(0, height, rows):
-        band = _to_rgb(image.crop((0, top, width, min(top + rows, height))))
-        reduced.paste(band.reduce(box), (0, top // down))
-    return reduced
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits a sample: convert() alone would clip nearly everything to white
-        return image.convert("I").point(lambda value: value / 256).convert("L").convert("RGB")
-    if image.mode == "F":
-        raise ImageRejected("unsupported_format", "floating-point pixels have no agreed range")
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        backdrop = Image.new("RGBA", layer.size, _BACKGROUND)
-        return Image.alpha_composite(backdrop, layer).convert("RGB")
-    return image.convert("RGB")
+        image.load()
+    except OSError:
+        if opened.is_complete or not getattr(image, "_im", None):
+            raise
+        # Rows that were not decoded are still zero.
+        _, _, _, bottom = image.im.getbbox() or (0, 0, 0, 0)
+        if bottom < _ENOUGH_ROWS * image.height:
+            raise
+        setattr(image, "tile", [])  # it counts as loaded  # noqa: B010 only files have tiles
+        image = image.crop((0, 0, image.width, bottom))
+    _check_pixels(image.width, image.height, wanted)  # libheif corrects the size while it decodes
+    return image

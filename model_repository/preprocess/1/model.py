@@ -1,77 +1,145 @@
-"""The `preprocess` model: requests of encoded images in, one response of pixels (or one error) a request out."""
+"""The `preprocess` model: takes requests of encoded images and answers each with pixels or with one error.
+
+JPEG and PNG files of ordinary size are decoded here, on a thread for each core: their cost is known before. Everything
+else is decoded by worker processes, see `decode_pool`. A slow image does not hold up the others of its batch: their
+responses leave first, and its own follows when it is done.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
+import threading
 import traceback
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import TypeAlias
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from bird_pixels import ImageRejected, PixelFormat, open_image, pixels
-from decoding_memory import DecodingMemory, limited_memory
+from bird_pixels import ImageRejected, OpenedImage, PixelFormat, open_if_cheap, pixels
+from decode_pool import DecodePool
+from recent_digests import RecentDigests
 
 _BUG = "internal_error"
-Decoding = dict[str, list["Future[np.ndarray | ImageRejected]"]]  # by output, image by image
+# How long a batch waits for images that workers decode. Most take less, and one response for all costs less.
+_BATCH_SECONDS = 0.1
+# With this many late images no more are taken from Triton's queue, which has its own limits.
+_MAX_LATE_IMAGES = 256
+_REMEMBERED_PROFILES = 256
+
+Outcome: TypeAlias = "np.ndarray | ImageRejected"
+Outputs: TypeAlias = "dict[str, list[Outcome | Future[Outcome]]]"  # image by image
 
 
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
-        parameters = json.loads(args["model_config"])["parameters"]
-        numbers = {name: int(value["string_value"]) for name, value in parameters.items()}
-        self.memory = DecodingMemory(numbers.pop("decoding_memory_bytes"))
-        self.memory_limit_bytes = numbers.pop("memory_limit_bytes")
-        self.default = PixelFormat(**numbers)
-        self.pool = ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0)), thread_name_prefix="decode")
+        config = json.loads(args["model_config"])
+        numbers = {name: float(value["string_value"]) for name, value in config["parameters"].items()}
+        seconds, bytes_per_pixel = numbers.pop("decode_seconds"), numbers.pop("decode_bytes_per_pixel")
+        self.default = PixelFormat(**{name: int(number) for name, number in numbers.items()})
+        formats = [self._format(output["name"]) for output in config["output"]]
+        self.workers = DecodePool(
+            seconds,
+            memory_bytes=int(bytes_per_pixel * self.default.max_pixels),
+            max_bytes=self.default.max_bytes,
+            max_pixel_bytes=max(3 * wanted.width * wanted.height for wanted in formats),
+        )
+        cores = len(os.sched_getaffinity(0))
+        self.here = ThreadPoolExecutor(cores, thread_name_prefix="here")
+        self.elsewhere = ThreadPoolExecutor(cores, thread_name_prefix="elsewhere")
+        self.srgb_profiles = RecentDigests(_REMEMBERED_PROFILES)
+        self.late_images = threading.BoundedSemaphore(_MAX_LATE_IMAGES)
 
-    def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
-        with limited_memory(self.memory_limit_bytes):
-            decoding = [self._begin(request) for request in requests]
-            outcomes = [
-                {name: [image.result() for image in images] for name, images in outputs.items()} for outputs in decoding
-            ]
-        return [_respond(outputs) for outputs in outcomes]
+    def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse | None]:
+        begun = [self._begin(request) for request in requests]
+        decoding = [{name: [image.result() for image in images] for name, images in one.items()} for one in begun]
+        wait([image for outputs in decoding for image in _unfinished(outputs)], timeout=_BATCH_SECONDS)
+        return [self._respond(request, outputs) for request, outputs in zip(requests, decoding, strict=True)]
 
-    def _begin(self, request: pb_utils.InferenceRequest) -> Decoding:
-        """Have every image decoded at the size of each output that is asked for."""
+    def finalize(self) -> None:
+        self.here.shutdown()
+        self.elsewhere.shutdown()
+        self.workers.close()
+
+    def _begin(self, request: pb_utils.InferenceRequest) -> dict[str, list[Future[Outcome | Future[Outcome]]]]:
+        """Have every image decoded at the size of each requested output."""
         images = pb_utils.get_input_tensor_by_name(request, "IMAGE").as_numpy().ravel()
         return {
-            output: [self.pool.submit(self._decode, data, self._format(output)) for data in images]
+            output: [self.here.submit(self._decode, data, self._format(output)) for data in images]
             for output in request.requested_output_names()
         }
 
     def _format(self, output: str) -> PixelFormat:
-        """The size in an output's name, PIXELS_<height>x<width>; PIXELS alone has the one of the configuration."""
+        """The size in an output's name, PIXELS_<height>x<width>; PIXELS alone has the size of the configuration."""
         _, _, size = output.partition("_")
         if not size:
             return self.default
         height, width = map(int, size.split("x"))
         return dataclasses.replace(self.default, width=width, height=height)
 
-    def _decode(self, data: bytes, wanted: PixelFormat) -> np.ndarray | ImageRejected:
+    def _decode(self, data: bytes, wanted: PixelFormat) -> Outcome | Future[Outcome]:
+        """Decode a cheap image; hand any other on to a worker."""
         try:
-            image = open_image(data, wanted)
-            with self.memory.reserve(image.decoding_bytes):
-                return pixels(image, wanted)
+            opened = open_if_cheap(data, wanted)
+            if opened and self._converts_cheaply(opened):
+                return np.asarray(pixels(opened, wanted))
         except ImageRejected as rejected:
             return rejected
-        except MemoryError:
-            return ImageRejected("too_many_pixels", "decoding it takes more memory than is allowed")
         except Exception:  # uncaught, it would fail the whole batch and show clients the traceback
-            pb_utils.Logger.log_error(f"unexpected failure on one image: {traceback.format_exc()}")
-            return ImageRejected(_BUG, "it has been logged")
+            return _bug(traceback.format_exc())
+        return self.elsewhere.submit(self._decode_in_worker, data, wanted, opened.profile if opened else None)
 
-    def finalize(self) -> None:
-        self.pool.shutdown()
+    def _converts_cheaply(self, opened: OpenedImage) -> bool:
+        """Whether the image has no profile, or one that a worker has found to mean sRGB."""
+        return opened.profile is None or opened.profile in self.srgb_profiles
+
+    def _decode_in_worker(self, data: bytes, wanted: PixelFormat, profile: bytes | None) -> Outcome:
+        try:
+            decoded, has_srgb_profile = self.workers.decode(data, wanted)
+            if profile and has_srgb_profile:
+                self.srgb_profiles.add(profile)
+            return decoded
+        except ImageRejected as rejected:
+            return _bug(rejected.reason) if rejected.code == _BUG else rejected
+        except Exception:
+            return _bug(traceback.format_exc())
+
+    def _respond(self, request: pb_utils.InferenceRequest, outputs: Outputs) -> pb_utils.InferenceResponse | None:
+        """Return the response, or None if an image is not done: then the response is sent after the last one."""
+        unfinished = _unfinished(outputs)
+        if not unfinished:
+            return _response(outputs)
+        left = threading.Semaphore(len(unfinished) - 1)
+        sender = request.get_response_sender()
+        self.late_images.acquire()
+
+        def finish(_: Future[Outcome]) -> None:
+            if left.acquire(blocking=False):
+                return
+            self.late_images.release()
+            sender.send(_response(outputs), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+        for image in unfinished:
+            image.add_done_callback(finish)
+        return None
 
 
-def _respond(outputs: dict[str, list[np.ndarray | ImageRejected]]) -> pb_utils.InferenceResponse:
+def _unfinished(outputs: Outputs) -> list[Future[Outcome]]:
+    return [image for images in outputs.values() for image in images if isinstance(image, Future) and not image.done()]
+
+
+def _bug(details: str) -> ImageRejected:
+    pb_utils.Logger.log_error(f"unexpected failure on one image: {details}")
+    return ImageRejected(_BUG, "it has been logged")
+
+
+def _response(outputs: Outputs) -> pb_utils.InferenceResponse:
     tensors = []
-    for name, outcomes in outputs.items():
+    for name, images in outputs.items():
         decoded = []
-        for outcome in outcomes:
+        for image in images:
+            outcome = image.result() if isinstance(image, Future) else image
             if isinstance(outcome, ImageRejected):
                 kind = pb_utils.TritonError.INTERNAL if outcome.code == _BUG else pb_utils.TritonError.INVALID_ARG
                 return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(outcome), kind))

@@ -1,4 +1,4 @@
-"""Keeps libtiff from printing what it finds in damaged files: strangers must not write to our stderr."""
+"""Stops libtiff from printing its messages about damaged files: untrusted files must not write to our stderr."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _HANDLERS = ("TIFFSetErrorHandler", "TIFFSetWarningHandler", "TIFFSetErrorHandle
 
 
 def silence() -> bool:
-    """Take libtiff's message handlers away; decoding errors still reach Pillow.
+    """Remove libtiff's message handlers; decoding errors still reach Pillow.
 
-    False if this process has loaded no libtiff that can be found: then TIFF files are better not decoded.
+    Return False if this process has loaded no libtiff that can be found. TIFF files should not be decoded then.
     """
     maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
     libraries = {line.split(maxsplit=5)[5] for line in maps.splitlines() if "/libtiff" in line}

@@ -129,8 +129,8 @@ def test_refuses_file_over_the_size_limit(triton: TritonServer) -> None:
 
 
 @pytest.mark.usefixtures("unharmed")
-def test_a_decode_that_the_kernel_refuses_memory_fails_alone(triton: TritonServer) -> None:
-    """The twin `decoder_short_of_memory` may allocate 64 MB; this picture needs 200 MB."""
+def test_image_that_needs_too_much_memory_fails_alone(triton: TritonServer) -> None:
+    """The model `decoder_short_of_memory` has 100 MB for decoding; this picture needs 250 MB."""
     with tritonclient.grpc.InferenceServerClient(triton.grpc_url) as client:
 
         def pixels(image: bytes) -> np.ndarray:
@@ -140,14 +140,14 @@ def test_a_decode_that_the_kernel_refuses_memory_fails_alone(triton: TritonServe
             return result
 
         for _ in range(3):
-            with pytest.raises(InferenceServerException, match=r"too_many_pixels: decoding it takes more memory"):
+            with pytest.raises(InferenceServerException, match=r"too_expensive: decoding it takes more memory"):
                 pixels(flat(GREEN, "PNG", (8000, 6250)))
             assert pixels(flat(GREEN))[0, 0, 0].tolist() == list(GREEN)
 
 
 @pytest.mark.usefixtures("unharmed")
-def test_files_larger_than_the_memory_limit_are_received_and_refused(triton: TritonServer) -> None:
-    """The limit holds while decoding only: Triton's stub would die of it while it receives a request."""
+def test_refuses_file_larger_than_the_decoding_memory(triton: TritonServer) -> None:
+    """The stub itself has no memory limit: it would die of one while it receives a request."""
     status, answer = over_http(triton, [1, 1], element(bytes(150_000_000)), "decoder_short_of_memory")
     assert status == 400
     assert "not_an_image: " in answer

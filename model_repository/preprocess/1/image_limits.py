@@ -1,0 +1,44 @@
+"""The limits that an image must keep, and the refusal of an image that does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class ImageRejected(Exception):
+    """An image that is not decoded. `code` is stable and for programs; `reason` is for people."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(f"{code}: {reason}")
+        self.code = code
+        self.reason = reason
+
+
+class MoreMemoryNeeded(Exception):
+    """Decoding takes more memory than the caller has granted; `needed_bytes` is the estimate."""
+
+    def __init__(self, needed_bytes: int) -> None:
+        super().__init__(f"{needed_bytes} bytes are needed")
+        self.needed_bytes = needed_bytes
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """The output size in pixels, and the limits of the input.
+
+    `max_pixels` is width × height according to the header, checked before decoding; `max_bytes` is the encoded size.
+    """
+
+    width: int
+    height: int
+    max_pixels: int
+    max_bytes: int
+
+
+def damaged(reason: str = "the image is damaged or truncated") -> ImageRejected:
+    return ImageRejected("not_an_image", reason)
+
+
+def unsupported(name: str) -> ImageRejected:
+    """Refuse a valid image of a format that is not accepted; `name` is the format's name."""
+    return ImageRejected("unsupported_format", f"{name} is not accepted")

@@ -1,0 +1,92 @@
+"""Walks the chunks of a PNG file and keeps only what the decoder needs.
+
+Damaged or oversized metadata (a wrong checksum, a profile that inflates without end) is dropped; the picture is kept.
+The frames of an animation after the first one are dropped too. cICP, gAMA and sRGB chunks are ignored on purpose:
+nearly all files with one of them hold sRGB pixels.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+from exif_orientation import read_orientation
+from image_limits import damaged
+
+_MAX_CHUNKS = 20_000
+_MAX_PROFILE_BYTES = 1_000_000
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+
+
+@dataclass(frozen=True)
+class PngFile:
+    """What the chunks say. `picture` is a PNG file with the same pixels and no metadata."""
+
+    width: int
+    height: int
+    is_interlaced: bool
+    orientation: int
+    profile: bytes | None
+    picture: bytes
+
+
+def read_png(data: bytes) -> PngFile:
+    """Raises ImageRejected with the code not_an_image."""
+    if len(data) < 33 or data[12:16] != b"IHDR" or data[8:12] != b"\0\0\0\r":
+        raise damaged()
+    width, height, _, colour_type, _, _, interlace = struct.unpack_from(">IIBBBBB", data, 16)
+    if not width or not height or colour_type not in _CHANNELS:
+        raise damaged()
+    kept = [data[:33]]
+    pixels: list[bytes] = []
+    pixels_ended = False
+    orientation, profile = 1, None
+    offset = 33
+    for _ in range(_MAX_CHUNKS):
+        if offset + 8 > len(data):
+            break
+        length, kind = struct.unpack_from(">I4s", data, offset)
+        start, end = offset + 8, offset + 8 + length
+        if kind == b"IEND":
+            break
+        if kind == b"IDAT":
+            if not pixels_ended:
+                pixels.append(data[start:end])
+        else:
+            pixels_ended = bool(pixels)
+            if kind in (b"PLTE", b"tRNS") and not pixels and (kind == b"PLTE" or _is_intact(data, offset, end)):
+                kept.append(data[offset : end + 4])
+            elif kind == b"eXIf" and _is_intact(data, offset, end):
+                orientation = read_orientation(data[start:end])
+            elif kind == b"iCCP" and _is_intact(data, offset, end):
+                profile = _inflated_profile(data[start:end])
+        offset = end + 4
+    else:
+        raise damaged("the file is cut into too many pieces")
+    if not pixels:
+        raise damaged()
+    picture = b"".join([*kept, _chunk(b"IDAT", b"".join(pixels)), _chunk(b"IEND", b"")])
+    return PngFile(width, height, interlace != 0, orientation, profile, picture)
+
+
+def _is_intact(data: bytes, offset: int, end: int) -> bool:
+    return data[end : end + 4] == struct.pack(">I", zlib.crc32(data[offset + 4 : end]))
+
+
+def _inflated_profile(content: bytes) -> bytes | None:
+    """The ICC profile in an iCCP chunk: a name, a zero byte, the compression method, and compressed data."""
+    _, separator, rest = content.partition(b"\0")
+    if not separator or rest[:1] != b"\0":
+        return None
+    inflater = zlib.decompressobj()
+    try:
+        profile = inflater.decompress(rest[1:], _MAX_PROFILE_BYTES)
+    except zlib.error:
+        return None
+    return profile if profile and not inflater.unconsumed_tail else None
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    """A chunk; the decoder does not check the checksum of IDAT and ignores IEND's."""
+    return struct.pack(">I", len(content)) + kind + content + bytes(4)
