@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 _URLS_PER_REQUEST = 32
 _FILES_PER_REQUEST = 16
@@ -80,12 +83,22 @@ def request_for(
         if isinstance(image, str):
             return {"url": "/", "json": {"images": list(waiting), **options}}, {}
         try:
-            content = opened.enter_context(image.open("rb")) if isinstance(image, Path) else _content(image)
+            content = opened.enter_context(open_file(image)) if isinstance(image, Path) else _content(image)
         except OSError as error:
             unreadable[name] = error
         else:
             files.append(("files", (name, content, "application/octet-stream")))
     return {"url": "/files", "params": options, "files": files}, unreadable
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open an image file. Raises OSError, also for a FIFO or a device, which could make a reader wait for ever."""
+    no_wait = getattr(os, "O_NONBLOCK", 0)  # Windows has none, and no FIFO in its folders
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | no_wait))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "Not a regular file")
+    return file
 
 
 def _content(image: bytes | Photo) -> bytes:

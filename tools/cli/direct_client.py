@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from birds_client import UNREADABLE, Failure, Image, Photo, Prediction, Result
+from birds_client.images import open_file
 
 from frontend.api.schemas import DEFAULT_K
 from frontend.classify.classifier import ClassifyOptions, ImageClassifier
@@ -91,6 +92,7 @@ class DirectClient:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with open_file(path) as file:
+            return file.read()
     except OSError as error:
         raise _UnreadableFile(reason=error.strerror or str(error)) from error

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from typing import Any, TextIO
+from typing import Any
 
 from birds_client import Result
+from rich.cells import cell_len, set_cell_size
 
+from frontend.i18n.messages import message
 from tools.cli.inputs import name_of
 
 Record = dict[str, Any]
 _COLUMNS = ("image", "rank", "bird_name", "common_name", "score", "code", "message", "model_version")
-_MAX_NAME_WIDTH = 48
-
+_NAME_CELLS = 48  # at most, in a pipe
+_NAME_SHARE = 0.45  # of the width of a terminal
+_ZERO = 0.005  # what a score with two digits shows as 0.00
 
 LINE_START = b'{"image": "'  # of every line that json_line makes
 
 
 def json_line(item: Record) -> bytes:
-    """A record as a line of UTF-8; bytes of a file name that are none are escaped as JSON escapes them."""
+    """A record as a line of UTF-8. Bytes of a file name that are not UTF-8 are escaped as JSON escapes them."""
     return json.dumps(item, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
@@ -31,81 +35,92 @@ def record(result: Result) -> Record:
     if result.failure:
         return {"image": name, "failure": asdict(result.failure)}
     predictions = [asdict(prediction) for prediction in result.predictions]
-    return {"image": name, "model_version": result.model_version, "predictions": predictions}
+    item: Record = {"image": name, "model_version": result.model_version, "predictions": predictions}
+    return item | ({"no_bird": True} if result.no_bird else {})
 
 
 class JsonLines:
-    """One object a line."""
+    """One object on each line."""
 
-    def __init__(self, out: TextIO, names: Iterable[str]) -> None:
-        self._out = out
+    def __init__(self, names: Sequence[str], width: int | None, language: str) -> None:
+        pass  # all formats are made alike
 
-    def write(self, item: Record) -> None:
-        print(json_line(item).decode(), end="", file=self._out, flush=True)
+    def first_lines(self) -> Iterator[str]:
+        yield from ()
 
-    def close(self) -> None:
-        pass  # every line stands for itself
+    def lines(self, item: Record) -> Iterator[str]:
+        yield json_line(item).decode().rstrip("\n")
 
-
-class Json:
-    """One array, whose items come as they are written."""
-
-    def __init__(self, out: TextIO, names: Iterable[str]) -> None:
-        self._out = out
-        self._separator = "[\n"
-
-    def write(self, item: Record) -> None:
-        print(self._separator, json_line(item).decode().rstrip(), sep="", end="", file=self._out)
-        self._separator = ",\n"
-
-    def close(self) -> None:
-        print("[]" if self._separator == "[\n" else "\n]", file=self._out)
+    def last_lines(self) -> Iterator[str]:
+        yield from ()
 
 
-class Csv:
-    """One row a prediction; an image that failed has one row."""
+class Json(JsonLines):
+    """One array. Each item waits for the next one: only then it is known whether a comma follows."""
 
-    def __init__(self, out: TextIO, names: Iterable[str]) -> None:
-        self._rows = csv.DictWriter(out, _COLUMNS, lineterminator="\n")
-        self._rows.writeheader()
+    def __init__(self, names: Sequence[str], width: int | None, language: str) -> None:
+        self._waiting: str | None = None
 
-    def write(self, item: Record) -> None:
+    def first_lines(self) -> Iterator[str]:
+        yield "["
+
+    def lines(self, item: Record) -> Iterator[str]:
+        if self._waiting is not None:
+            yield f"{self._waiting},"
+        self._waiting = json_line(item).decode().rstrip("\n")
+
+    def last_lines(self) -> Iterator[str]:
+        if self._waiting is not None:
+            yield self._waiting
+        yield "]"
+
+
+class Csv(JsonLines):
+    """One row for each prediction; an image that failed has one row."""
+
+    def first_lines(self) -> Iterator[str]:
+        yield ",".join(_COLUMNS)
+
+    def lines(self, item: Record) -> Iterator[str]:
         if "failure" in item:
-            self._rows.writerow({"image": item["image"], **item["failure"]})
+            yield _csv_row({"image": item["image"], **item["failure"]})
         for rank, prediction in enumerate(item.get("predictions", []), 1):
-            self._rows.writerow(
-                {"image": item["image"], "rank": rank, **prediction, "model_version": item["model_version"]}
-            )
-
-    def close(self) -> None:
-        pass  # no row is pending
+            yield _csv_row({"image": item["image"], "rank": rank, **prediction, "model_version": item["model_version"]})
 
 
-class Table:
-    """Aligned columns for the eye."""
+class Table(JsonLines):
+    """Aligned columns for people. On a terminal, names are shortened so that they leave room for the species."""
 
-    def __init__(self, out: TextIO, names: Iterable[str]) -> None:
-        self._out = out
-        self._width = min(max(map(len, names), default=0), _MAX_NAME_WIDTH)
+    def __init__(self, names: Sequence[str], width: int | None, language: str) -> None:
+        limit = max(int(width * _NAME_SHARE), 8) if width else _NAME_CELLS
+        self._name_cells = min(max((cell_len(_printable(name)) for name in names), default=0), limit)
+        self._width = width
+        self._language = language
 
-    def write(self, item: Record) -> None:
-        name = _shortened(_printable(item["image"]), self._width)
+    def lines(self, item: Record) -> Iterator[str]:
+        name = _shortened(_printable(item["image"]), self._name_cells)
         if "failure" in item:
-            self._row(name, "-", f"{item['failure']['message']} ({item['failure']['code']})")
-        for prediction in item.get("predictions", []):
-            common = f"{prediction['common_name']} " if prediction["common_name"] else ""
-            label = f"{common}({prediction['bird_name']})" if common else prediction["bird_name"]
-            self._row(name, f"{prediction['score']:.2f}", label)
-            name = ""
+            yield self._row(name, "-", f"{item['failure']['message']} ({item['failure']['code']})")
+            return
+        best, *others = item["predictions"] or [None]
+        if best is None:
+            yield self._row(name, "-", message("cli", "no_species", self._language))
+        else:
+            yield self._row(name, f"{best['score']:.2f}", self._label(best))
+        for prediction in others:
+            if prediction["score"] >= _ZERO:
+                yield self._row("", f"{prediction['score']:.2f}", self._label(prediction))
 
-    def _row(self, name: str, score: str, text: str) -> None:
-        print(f"{name:<{self._width}}  {score:>4}  {_printable(text)}", file=self._out)
+    def _label(self, prediction: Record) -> str:
+        common, name = prediction["common_name"], prediction["bird_name"]
+        return f"{common} ({name})" if common else name
 
-    def close(self) -> None:
-        self._out.flush()
+    def _row(self, name: str, score: str, text: str) -> str:
+        row = f"{set_cell_size(name, self._name_cells)}  {score:>4}  {_printable(text)}"
+        return _cut(row, self._width) if self._width else row
 
 
-FORMATS: dict[str, Callable[[TextIO, Iterable[str]], Table | Json | JsonLines | Csv]] = {
+FORMATS: dict[str, Callable[[Sequence[str], int | None, str], JsonLines]] = {
     "table": Table,
     "json": Json,
     "jsonl": JsonLines,
@@ -113,11 +128,30 @@ FORMATS: dict[str, Callable[[TextIO, Iterable[str]], Table | Json | JsonLines | 
 }
 
 
+def _csv_row(row: Record) -> str:
+    line = io.StringIO()
+    csv.DictWriter(line, _COLUMNS, lineterminator="").writerow(row)
+    return line.getvalue()
+
+
 def _printable(text: str) -> str:
-    """Without what a terminal would obey."""
+    """Without control characters, which a terminal would obey."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
-def _shortened(name: str, width: int) -> str:
-    """The end of a path tells more than its start."""
-    return name if len(name) <= width else "…" + name[len(name) - width + 1 :]
+def _shortened(name: str, cells: int) -> str:
+    """Shortened in the middle: the folder at the start and the file at the end tell most. Wide characters count two."""
+    if cell_len(name) <= cells:
+        return name
+    end = _cut_start(name, max(cells * 2 // 3, 1))
+    return f"{set_cell_size(name, max(cells - 1 - cell_len(end), 0)).rstrip()}…{end}"
+
+
+def _cut_start(name: str, cells: int) -> str:
+    while cell_len(name) > cells:
+        name = name[1:]
+    return name
+
+
+def _cut(row: str, width: int) -> str:
+    return row if cell_len(row) <= width else f"{set_cell_size(row, width - 1).rstrip()}…"

@@ -1,65 +1,125 @@
-"""What a person names (files, folders, URLs, lists of them) as images."""
+"""The images that a person names: files, folders, URLs, and lists of them."""
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from birds_client import Image, Photo
 
+from frontend.i18n.messages import message
 from tools.errors import UsageError
 
 STDIN = "-"
-SUFFIXES = {".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".mpo", ".png", ".webp"}  # what is taken from a folder
+SUFFIXES = {
+    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff"),
+    ".webp",
+}  # of the files that are taken from a folder
 _URL_SCHEMES = ("http://", "https://")
+_APPLE_DOUBLE = "._"  # macOS keeps attributes of photo.jpg in ._photo.jpg on other file systems
+_OPEN_DESCRIPTORS = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")  # what a shell makes of <(command)
+_SUFFIXES_TOLD = 4
 
 
 class SourceError(UsageError):
-    """There is nothing to be had there; the text says what and why."""
+    """A list cannot be read; the text says which and why."""
 
 
-def images(names: Iterable[str], lists: Iterable[str]) -> list[Image]:
-    """Every distinct image, in the order named: files, those in folders, URLs, `-` for one on standard input.
+@dataclass
+class Inputs:
+    """The images in the order that they were named, and how many files of folders are not images, by kind."""
 
-    `lists` are files with one such name a line, `-` for standard input; blank lines and those that start with # are
-    left out. Raises SourceError for a list or folder that cannot be read.
+    images: list[Image] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    def skipped_note(self, language: str) -> str:
+        """Such as `3 files skipped (.cr2, .txt)`; empty if there are none."""
+        if not self.skipped:
+            return ""
+        kinds = [kind for kind, _ in self.skipped.most_common(_SUFFIXES_TOLD)]
+        more = ", …" if len(self.skipped) > _SUFFIXES_TOLD else ""
+        note = message("cli", "skipped", language, count=self.skipped.total())
+        return f"{note} ({', '.join(kinds)}{more})"
+
+
+def find_images(names: Iterable[str], lists: Iterable[str]) -> Inputs:
+    """Every distinct image: files, those in folders, URLs, `-` for one on standard input.
+
+    `lists` are files with one such name on each line, `-` for standard input. Blank lines and lines that start with #
+    do not count. Raises SourceError for a list that cannot be read. What cannot be read otherwise is an image that
+    fails later.
     """
+    found = Inputs()
     named = [*names, *(line for path in lists for line in _lines(path))]
-    return list(dict.fromkeys(image for name in named for image in _expand(name)))
+    images = (image for name in named for image in _expand(name, found.skipped))
+    found.images = list(dict.fromkeys(images))
+    return found
 
 
 def name_of(image: Image) -> str:
-    """How results name an image: as it was named, or as the folder has it."""
+    """How results name an image: as it was named, or as its folder has it."""
     return image.name if isinstance(image, Photo) else str(image)
 
 
-def _expand(name: str) -> Iterator[Image]:
+def _expand(name: str, skipped: Counter[str]) -> Iterator[Image]:
     if name == STDIN:
         yield Photo(STDIN, sys.stdin.buffer.read())
     elif name.lower().startswith(_URL_SCHEMES):
         yield name
+    elif name.startswith(_OPEN_DESCRIPTORS):
+        yield Photo(name, Path(name).read_bytes())
     elif Path(name).is_dir():
-        yield from _in_folder(Path(name))
+        yield from _in_folder(Path(name), skipped)
     else:
         yield Path(name)
 
 
-def _in_folder(folder: Path) -> Iterator[Path]:
-    def unreadable(error: OSError) -> None:
-        raise SourceError(f"{error.filename}: {error.strerror}") from error
-
-    for root, folders, files in os.walk(folder, onerror=unreadable):
+def _in_folder(folder: Path, skipped: Counter[str]) -> Iterator[Path]:
+    """Files with the suffix of an image, also in linked folders, each folder once."""
+    unreadable: list[Path] = []
+    visited: set[tuple[int, int]] = set()
+    for root, folders, files in os.walk(
+        folder, followlinks=True, onerror=lambda error: unreadable.append(Path(error.filename))
+    ):
+        status = os.stat(root)
+        if (status.st_dev, status.st_ino) in visited:
+            folders.clear()
+            continue
+        visited.add((status.st_dev, status.st_ino))
         folders.sort()
-        yield from (Path(root, file) for file in sorted(files) if Path(file).suffix.lower() in SUFFIXES)
+        for file in sorted(files):
+            if file.startswith(_APPLE_DOUBLE):
+                skipped[f"{_APPLE_DOUBLE}*"] += 1
+            elif Path(file).suffix.lower() in SUFFIXES:
+                yield Path(root, file)
+            else:
+                skipped[Path(file).suffix or file] += 1
+    yield from unreadable  # each becomes one failure
 
 
 def _lines(path: str) -> list[str]:
     try:
-        text = sys.stdin.read() if path == STDIN else Path(path).read_text(encoding="utf-8")
+        content = sys.stdin.buffer.read() if path == STDIN else Path(path).read_bytes()
+        lines = (_unquoted(line.strip()) for line in _decoded(content).splitlines())
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "this is not a text file"
         raise SourceError(f"{path}: {reason}") from error
-    lines = (line.strip() for line in text.splitlines())
     return [line for line in lines if line and not line.startswith("#")]
+
+
+def _decoded(content: bytes) -> str:
+    """UTF-8, or the UTF-16 that Windows PowerShell writes; both with or without a byte order mark."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    return content.decode("utf-8-sig")
+
+
+def _unquoted(line: str) -> str:
+    if len(line) >= 2 and line[0] == line[-1] and line[0] in "\"'":
+        return line[1:-1]
+    return line

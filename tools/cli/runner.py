@@ -1,24 +1,39 @@
-"""One run over many images: results written as they come, progress shown to whoever watches."""
+"""One run of `birds classify`: images to results, on the screen or in a file that a later run continues."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import sys
-import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
-from birds_client import Image, Result
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from birds_client import AsyncBirdsClient, ClientError, Image, Result, Unauthorized, Unreachable
 
-from frontend.i18n.messages import message
-from tools.cli.formats import Record, record
+from frontend.errors import ServiceError
+from frontend.i18n.messages import message, service_error_message
+from tools.cli.formats import FORMATS, record
+from tools.cli.inputs import Inputs, find_images, name_of
+from tools.cli.language import language_of_this_person
+from tools.cli.progress import Screen, Tally
+from tools.cli.results_file import ResultsFile
+from tools.errors import Stopped, ToolError, UsageError
+
+STOPPED_EARLY = 4
+_STANDARD_OUTPUT = {"-", "/dev/stdout"}
+
+
+class StoppedEarly(ToolError):
+    """The service does not answer any more."""
+
+    exit_code = STOPPED_EARLY
 
 
 class Service(Protocol):
-    """Whatever classifies images: a frontend's client, or Triton asked directly."""
+    """What classifies images: a frontend's client, or Triton asked directly."""
 
     async def __aenter__(self) -> Service: ...
 
@@ -30,77 +45,107 @@ class Service(Protocol):
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is asked of every image; no version means the default one."""
+class Request:
+    """What the command line asked for. Without `out`, results go to standard output in `output_format`."""
 
+    sources: list[str]
+    lists: list[str]
     k: int
     model_version: str | None
+    output_format: str
+    out: Path | None
+    url: str
+    triton: str | None
+    api_key: str | None
+    quiet: bool
 
 
-@dataclass
-class Tally:
-    """How many images have been dealt with."""
+def classify_all(request: Request) -> Tally:
+    """Classify every image and write its result. Raises UsageError, StoppedEarly or Stopped."""
+    logging.basicConfig(level=logging.ERROR, format="birds: %(message)s")
+    language = language_of_this_person()
+    try:
+        inputs = find_images(request.sources, request.lists)
+        skipped = inputs.skipped_note(language)
+        if skipped and not request.quiet:
+            print(f"birds: {skipped}", file=sys.stderr)
+        if not inputs.images:
+            raise UsageError(message("cli", "no_images", language))
+        if request.out is None or str(request.out) in _STANDARD_OUTPUT:
+            return _to_screen(request, inputs, language)
+        return _to_file(request, request.out, inputs, language)
+    except Unreachable as error:
+        text = message("cli", "unreachable", language, url=request.url, reason=str(error))
+        raise StoppedEarly(text) from error
+    except Unauthorized as error:
+        raise UsageError(f"{error}. {message('cli', 'api_key_hint', language)}") from error
+    except ClientError as error:
+        raise UsageError(str(error)) from error
+    except ServiceError as error:
+        text = service_error_message(error, language)
+        raise (StoppedEarly(text) if error.status >= 500 else UsageError(text)) from error
+    except KeyboardInterrupt as error:
+        raise Stopped(message("cli", "interrupted", language)) from error
 
-    succeeded: int = 0
-    failed: int = 0
 
-    def add(self, succeeded: bool) -> None:
-        self.succeeded += succeeded
-        self.failed += not succeeded
+def _to_screen(request: Request, inputs: Inputs, language: str) -> Tally:
+    for stream in (sys.stdout, sys.stderr):  # a terminal may know fewer characters than a name has
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    output_format = "jsonl" if request.out else request.output_format
+    screen = Screen(len(inputs.images), Tally(), language, request.quiet)
+    writer = FORMATS[output_format]([name_of(image) for image in inputs.images], screen.width, language)
+
+    def write(result: Result) -> None:
+        for line in writer.lines(record(result)):
+            screen.print(line)
+        screen.count(result)
+
+    with screen:
+        for line in writer.first_lines():
+            screen.print(line)
+        asyncio.run(_run(_service(request, language, screen), inputs.images, request, write))
+        for line in writer.last_lines():
+            screen.print(line)
+    screen.summarise(inputs.skipped_note(language))
+    return screen.tally
 
 
-async def classify_all(
-    service: Service,
-    images: Iterable[Image],
-    question: Question,
-    write: Callable[[Record], None],
-    done: Callable[[bool], None],
-) -> None:
-    """Write a record of every image as soon as it is known, then call `done` with whether it was classified."""
-    async with service, aclosing(service.classify(images, question.k, model_version=question.model_version)) as results:
+def _to_file(request: Request, out: Path, inputs: Inputs, language: str) -> Tally:
+    tally = Tally()
+    with ResultsFile(out) as file:
+        remaining = []
+        for image in inputs.images:
+            if (succeeded := file.succeeded.get(name_of(image))) is None:
+                remaining.append(image)
+            else:
+                tally.add_earlier(succeeded)
+        screen = Screen(len(inputs.images), tally, language, request.quiet)
+        if already := len(inputs.images) - len(remaining):
+            screen.say(message("cli", "resumed", language, count=already, file=str(out)))
+
+        def write(result: Result) -> None:
+            file.append(record(result))
+            screen.count(result)
+
+        with screen:
+            asyncio.run(_run(_service(request, language, screen), remaining, request, write))
+    screen.summarise(inputs.skipped_note(language), [str(out)])
+    return tally
+
+
+def _service(request: Request, language: str, screen: Screen) -> Service:
+    if request.triton:
+        from tools.cli.direct_client import DirectClient  # its gRPC takes a while to import
+
+        return DirectClient(request.triton, language)
+    return AsyncBirdsClient(request.url, api_key=request.api_key, language=language, on_wait=screen.waiting)
+
+
+async def _run(service: Service, images: list[Image], request: Request, write: Callable[[Result], None]) -> None:
+    """Write each result as soon as it is known."""
+    async with (
+        service,
+        aclosing(service.classify(images, request.k, model_version=request.model_version)) as results,
+    ):
         async for result in results:
-            write(record(result))
-            done(result.failure is None)
-
-
-@contextmanager
-def progress(total: int, tally: Tally, language: str) -> Iterator[Callable[[bool], None]]:
-    """Show how far a run of `total` images is while the block runs, on a terminal only; yields what counts one more."""
-    started, already = time.monotonic(), tally.succeeded + tally.failed
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        TextColumn("[red]{task.fields[failed]}"),
-    )
-    console = Console(stderr=True)
-    with Progress(
-        *columns,
-        console=console,
-        disable=not sys.stderr.isatty(),
-        redirect_stdout=sys.stdout.isatty(),
-        transient=True,
-    ) as bar:
-        task = bar.add_task(message("cli", "classifying", language), total=total, completed=already, rate="", failed="")
-
-        def count(succeeded: bool) -> None:
-            tally.add(succeeded)
-            finished = tally.succeeded + tally.failed
-            speed = (finished - already) / max(time.monotonic() - started, 1e-9)
-            bar.update(
-                task,
-                completed=finished,
-                rate=message("cli", "rate", language, count=f"{speed:.1f}"),
-                failed=message("cli", "failed", language, count=tally.failed) if tally.failed else "",
-            )
-
-        yield count
-
-
-def say(text: str) -> None:
-    """Tell whoever watches; a pipe is left alone."""
-    if sys.stderr.isatty():
-        print(text, file=sys.stderr)
+            write(result)

@@ -1,0 +1,123 @@
+"""`birds classify` on folders and lists as people have them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from aiohttp import web
+
+from tests.support.image_server import ImageServer
+from tests.support.images import GREEN, RED, flat
+from tools import ROOT
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def classify(frontend: httpx.Client, tmp_path: Path) -> Run:
+    variables = {"BIRDS_URL": str(frontend.base_url), "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8", "LANGUAGE": ""}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "tools.cli", "classify", *arguments]
+        environment = {**os.environ, **variables}
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+
+    return run
+
+
+@pytest.fixture
+def red(tmp_path: Path) -> Path:
+    path = tmp_path / "red bird.png"
+    path.write_bytes(flat(RED))
+    return path
+
+
+def failures(output: str) -> dict[str, str]:
+    items = map(json.loads, output.splitlines())
+    return {item["image"]: item["failure"]["message"] for item in items if "failure" in item}
+
+
+def classified(output: str) -> list[str]:
+    return [item["image"] for item in map(json.loads, output.splitlines()) if "predictions" in item]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "end", "line"),
+    [
+        ("utf-8", "\n", "red bird.png"),
+        ("utf-8-sig", "\r\n", "red bird.png"),
+        ("utf-16", "\r\n", '"red bird.png"'),
+        ("utf-8", "\r\n", "'red bird.png'"),
+        ("utf-8-sig", "\n", '  "red bird.png"  '),
+    ],
+)
+def test_list_is_read_as_editors_write_it(
+    classify: Run, red: Path, tmp_path: Path, encoding: str, end: str, line: str
+) -> None:
+    (tmp_path / "list.txt").write_bytes(f"# my list{end}{end}{line}{end}".encode(encoding))
+    done = classify("--from", "list.txt", "--format", "jsonl")
+    assert classified(done.stdout) == ["red bird.png"]
+    assert done.returncode == 0
+
+
+def test_odd_entries_are_failures_and_not_the_end(classify: Run, red: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    (folder / "deep").mkdir(parents=True)
+    red.rename(folder / "red.png")
+    (folder / "green.TIFF").write_bytes(flat(GREEN, "TIFF"))
+    (folder / "dead.jpg").symlink_to("nowhere")
+    os.mkfifo(folder / "pipe.jpg")
+    (folder / "deep" / "again").symlink_to(folder)  # a circle
+    (folder / "._red.png").write_bytes(b"attributes")
+    (folder / "raw.cr2").write_bytes(b"raw")
+    done = classify("folder", "--format", "jsonl")
+    assert set(classified(done.stdout)) == {"folder/green.TIFF", "folder/red.png"}
+    assert failures(done.stdout) == {
+        "folder/dead.jpg": "No such file or directory",
+        "folder/pipe.jpg": "Not a regular file",
+    }
+    assert done.stderr == "birds: 2 files skipped (._*, .cr2)\n"
+    assert done.returncode == 1
+
+
+def test_linked_folder_is_followed_once(classify: Run, red: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    red.rename(tmp_path / "photos" / "red.png")
+    (tmp_path / "album").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / "album" / name).symlink_to(tmp_path / "photos")
+    assert classified(classify("album", "--format", "jsonl").stdout) == ["album/one/red.png"]
+
+
+@pytest.mark.parametrize("out", ["-", "/dev/stdout"])
+def test_out_may_be_standard_output(classify: Run, red: Path, tmp_path: Path, out: str) -> None:
+    done = classify("red bird.png", "--out", out)
+    assert classified(done.stdout) == ["red bird.png"]
+    assert not (tmp_path / "-").exists()
+
+
+def test_format_jsonl_goes_with_out(classify: Run, red: Path, tmp_path: Path) -> None:
+    assert classify("red bird.png", "--format", "jsonl", "--out", "results.jsonl").returncode == 0
+    assert classified((tmp_path / "results.jsonl").read_text()) == ["red bird.png"]
+    assert classify("red bird.png", "--format", "csv", "--out", "results.jsonl").returncode == 2
+
+
+def test_zero_species_is_said_truly(classify: Run, red: Path) -> None:
+    done = classify("red bird.png", "--k", "0")
+    assert done.stdout == "red bird.png     -  no species to show\n"
+
+
+def test_missing_key_names_the_option(classify: Run, red: Path, image_server: ImageServer) -> None:
+    async def guarded(_: web.Request) -> web.Response:
+        return web.json_response({"errors": ["A valid API key is required"]}, status=401)
+
+    done = classify("http://x/a.jpg", "--url", image_server.add("/", guarded))
+    assert done.returncode == 2
+    assert done.stderr == "birds: A valid API key is required. Give the key with --api-key or BIRDS_API_KEY\n"

@@ -1,0 +1,114 @@
+"""`birds classify` on a real terminal: the screen is read as a person would read it."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from aiohttp import web
+
+from tests.support.image_server import ImageServer
+from tests.support.images import RED, flat
+from tests.support.terminal import run_on_terminal
+from tools import ROOT
+
+CLASSIFY = [sys.executable, "-m", "tools.cli", "classify"]
+
+
+@pytest.fixture
+def environment(frontend: httpx.Client) -> dict[str, str]:
+    ignored = ("LANG", "LANGUAGE", "LC_ALL", "COLUMNS", "LINES", "NO_COLOR")
+    inherited = {name: value for name, value in os.environ.items() if name not in ignored}
+    return {**inherited, "BIRDS_URL": str(frontend.base_url), "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> list[str]:
+    """Three hundred photos, a twentieth of them damaged."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for n in range(300):
+        (folder / f"{n}.png").write_bytes(flat((n % 256, 9, 9)) if n % 20 else b"damaged")
+    return [f"many/{n}.png" for n in range(300)]
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+@pytest.mark.parametrize("output_format", ["table", "csv", "jsonl"])
+def test_every_result_is_on_the_screen_once(
+    environment: dict[str, str], many: list[str], tmp_path: Path, columns: int, output_format: str
+) -> None:
+    command = [*CLASSIFY, "many", "--k", "1", "--format", output_format]
+    lines, code = run_on_terminal(command, environment, tmp_path, columns)
+    text = "\n".join(lines)
+    assert code == 1
+    for name in many:
+        assert len(re.findall(rf"(?<!\d){re.escape(name)}", text)) == 1, name
+    assert re.fullmatch(r"285 classified, \d+ species, 15 failed, [\d.]+ images/s", lines[-1])
+    assert not any("Classifying" in line for line in lines)  # the bar is gone
+
+
+def test_json_on_the_screen_is_whole(environment: dict[str, str], many: list[str], tmp_path: Path) -> None:
+    lines, _ = run_on_terminal([*CLASSIFY, *many[:30], "--format", "json"], environment, tmp_path, 2000)
+    assert (lines[0], lines[-2]) == ("[", "]")
+    assert len(lines) == 30 + 3
+
+
+def test_names_fit_the_width(environment: dict[str, str], tmp_path: Path) -> None:
+    names = [f"{'深い' * 40}.png", f"{'a' * 120}-first.png", f"{'a' * 120}-second.png"]
+    for name in names:
+        (tmp_path / name).write_bytes(flat(RED))
+    lines, code = run_on_terminal([*CLASSIFY, *names, "--k", "1"], environment, tmp_path, 80)
+    rows = [line for line in lines if "Rubra maxima" in line]
+    assert code == 0
+    assert len(rows) == 3
+    assert any("-first.png" in row for row in rows)
+    assert any("-second.png" in row for row in rows)
+
+
+def test_pause_is_said_in_the_bar(environment: dict[str, str], image_server: ImageServer, tmp_path: Path) -> None:
+    async def busy(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"errors": ["slow down"]}, status=429, headers={"Retry-After": "2"})
+
+    command = [*CLASSIFY, "http://x/a.jpg", "--url", image_server.add("/", busy)]
+    seen: list[str] = []
+
+    def waits(lines: list[str]) -> bool:
+        seen.extend(lines)
+        return any("Waiting 2 s: slow down" in line for line in lines)
+
+    lines, code = run_on_terminal(command, environment, tmp_path, 120, interrupt_when=waits)
+    assert any("Waiting 2 s: slow down" in line for line in seen)
+    assert code == 130
+    assert lines[-1].startswith("birds: Interrupted.")
+
+
+def test_ctrl_c_ends_in_one_line(environment: dict[str, str], many: list[str], tmp_path: Path) -> None:
+    lines, code = run_on_terminal(
+        [*CLASSIFY, "many"], environment, tmp_path, interrupt_when=lambda lines: len(lines) > 20
+    )
+    assert code == 130
+    assert lines[-1].endswith("where this one stopped")
+    assert not any("Traceback" in line for line in lines)
+
+
+def test_quiet_shows_results_alone(environment: dict[str, str], many: list[str], tmp_path: Path) -> None:
+    lines, _ = run_on_terminal([*CLASSIFY, *many[1:4], "--quiet", "--k", "1"], environment, tmp_path)
+    assert len(lines) == 3
+
+
+def test_works_without_colour(environment: dict[str, str], many: list[str], tmp_path: Path) -> None:
+    lines, _ = run_on_terminal([*CLASSIFY, *many[1:4]], {**environment, "NO_COLOR": "1"}, tmp_path)
+    assert any("classified" in line for line in lines)
+
+
+def test_terminal_without_unicode_gets_escapes(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "鳥.png").write_bytes(flat(RED))
+    ascii_only = {**environment, "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    lines, code = run_on_terminal([*CLASSIFY, "鳥.png", "--k", "1"], ascii_only, tmp_path)
+    assert code == 0
+    assert any("Rubra maxima" in line for line in lines)
+    assert not any("Traceback" in line for line in lines)

@@ -1,0 +1,126 @@
+"""What a person at a terminal sees while images are classified: results above a live bar, and a closing line."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from birds_client import Result
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from frontend.i18n.messages import message
+
+_BACKGROUND = "background"
+
+
+@dataclass
+class Tally:
+    """How many images are done, and what was found in them."""
+
+    succeeded: int = 0
+    failed: int = 0
+    without_bird: int = 0
+    species: set[str] = field(default_factory=set)
+
+    def add(self, result: Result) -> None:
+        if result.failure:
+            self.failed += 1
+            return
+        self.succeeded += 1
+        best = result.predictions[0].bird_name if result.predictions else None
+        if result.no_bird or best == _BACKGROUND:
+            self.without_bird += 1
+        elif best:
+            self.species.add(best)
+
+    def add_earlier(self, succeeded: bool) -> None:
+        """Count an image that an earlier run has recorded."""
+        self.succeeded += succeeded
+        self.failed += not succeeded
+
+    @property
+    def done(self) -> int:
+        return self.succeeded + self.failed
+
+
+class Screen:
+    """Prints results to standard output, and on a terminal a bar below them; use as a context manager.
+
+    Results and bar share one console, which draws the bar anew below each result. `quiet` leaves out everything but
+    the results. Everything on standard error is left out in a pipe.
+    """
+
+    def __init__(self, total: int, tally: Tally, language: str, quiet: bool) -> None:
+        self.tally = tally
+        self._language = language
+        self._prints_above_bar = sys.stdout.isatty() and not quiet
+        self._shows_summary = sys.stderr.isatty() and not quiet
+        console = Console(stderr=not self._prints_above_bar, highlight=False)
+        self.width = Console().width if sys.stdout.isatty() else None
+        columns = (
+            SpinnerColumn("line"),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}", markup=False),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[failed]}", style="red", markup=False),
+        )
+        disabled = quiet or not (self._prints_above_bar or sys.stderr.isatty())
+        self._bar = Progress(*columns, console=console, disable=disabled, transient=True)
+        self._already, self._started = tally.done, time.monotonic()
+        self._classifying = message("cli", "classifying", language)
+        self._task = self._bar.add_task(self._classifying, total=total, completed=tally.done, rate="", failed="")
+
+    def __enter__(self) -> Screen:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def print(self, line: str) -> None:
+        """Write a line of results."""
+        if self._prints_above_bar:
+            self._bar.console.print(line, markup=False, soft_wrap=True)
+        else:
+            print(line, flush=True)
+
+    def count(self, result: Result) -> None:
+        self.tally.add(result)
+        failed = self.tally.failed
+        self._bar.update(
+            self._task,
+            description=self._classifying,
+            completed=self.tally.done,
+            rate=self._rate(),
+            failed=message("cli", "failed", self._language, count=failed) if failed else "",
+        )
+
+    def waiting(self, reason: str, seconds: float) -> None:
+        """Say in the bar that the service asked for a pause."""
+        text = message("cli", "waiting", self._language, seconds=f"{seconds:.0f}", reason=reason)
+        self._bar.update(self._task, description=text)
+
+    def say(self, text: str) -> None:
+        """Tell a person; a pipe gets nothing."""
+        if self._shows_summary:
+            print(text, file=sys.stderr, flush=True)
+
+    def summarise(self, skipped: str, ending: Sequence[str] = ()) -> None:
+        """The closing line: what was found, how much failed and was skipped, how fast it was."""
+        counts = {
+            "classified": self.tally.succeeded,
+            "species": len(self.tally.species),
+            "without_bird": self.tally.without_bird,
+            "failed": self.tally.failed,
+        }
+        parts = [message("cli", key, self._language, count=count) for key, count in counts.items() if count]
+        self.say(", ".join([*parts, *([skipped] if skipped else []), self._rate(), *ending]))
+
+    def _rate(self) -> str:
+        speed = (self.tally.done - self._already) / max(time.monotonic() - self._started, 1e-9)
+        return message("cli", "rate", self._language, count=f"{speed:.1f}")
