@@ -17,5 +17,10 @@ class UsageError(ToolError):
     exit_code = 2
 
 
-class Stopped(KeyboardInterrupt):
-    """A signal asked the program to stop. The text says what that means for the work it was doing."""
+class Stopped(BaseException):
+    """A signal asked the program to stop. The text says what that means for the work that it was doing.
+
+    It is not an Exception, which a handler of errors would catch, and not a KeyboardInterrupt, whose text Typer drops.
+    """
+
+    exit_code: ClassVar[int] = 130  # 128 + SIGINT, as shells have it

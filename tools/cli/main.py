@@ -17,9 +17,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run `birds` with these arguments (sys.argv without any) and return its exit code."""
     try:
         return _run(arguments)
-    except KeyboardInterrupt as interrupt:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the program at once, and in silence
-        return _fail(str(interrupt) or "interrupted", INTERRUPTED)
+    except KeyboardInterrupt:
+        return _interrupted("interrupted")
     except BrokenPipeError:  # the reader of our output, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -29,12 +28,14 @@ def _run(arguments: Sequence[str] | None) -> int:
     from typer.exceptions import TyperException
 
     from tools.cli.app import app
-    from tools.errors import ToolError
+    from tools.errors import Stopped, ToolError
 
     try:
         code = int(app(arguments, prog_name="birds", standalone_mode=False) or 0)
         sys.stdout.flush()
-        return code
+        return _interrupted("interrupted") if code == INTERRUPTED else code  # Typer makes this of KeyboardInterrupt
+    except Stopped as stopped:
+        return _interrupted(str(stopped))
     except ToolError as error:
         return _fail(str(error), error.exit_code)
     except TyperException as error:
@@ -60,6 +61,11 @@ def _wrong_settings(error: ValueError) -> str | None:
     if not isinstance(error, ValidationError):
         return None
     return ", ".join(f"BIRDS_{str(problem['loc'][0]).upper()}: {problem['msg']}" for problem in error.errors())
+
+
+def _interrupted(text: str) -> int:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the program at once, and in silence
+    return _fail(text, INTERRUPTED)
 
 
 def _fail(text: str, code: int) -> int:

@@ -6,13 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from aiohttp import web
 
+from tests.support.fake_frontend import FakeFrontend
 from tests.support.image_server import ImageServer
 from tests.support.images import GREEN, RED, flat
 from tools import ROOT
@@ -21,15 +21,16 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def classify(frontend: httpx.Client, tmp_path: Path) -> Run:
-    variables = {"BIRDS_URL": str(frontend.base_url), "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8", "LANGUAGE": ""}
+def classify(tmp_path: Path) -> Iterator[Run]:
+    variables = {"PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8", "LANGUAGE": ""}
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "tools.cli", "classify", *arguments]
-        environment = {**os.environ, **variables}
+        environment = {**os.environ, **variables, "BIRDS_URL": frontend.url("/")}
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
 
-    return run
+    with FakeFrontend() as frontend:
+        yield run
 
 
 @pytest.fixture

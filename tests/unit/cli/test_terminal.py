@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from aiohttp import web
 
+from tests.support.fake_frontend import DAMAGED, FakeFrontend
 from tests.support.image_server import ImageServer
 from tests.support.images import RED, flat
 from tests.support.terminal import run_on_terminal
@@ -20,10 +21,11 @@ CLASSIFY = [sys.executable, "-m", "tools.cli", "classify"]
 
 
 @pytest.fixture
-def environment(frontend: httpx.Client) -> dict[str, str]:
+def environment() -> Iterator[dict[str, str]]:
     ignored = ("LANG", "LANGUAGE", "LC_ALL", "COLUMNS", "LINES", "NO_COLOR")
     inherited = {name: value for name, value in os.environ.items() if name not in ignored}
-    return {**inherited, "BIRDS_URL": str(frontend.base_url), "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
+    with FakeFrontend() as frontend:
+        yield {**inherited, "BIRDS_URL": frontend.url("/"), "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def many(tmp_path: Path) -> list[str]:
     folder = tmp_path / "many"
     folder.mkdir()
     for n in range(300):
-        (folder / f"{n}.png").write_bytes(flat((n % 256, 9, 9)) if n % 20 else b"damaged")
+        (folder / f"{n}.png").write_bytes(flat((n % 256, 9, 9)) if n % 20 else DAMAGED)
     return [f"many/{n}.png" for n in range(300)]
 
 
@@ -88,11 +90,20 @@ def test_pause_is_said_in_the_bar(environment: dict[str, str], image_server: Ima
 
 def test_ctrl_c_ends_in_one_line(environment: dict[str, str], many: list[str], tmp_path: Path) -> None:
     lines, code = run_on_terminal(
-        [*CLASSIFY, "many"], environment, tmp_path, interrupt_when=lambda lines: len(lines) > 20
+        [*CLASSIFY, "many"], environment, tmp_path, 120, interrupt_when=lambda lines: len(lines) > 20
     )
     assert code == 130
     assert lines[-1].endswith("where this one stopped")
     assert not any("Traceback" in line for line in lines)
+
+
+def test_results_file_is_continued(environment: dict[str, str], many: list[str], tmp_path: Path) -> None:
+    command = [*CLASSIFY, "many", "--out", "results.jsonl"]
+    lines, code = run_on_terminal(command, environment, tmp_path)
+    assert code == 1
+    assert re.fullmatch(r"285 classified, 1 species, 15 failed, [\d.]+ images/s, results.jsonl", lines[-1])
+    lines, _ = run_on_terminal(command, environment, tmp_path)
+    assert lines[0] == "300 images are already in results.jsonl"
 
 
 def test_quiet_shows_results_alone(environment: dict[str, str], many: list[str], tmp_path: Path) -> None:
