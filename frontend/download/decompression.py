@@ -9,6 +9,8 @@ _GZIP = {"gzip", "x-gzip"}
 _UNKNOWN = {"br", "zstd", "compress", "x-compress", "dcb", "dcz"}
 _PIECE_BYTES = 65_536
 _DECISIVE_BYTES = 12
+# Compression makes a file larger by a thousandth at most. Empty blocks, or a name without end, cost time for nothing.
+_MAX_LOST_BYTES = 262_144
 _IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
 _RAW_DEFLATE = -zlib.MAX_WBITS
 _GZIP_WBITS = 16 + zlib.MAX_WBITS
@@ -29,6 +31,7 @@ class BodyDecoder:
         self._names = {name.strip() for name in content_encoding.lower().split(",")}
         self._start = b""  # kept back until there is enough to decide
         self._is_decided = False
+        self._lost_bytes = 0  # how much larger the compressed form is
         self._inflater: zlib._Decompress | None = None
 
     def decode(self, data: bytes, is_last: bool = False) -> Iterator[bytes]:
@@ -47,14 +50,22 @@ class BodyDecoder:
         if self._inflater is None:
             yield data
             return
-        while data and not self._inflater.eof:
+        self._lost_bytes += len(data)
+        while not self._inflater.eof:
             try:
                 piece = self._inflater.decompress(data, _PIECE_BYTES)
             except zlib.error as error:
                 raise UnreadableCompressionError from error
             data = self._inflater.unconsumed_tail
+            self._lost_bytes -= len(piece)
             yield piece
-        if is_last and not self._inflater.eof:
+            if not data and len(piece) < _PIECE_BYTES:  # zlib may hold more output than fits into a piece
+                break
+        if self._inflater.eof:
+            return
+        if self._lost_bytes > _MAX_LOST_BYTES:
+            raise UnreadableCompressionError
+        if is_last:
             raise EOFError
 
     def _inflater_for(self, start: bytes) -> zlib._Decompress | None:

@@ -230,6 +230,20 @@ async def test_unreadable_compression_fails(
     assert (await failure(url)).parameters == {"reason": reason}
 
 
+@pytest.mark.parametrize("size", [65_535, 65_536, 65_537, 131_072, 300_000])
+def test_last_piece_of_a_file_is_not_lost(size: int) -> None:
+    decoder, data = BodyDecoder("gzip"), gzip.compress(bytes(size))
+    pieces = [*decoder.decode(data), *decoder.decode(b"", is_last=True)]
+    assert b"".join(pieces) == bytes(size)
+
+
+def test_empty_blocks_without_end_fail() -> None:
+    decoder = BodyDecoder("gzip")
+    blocks = [b"\x1f\x8b\x08\0\0\0\0\0\0\xff", *[b"\0\0\0\xff\xff" * 1000] * 100]
+    with pytest.raises(UnreadableCompressionError):
+        [list(decoder.decode(block)) for block in blocks]
+
+
 async def test_compression_bomb_stops_at_the_limit(image_server: ImageServer) -> None:
     bomb = gzip.compress(bytes(500_000_000), 1)
     url = image_server.add("/a", encoded_body(bomb, "gzip"))  # type: ignore[arg-type]
