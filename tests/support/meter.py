@@ -1,0 +1,74 @@
+"""What an attack costs: the service's memory and CPU time, and how long an innocent caller waits meanwhile."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import httpx
+import psutil
+
+_SAMPLE_SECONDS = 0.02
+_PAUSE_SECONDS = 0.05  # between two requests of the innocent caller
+
+
+@dataclass
+class Meter:
+    """The figures of one attack. `refused` are answers to the innocent caller that are not a classified image."""
+
+    grown_bytes: int = 0
+    cpu_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    latencies: list[float] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+    @property
+    def slowest_seconds(self) -> float:
+        return max(self.latencies, default=float("inf"))
+
+    def __str__(self) -> str:
+        return (
+            f"service {self.grown_bytes / 1e6:+.0f} MB, {self.cpu_seconds:.1f} s CPU in {self.wall_seconds:.1f} s; "
+            f"innocent caller: slowest of {len(self.latencies)} answers {self.slowest_seconds:.2f} s, "
+            f"{len(self.refused)} refused"
+        )
+
+
+@contextmanager
+def metered(url: str, pid: int, image_url: str, address: str = "127.0.9.9") -> Iterator[Meter]:
+    """Measure process `pid` while the context is open, and ask it for `image_url` from `address` again and again."""
+    meter, ended, process = Meter(), threading.Event(), psutil.Process(pid)
+    before, cpu_before, started = process.memory_info().rss, process.cpu_times(), time.monotonic()
+
+    def watch_memory() -> None:
+        while not ended.wait(_SAMPLE_SECONDS):
+            meter.grown_bytes = max(meter.grown_bytes, process.memory_info().rss - before)
+
+    def ask() -> None:
+        transport = httpx.HTTPTransport(local_address=address)
+        with httpx.Client(base_url=url, timeout=60, transport=transport) as client:
+            while not ended.wait(_PAUSE_SECONDS):
+                asked = time.monotonic()
+                try:
+                    response = client.post("/", json={"images": [image_url]})
+                    if image_url not in response.json()["successful_results"]:
+                        meter.refused.append(response.text)
+                except httpx.HTTPError as error:
+                    meter.refused.append(repr(error))
+                meter.latencies.append(time.monotonic() - asked)
+
+    threads = [threading.Thread(target=target) for target in (watch_memory, ask)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield meter
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+        cpu = process.cpu_times()  # raises if the process has ended
+        meter.cpu_seconds = cpu.user + cpu.system - cpu_before.user - cpu_before.system
+        meter.wall_seconds = time.monotonic() - started

@@ -1,0 +1,138 @@
+"""Callers that take all they can get: others still get their share."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+
+import httpx
+import pytest
+
+from tests.support.frontend_process import frontend_process
+from tests.support.hostile_server import hostile_server
+from tests.support.image_server import ImageServer
+from tests.support.images import GREEN, flat
+from tests.support.meter import Meter, metered
+from tests.support.processes import eventually
+from tools.serve.triton_process import TritonServer
+
+MAX_ANSWER_SECONDS = 2
+INNOCENT_CALLERS = 38
+MIN_ANSWERS = 40
+PHOTO = flat(GREEN)
+
+
+@pytest.fixture(scope="module")
+def frontend(triton: TritonServer) -> Iterator[tuple[str, int]]:
+    with frontend_process(triton.grpc_url) as process:
+        yield process
+
+
+@contextmanager
+def connections(url: str, addresses: list[str], start: bytes) -> Iterator[list[socket.socket]]:
+    """Open one connection from each address, and send `start` on it as far as the service reads it."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    with ExitStack() as stack:
+        opened = []
+        for address in addresses:
+            connection = socket.create_connection((host, int(port)), source_address=(address, 0))
+            opened.append(stack.enter_context(connection))
+        unsent = dict.fromkeys(opened, memoryview(start))
+        for connection in opened:
+            connection.setblocking(False)
+
+        def everything_is_sent() -> bool:
+            for connection in opened:
+                try:
+                    while unsent[connection]:
+                        unsent[connection] = unsent[connection][connection.send(unsent[connection][:65536]) :]
+                except (BlockingIOError, ConnectionError):
+                    pass
+            return not any(unsent.values())
+
+        eventually(everything_is_sent, 5)  # the service may have stopped reading
+        yield opened
+
+
+def ask_as_innocent_callers(url: str, image_server: ImageServer, with_upload: bool) -> list[str]:
+    """Send one request from each of many addresses; return the answers without a classified image."""
+
+    def ask(n: int) -> str | None:
+        transport = httpx.HTTPTransport(local_address=f"127.0.10.{n + 1}")
+        with httpx.Client(base_url=url, timeout=20, transport=transport) as client:
+            if with_upload:
+                response = client.post("/files", files=[("files", ("a.png", PHOTO))])
+            else:
+                response = client.post("/", json={"images": [image_server.add(f"/innocent{n}.png", PHOTO)]})
+        return None if response.json()["successful_results"] else response.text
+
+    with ThreadPoolExecutor(INNOCENT_CALLERS) as pool:
+        return [answer for answer in pool.map(ask, range(INNOCENT_CALLERS)) if answer]
+
+
+def check(name: str, meter: Meter, starved: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with capsys.disabled():
+        print(f"\n{name}: {len(starved)} of {INNOCENT_CALLERS} innocent callers starved; {meter}")
+    assert starved == []
+    assert meter.slowest_seconds < MAX_ANSWER_SECONDS
+    assert meter.refused == []
+
+
+def post_of(images: list[str]) -> bytes:
+    body = b'{"images":["%s"]}' % b'","'.join(image.encode() for image in images)
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    return head % len(body) + body
+
+
+@pytest.mark.parametrize("callers", [1, 4])
+def test_crowd_of_slow_urls_starves_nobody(
+    callers: int, frontend: tuple[str, int], image_server: ImageServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """330 requests for one slow URL each: they starved 38 of 39 other callers."""
+    url, pid = frontend
+    good = image_server.add("/good.png", PHOTO)
+    with ExitStack() as stack:
+        slow = stack.enter_context(hostile_server(lambda: (b"" for _ in itertools.count())))
+        meter = stack.enter_context(metered(url, pid, good))
+        for n in range(330):
+            address = f"127.0.2.{n % callers + 1}"
+            stack.enter_context(connections(url, [address], post_of([f"{slow}/{n}.jpg"])))
+        starved = ask_as_innocent_callers(url, image_server, with_upload=False)
+        assert eventually(lambda: len(meter.latencies) >= MIN_ANSWERS, 60)
+    check(f"330 slow URLs of {callers} callers", meter, starved, capsys)
+
+
+@pytest.mark.parametrize("callers", [1, 14])
+def test_stalled_uploads_starve_nobody(
+    callers: int, frontend: tuple[str, int], image_server: ImageServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """14 uploads that stop after 19 MB, more than all the memory for images: they starved 38 of 38 other callers."""
+    url, pid = frontend
+    good = image_server.add("/good.png", PHOTO)
+    start = (
+        b"POST /files HTTP/1.1\r\nHost: x\r\nContent-Length: 19500000\r\n"
+        b"Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
+        b'Content-Disposition: form-data; name="files"; filename="a"\r\n\r\n' + bytes(19_000_000)
+    )
+    addresses = [f"127.0.3.{n % callers + 1}" for n in range(14)]
+    with metered(url, pid, good) as meter, connections(url, addresses, start):
+        starved = ask_as_innocent_callers(url, image_server, with_upload=True)
+        starved += ask_as_innocent_callers(url, image_server, with_upload=False)
+        assert eventually(lambda: len(meter.latencies) >= MIN_ANSWERS, 60)
+    check(f"14 stalled uploads of {callers} callers", meter, starved, capsys)
+
+
+def test_stalled_bodies_starve_nobody(
+    frontend: tuple[str, int], image_server: ImageServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """86 connections with 64 MB of stalled JSON bodies: they starved 55 of 61 other callers."""
+    url, pid = frontend
+    good = image_server.add("/good.png", PHOTO)
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n"
+    with metered(url, pid, good) as meter, connections(url, ["127.0.4.1"] * 86, head + b" " * 750_000):
+        starved = ask_as_innocent_callers(url, image_server, with_upload=False)
+        assert eventually(lambda: len(meter.latencies) >= MIN_ANSWERS, 60)
+    check("86 stalled bodies", meter, starved, capsys)
