@@ -12,6 +12,7 @@ import httpx
 import psutil
 
 _SAMPLE_SECONDS = 0.02
+_CALM_ANSWERS = 10  # that are measured before the attack
 _PAUSE_SECONDS = 0.05  # between two requests of the innocent caller
 
 
@@ -24,6 +25,7 @@ class Meter:
     wall_seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    calm_seconds: float = 0.0  # the slowest answer before the attack
 
     @property
     def slowest_seconds(self) -> float:
@@ -32,8 +34,8 @@ class Meter:
     def __str__(self) -> str:
         return (
             f"service {self.grown_bytes / 1e6:+.0f} MB, {self.cpu_seconds:.1f} s CPU in {self.wall_seconds:.1f} s; "
-            f"innocent caller: slowest of {len(self.latencies)} answers {self.slowest_seconds:.2f} s, "
-            f"{len(self.refused)} refused"
+            f"innocent caller: slowest of {len(self.latencies)} answers {self.slowest_seconds:.2f} s "
+            f"(before {self.calm_seconds:.2f} s), {len(self.refused)} refused"
         )
 
 
@@ -41,7 +43,6 @@ class Meter:
 def metered(url: str, pid: int, image_url: str, address: str = "127.0.9.9") -> Iterator[Meter]:
     """Measure process `pid` while the context is open, and ask it for `image_url` from `address` again and again."""
     meter, ended, process = Meter(), threading.Event(), psutil.Process(pid)
-    before, cpu_before, started = process.memory_info().rss, process.cpu_times(), time.monotonic()
 
     def watch_memory() -> None:
         while not ended.wait(_SAMPLE_SECONDS):
@@ -60,15 +61,21 @@ def metered(url: str, pid: int, image_url: str, address: str = "127.0.9.9") -> I
                     meter.refused.append(repr(error))
                 meter.latencies.append(time.monotonic() - asked)
 
-    threads = [threading.Thread(target=target) for target in (watch_memory, ask)]
-    for thread in threads:
-        thread.start()
+    asking = threading.Thread(target=ask)
+    asking.start()
+    while len(meter.latencies) < _CALM_ANSWERS:
+        time.sleep(_SAMPLE_SECONDS)
+    meter.calm_seconds = max(meter.latencies)
+    meter.latencies.clear()
+    before, cpu_before, started = process.memory_info().rss, process.cpu_times(), time.monotonic()
+    watching = threading.Thread(target=watch_memory)
+    watching.start()
     try:
         yield meter
     finally:
         ended.set()
-        for thread in threads:
-            thread.join()
+        asking.join()
+        watching.join()
         cpu = process.cpu_times()  # raises if the process has ended
         meter.cpu_seconds = cpu.user + cpu.system - cpu_before.user - cpu_before.system
         meter.wall_seconds = time.monotonic() - started
