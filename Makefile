@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCKS := requirements/serve.txt requirements/tritonserver.txt pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-setup test-slow test-chart test-compose bench fuzz check format lock clean
+.PHONY: help serve test test-setup test-slow test-fresh test-chart test-compose bench fuzz check format lock clean
 
 help: ## list the targets
 	@sed -n 's/^VERSION = "\(.*\)"/birds \1/p' frontend/__init__.py
@@ -29,6 +29,9 @@ test-setup: $(VENV)/.dev ## install the programs that the tests use
 
 test-slow: $(VENV)/.dev ## the long tests that make test leaves out
 	@$(BIN)/python -m pytest -m slow
+
+test-fresh: $(VENV)/.dev ## make serve on a bare Debian 12 and 13, as root; keeps packages in .cache/fresh
+	@$(BIN)/python -m pytest tests/fresh -m fresh
 
 test-chart: $(VENV)/.dev ## the Helm chart, rendered and validated for every supported Kubernetes
 	@$(BIN)/python -m pytest tests/chart -m chart

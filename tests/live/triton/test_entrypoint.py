@@ -1,0 +1,66 @@
+"""The container's process 1 with a real Triton: a dead Python process costs seconds."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.support.processes import alive, children, command_line, descendants, eventually, leftovers
+from tools import ROOT
+from tools.serve.ports import free_triton_ports
+from tools.serve.triton_process import SHARED_MEMORY
+from tools.triton.control import TritonControl
+
+PROGRAM = """
+import os, sys
+from pathlib import Path
+from tools.serve.triton_layout import find_wheel, triton_environment
+from tools.serve.triton_process import TritonServer, _Files
+from tools.triton import entrypoint
+from tools.triton.arguments import Ports
+from tools.triton.locked_files import LockedFiles
+folder, repository, *ports = sys.argv[1:]
+entrypoint.STARTING = Path(folder, "starting")
+server = TritonServer(Ports(*map(int, ports)), Path(folder, "log"), Path(repository))
+files = _Files(find_wheel(), Path(repository), server.ports.http)
+os.environ.update(triton_environment(find_wheel(), files.scratch))
+code = entrypoint.Container(server._command(find_wheel(), files), server.ports.http, files.regions).run()
+files.close()
+sys.exit(code)
+"""
+
+
+def test_a_dead_stub_is_replaced_within_seconds(tiny_repository: Path, tmp_path: Path) -> None:
+    ports = free_triton_ports()
+    control = TritonControl(f"http://127.0.0.1:{ports.http}")
+    numbers = [str(port) for port in (ports.http, ports.grpc, ports.metrics)]
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(tmp_path), str(tiny_repository), *numbers], cwd=ROOT, stderr=subprocess.PIPE
+    ) as entrypoint:
+        assert eventually((tmp_path / "starting").exists)
+        assert eventually(lambda: not (tmp_path / "starting").exists(), 60)
+        control.probe("birds")
+        (triton,) = (pid for pid in children(entrypoint.pid) if "tritonserver" in command_line(pid).split()[0])
+        stub = next(pid for pid in children(triton) if "preprocess_0_0" in command_line(pid))
+        died = time.monotonic()
+        os.kill(stub, signal.SIGKILL)
+        assert eventually(lambda: not alive(triton))
+        assert eventually((lambda: _classifies(control)), 60)
+        print(f"recovered after {time.monotonic() - died:.1f} s")
+        family = descendants(entrypoint.pid)
+        entrypoint.terminate()
+        assert entrypoint.wait(30) == 0
+    assert not any(alive(pid) for pid in family)
+    assert not [path for path in leftovers() if path.parent == SHARED_MEMORY]
+
+
+def _classifies(control: TritonControl) -> bool:
+    try:
+        control.probe("birds", 2)
+    except Exception:
+        return False
+    return True
