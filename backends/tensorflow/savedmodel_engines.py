@@ -141,7 +141,7 @@ class OpenVINOEngine:
             options["INFERENCE_PRECISION_HINT"] = "bf16" if self.precision == "bf16" else "f32"
             self._request = core.compile_model(model, "CPU", options).create_infer_request()
         except RuntimeError as error:
-            raise EngineError(f"OpenVINO cannot load it: {_lines(error)[-1]}") from error
+            raise EngineError(f"OpenVINO cannot load it: {_openvino_reason(error)}") from error
         except QuantizationMisfit as error:
             raise EngineError(f"OpenVINO cannot run it in int8: {error}") from error
         self.inputs = {port.get_any_name(): _port_spec(port) for port in model.inputs}
@@ -178,6 +178,12 @@ def _port_spec(port: Any) -> TensorSpec:
     return TensorSpec(np.dtype(port.get_element_type().to_dtype()), sizes)
 
 
+def _openvino_reason(error: Exception) -> str:
+    """OpenVINO names the operations that it lacks in a list of findings; its other errors end with what matters."""
+    lines = _lines(error)
+    findings = [line.removeprefix("-- ") for line in lines if line.startswith("-- ")]
+    return "; ".join(findings) or lines[-1]
+
+
 def _lines(error: Exception) -> list[str]:
-    """TensorFlow says first what matters, OpenVINO last."""
     return [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]

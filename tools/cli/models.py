@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tools.models.options import BuildOptions, Scale, Source
+from tools.errors import UsageError
+from tools.models.options import BuildOptions, OutputKind, OwnModel, Scale, Source, parse_numbers, parse_size
 
 if TYPE_CHECKING:
     from tools.models.commands import Target
@@ -30,7 +31,12 @@ BuiltIn = Annotated[
     Source | None, typer.Option("--source", help="One of the models that come with the service.", show_default=False)
 ]
 SavedModel = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="A SavedModel of your own; needs --labels.", show_default=False)
+    Path | None,
+    typer.Option(
+        metavar="PATH",
+        help="A model of your own; needs --labels. A SavedModel, a .keras or .h5 file, or a zip.",
+        show_default=False,
+    ),
 ]
 Labels = Annotated[
     Path | None,
@@ -44,6 +50,32 @@ ScaleOption = Annotated[
     Scale | None,
     typer.Option("--scale", help="The range of values that it was trained on, if its input is floating-point."),
 ]
+Mean = Annotated[
+    str | None,
+    typer.Option(metavar="R,G,B", help="Subtracted after --scale 0..1 or 0..255.", show_default=False),
+]
+Std = Annotated[str | None, typer.Option(metavar="R,G,B", help="Divided by after --mean.", show_default=False)]
+Size = Annotated[
+    str | None,
+    typer.Option(metavar="HEIGHTxWIDTH", help="Of its images in pixels, if it takes any size.", show_default=False),
+]
+SignatureOption = Annotated[
+    str | None, typer.Option("--signature", metavar="NAME", help="Which signature to use.", show_default=False)
+]
+OutputName = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Which output holds the classes.", show_default=False)
+]
+Output = Annotated[
+    OutputKind | None,
+    typer.Option("--output", help="What its output holds, if that is not recognized.", show_default=False),
+]
+MultiLabel = Annotated[
+    bool, typer.Option("--multi-label", help="It scores each label by itself: scores need not sum to 1.")
+]
+AllowRandom = Annotated[
+    bool, typer.Option("--allow-random", help="Accept a model that answers the same image differently each time.")
+]
+AllowDuplicates = Annotated[bool, typer.Option("--allow-duplicates", help="Accept labels that appear twice.")]
 Mirror = Annotated[
     str | None,
     typer.Option(
@@ -71,6 +103,15 @@ def build(
     savedmodel: SavedModel = None,
     labels: Labels = None,
     scale: ScaleOption = None,
+    mean: Mean = None,
+    std: Std = None,
+    size: Size = None,
+    signature: SignatureOption = None,
+    output_name: OutputName = None,
+    output: Output = None,
+    multi_label: MultiLabel = False,
+    allow_random: AllowRandom = False,
+    allow_duplicates: AllowDuplicates = False,
     mirror: Mirror = None,
     repository: Repository = None,
 ) -> None:
@@ -79,14 +120,28 @@ def build(
     \b
     birds models build                            Google's AIY Birds V1, 964 species
     birds models build --source imagenet-birds    EfficientNet-Lite0, 59 bird classes, no download
-    birds models build --savedmodel DIR --labels FILE
+    birds models build --savedmodel PATH --labels FILE
 
     Without options: aiy-birds-v1, or imagenet-birds if the files of aiy-birds-v1 cannot be downloaded.
     """
     from tools.models.build_model import build
     from tools.models.repository import MODEL_REPOSITORY
 
-    build(BuildOptions(source, savedmodel, labels, scale, mirror), repository or MODEL_REPOSITORY)
+    own = _own_model(
+        savedmodel,
+        labels,
+        scale,
+        mean,
+        std,
+        size,
+        signature,
+        output_name,
+        output,
+        multi_label,
+        allow_random,
+        allow_duplicates,
+    )
+    build(BuildOptions(source, own, mirror), repository or MODEL_REPOSITORY)
 
 
 @app.command()
@@ -95,6 +150,15 @@ def publish(
     savedmodel: SavedModel = None,
     labels: Labels = None,
     scale: ScaleOption = None,
+    mean: Mean = None,
+    std: Std = None,
+    size: Size = None,
+    signature: SignatureOption = None,
+    output_name: OutputName = None,
+    output: Output = None,
+    multi_label: MultiLabel = False,
+    allow_random: AllowRandom = False,
+    allow_duplicates: AllowDuplicates = False,
     mirror: Mirror = None,
     version: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Its number; the next one if left out.", show_default=False)
@@ -109,12 +173,26 @@ def publish(
     """Check a model and serve it as a new version, without losing a request.
 
     \b
-    birds models publish --savedmodel DIR --labels FILE --scale -1..1
+    birds models publish --savedmodel PATH --labels FILE --scale -1..1
     birds models publish --source imagenet-birds --not-default
     """
     from tools.models import commands
 
-    options = BuildOptions(source, savedmodel, labels, scale, mirror)
+    own = _own_model(
+        savedmodel,
+        labels,
+        scale,
+        mean,
+        std,
+        size,
+        signature,
+        output_name,
+        output,
+        multi_label,
+        allow_random,
+        allow_duplicates,
+    )
+    options = BuildOptions(source, own, mirror)
     _show(commands.publish(_target(repository, triton), options, version, not not_default), as_json)
 
 
@@ -158,12 +236,31 @@ def prepare(
     ] = None,
 ) -> None:
     """Make DIR the model repository of a Triton in a container: build a classifier, or copy versions."""
-    from tools.errors import UsageError
     from tools.models.prepare_repository import prepare_repository
 
     if source and versions:
         raise UsageError("--source and --versions exclude each other")
     prepare_repository(directory, source, versions, default)
+
+
+def _own_model(
+    savedmodel: Path | None,
+    labels: Path | None,
+    scale: Scale | None,
+    mean: str | None,
+    std: str | None,
+    size: str | None,
+    *others: Any,
+) -> OwnModel | None:
+    """The model that the options describe, or None without --savedmodel. Raises UsageError for half a description."""
+    if not savedmodel:
+        if labels or any((scale, mean, std, size, *others)):
+            raise UsageError("--labels, --scale and the other options that describe a model need --savedmodel")
+        return None
+    if not labels:
+        raise UsageError("--savedmodel needs --labels")
+    mean_values, std_values = parse_numbers(mean) if mean else None, parse_numbers(std) if std else None
+    return OwnModel(savedmodel, labels, scale, mean_values, std_values, parse_size(size) if size else None, *others)
 
 
 def _target(repository: Path | None, triton_url: str) -> Target:

@@ -1,26 +1,23 @@
-"""Builds the classifier's first version and puts it into the model repository, in the place of the one there.
+"""Builds the classifier's first version and installs it in the model repository, replacing the first version there.
 
-A running Triton does not notice: `publishing` adds versions to a service that is up.
+A running Triton does not notice: publishing.py adds versions to a service that is running.
 """
 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace as with_changes
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from tools.models.build import BuildError, quiet_tensorflow, write_version
-from tools.models.options import BuildOptions
+from tools.models.build_process import build_version
+from tools.models.options import FALLBACK, BuildOptions
 from tools.models.publishing import replace
 from tools.models.repository import MODEL_REPOSITORY, image_size, savedmodel_path
 from tools.models.weights.fetch import FetchError
 
-if TYPE_CHECKING:
-    from tools.models.weights.classifier import Classifier
-
 FALLBACK_WARNING = """\
 ==============================================================================
-WARNING: the default classifier (aiy-birds-v1, 964 species) could not be had:
+WARNING: the default classifier (aiy-birds-v1, 964 species) is not available:
   {reason}
 The fallback imagenet-birds is used instead: 59 kinds of bird, and it names
 groups ("Macaw") where the default names species. To get the default later,
@@ -30,37 +27,18 @@ groups ("Macaw") where the default names species. To get the default later,
 
 
 def build(options: BuildOptions, repository: Path = MODEL_REPOSITORY) -> None:
-    """Build what `options` say and install it in `repository`. Raises BuildError, FetchError or PublishingError."""
-    try:
-        classifier = _load(options, image_size(repository))
-        print(f"Building {classifier.source}: {len(classifier.labels)} labels …", flush=True)
-        install(classifier, repository)
-    except ValueError as error:
-        raise BuildError(str(error)) from error
-    print(f"Built {savedmodel_path(repository)}")
+    """Build what `options` say and install it in `repository`. What was there stays until the new one is complete.
 
-
-def install(classifier: Classifier, repository: Path) -> None:
-    """Write, check and place the classifier as version 1; what was there stays until the new one is complete.
-
-    Raises ValueError when the written SavedModel does not answer with one probability a label, and PublishingError
-    when the repository is being changed by somebody else.
+    Without a source or a model: the default source, or the fallback if its files cannot be fetched. Raises BuildError,
+    FetchError or PublishingError.
     """
-    replace(repository, lambda directory: write_version(classifier, directory))
-
-
-def _load(options: BuildOptions, size: tuple[int, int]) -> Classifier:
-    with quiet_tensorflow():
-        from tools.models.weights import aiy_birds, imagenet_birds, own_savedmodel
-
-    if options.savedmodel and options.labels:
-        return own_savedmodel.load(options.savedmodel, options.labels, options.scale, size)
-    if options.source == imagenet_birds.NAME:
-        return imagenet_birds.load()
+    size = image_size(repository)
     try:
-        return aiy_birds.load(options.mirror)
+        replace(repository, lambda directory: build_version(directory, options, size))
     except FetchError as error:
-        if options.source:  # asked for by name: nothing else will do
+        if options.source or options.own:  # nothing else will do
             raise
         print(FALLBACK_WARNING.format(reason=error), file=sys.stderr, flush=True)
-        return imagenet_birds.load()
+        fallback = with_changes(options, source=FALLBACK)
+        replace(repository, lambda directory: build_version(directory, fallback, size))
+    print(f"Built {savedmodel_path(repository)}")

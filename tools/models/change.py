@@ -3,14 +3,14 @@
 A change works in the folder `.publishing`, which exists only while the change is under way:
 
     .publishing/change.json    what the change is about to do outside of this folder, written before the first such step
-    .publishing/draft/         the version that is being built
+    .publishing/scratch/       where the version is built, in `version`; a build may write nowhere else
     .publishing/previous/      the version that is being replaced or retired
 
 What `recover` makes of a change that was killed:
 
     change.json    files, configuration                        recovery
     -----------    -----------------------------------------   ----------------------------------------
-    missing        draft/ is incomplete                        undone: nothing outside has changed
+    missing        scratch/ is incomplete                      undone: nothing outside has changed
     publish N      N/ exists, `birds` does not describe it     undone: N/ is removed
     publish N      `birds` describes N                         completed
     replace N      N/ is missing, previous/ exists             undone: previous/ becomes N/ again
@@ -76,7 +76,7 @@ class Workplace:
 
     @property
     def draft(self) -> Path:
-        return self.folder / "draft"
+        return self.folder / "scratch" / "version"
 
     @property
     def previous(self) -> Path:

@@ -17,7 +17,8 @@ from typing import Any
 
 from tools.errors import Stopped, UsageError
 from tools.models import publishing
-from tools.models.build import build_apart
+from tools.models.build_process import build_version
+from tools.models.integrity import find_damage
 from tools.models.options import BuildOptions
 from tools.models.repository import (
     CLASSIFIER,
@@ -46,22 +47,24 @@ class Target:
 
 
 def list_versions(target: Target) -> list[dict[str, Any]]:
+    """Describe every version, damaged ones too. `note` says what is wrong or unusual with a version."""
     triton = TritonControl(target.triton_url)
     served = triton.ready_versions(CLASSIFIER) if triton.is_running() else set()
-    default = read_default(target.repository)
-    return [_described(version, default, served) for version in read_versions(target.repository).values()]
+    default, damage = read_default(target.repository), find_damage(target.repository)
+    versions = read_versions(target.repository).values()
+    return [_described(version, default, served, damage.get(version.number)) for version in versions]
 
 
 def publish(target: Target, options: BuildOptions, version: int | None, becomes_default: bool) -> dict[str, Any]:
     """Check a model and serve it as a new version. Raises PublishingError, BuildError or ControlError."""
-    if not options.source and not options.savedmodel:
-        raise UsageError("say what to publish: --savedmodel DIR --labels FILE, or --source NAME")
+    if not options.source and not options.own:
+        raise UsageError("say what to publish: --savedmodel PATH --labels FILE, or --source NAME")
     started = time.monotonic()
     built = started
 
     def build(directory: Path) -> None:
         nonlocal built
-        build_apart(directory, options, image_size(target.repository))
+        build_version(directory, options, image_size(target.repository))
         built = time.monotonic()
         _say("Publishing …")
 
@@ -101,8 +104,9 @@ def _changing(target: Target) -> Iterator[TritonControl | None]:
             _say(f"No Triton answers at {triton.url}: this takes effect when it starts.")
 
 
-def _described(version: Version, default: int | None, served: set[int]) -> dict[str, Any]:
+def _described(version: Version, default: int | None, served: set[int], damage: str | None) -> dict[str, Any]:
     about = version.about
+    note = f"damaged: {damage}" if damage else "answers at random" if about and about.random else None
     return {
         "version": version.number,
         "default": version.number == default,
@@ -112,6 +116,7 @@ def _described(version: Version, default: int | None, served: set[int]) -> dict[
         "engine": about and about.engine,
         "published": about and about.published,
         "source": about and about.source,
+        "note": note,
     }
 
 

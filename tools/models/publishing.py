@@ -68,7 +68,7 @@ def publish(
         if new_default != number:
             _require_intact(repository, new_default, versions)
         with workplace(repository, control) as place:
-            place.draft.mkdir()
+            place.draft.mkdir(parents=True)
             build(place.draft)
             write_manifest(place.draft)
             place.announce("publish", number)
@@ -85,7 +85,7 @@ def publish(
 def replace(repository: Path, build: Callable[[Path], None], number: int = 1) -> None:
     """Put what `build` writes in place of version `number`, whether it exists or not. Triton must not be running."""
     with exclusive(repository, None), workplace(repository, None) as place:
-        place.draft.mkdir()
+        place.draft.mkdir(parents=True)
         build(place.draft)
         write_manifest(place.draft)
         place.announce("replace", number)

@@ -19,10 +19,11 @@ from tests.support.model_repository import copy_templates, install_classifier
 from tests.support.savedmodels import mean_colours, save_hub_module, save_keras_mobilenet, save_module
 from tests.support.tiny_model import LABELS
 from tools.models import publishing
-from tools.models.build import write_version
 from tools.models.live_config import ensemble_of
+from tools.models.options import OwnModel, Scale
 from tools.models.repository import About, image_size, read_versions
-from tools.models.weights import own_savedmodel
+from tools.models.version_writer import write_version
+from tools.models.weights import own_model
 from tools.serve.ports import free_triton_ports
 from tools.serve.triton_process import TritonServer
 from tools.triton.control import TritonControl
@@ -40,11 +41,12 @@ class Service:
     triton: TritonServer
     repository: Path
 
-    def publish(self, model: Path, labels: Path, scale: str | None) -> int:
+    def publish(self, model: Path, labels: Path, scale: Scale | None) -> int:
         """What `birds models publish --not-default` does, with the build in this process."""
 
         def build(directory: Path) -> None:
-            write_version(own_savedmodel.load(model, labels, scale, image_size(self.repository)), directory)
+            own = own_model.load(OwnModel(model, labels, scale), image_size(self.repository), directory.parent)
+            write_version(own, directory)
 
         control = TritonControl(self.triton.http_url)
         return publishing.publish(self.repository, build, becomes_default=False, control=control)
@@ -123,7 +125,7 @@ class Kind:
 
     save: Callable[[Path], Path]
     labels: Callable[[Path], Path]
-    scale: str | None
+    scale: Scale | None
     logits: np.ndarray
     size: tuple[int, int] = (32, 32)
     names: tuple[str, ...] = THREE

@@ -316,7 +316,7 @@ def test_a_version_that_triton_refuses_leaves_everything_as_it_was(
         save_module(directory / "model.savedmodel", mean_colours, input_name="picture")
         (directory / "labels.txt").write_text("a\nb\nc\n")
 
-    monkeypatch.setattr(commands, "build_apart", build)
+    monkeypatch.setattr(commands, "build_version", build)
     before = {path: path.read_bytes() for path in service.repository.rglob("*") if path.is_file()}
     assert service.models("publish", *strange) == 1
     assert "the SavedModel's signature has 'picture'" in capfd.readouterr().err

@@ -193,7 +193,7 @@ def test_a_signal_during_the_build_leaves_nothing_unfinished(project: Path, tmp_
             if line.startswith("Building "):
                 break
         if frozen:
-            assert eventually((copy / "model_repository" / ".publishing" / "draft").exists)
+            assert eventually((copy / "model_repository" / ".publishing" / "scratch").exists)
             (build,) = [pid for pid in descendants(process.pid) if "models build" in command_line(pid)]
             os.kill(build, signal.SIGSTOP)
         process.send_signal(signal.SIGTERM)

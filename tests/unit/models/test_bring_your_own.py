@@ -10,10 +10,10 @@ import pytest
 import tensorflow as tf
 
 from tests.support.savedmodels import mean_colours, save_hub_module, save_keras_mobilenet, save_module
-from tools.models.build import write_version
-from tools.models.options import SCALES
+from tools.models.options import SCALES, OwnModel, Scale
 from tools.models.repository import About, read_about
-from tools.models.weights import own_savedmodel
+from tools.models.version_writer import write_version
+from tools.models.weights import own_model
 
 LABELS = ("Red", "Green", "Blue")
 
@@ -25,11 +25,14 @@ def labels_file(tmp_path: Path) -> Path:
     return path
 
 
-def built(tmp_path: Path, model: Path, labels: Path, scale: str | None = None) -> tuple[Any, About, Path]:
+def built(
+    tmp_path: Path, model: Path, labels: Path, scale: Scale | None = None, **options: Any
+) -> tuple[Any, About, Path]:
     """The signature of the version that `model` becomes, what it tells of itself, and its folder."""
     version = tmp_path / "version"
     version.mkdir()
-    write_version(own_savedmodel.load(model, labels, scale, (24, 24)), version)
+    own = OwnModel(model, labels, scale, **options)
+    write_version(own_model.load(own, (24, 24), tmp_path / "scratch"), version)
     savedmodel = version / "model.savedmodel"
     about = read_about(savedmodel)
     assert about is not None
@@ -44,7 +47,7 @@ def answer(signature: Any, about: About, colour: tuple[int, int, int]) -> np.nda
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_pixels_arrive_in_the_scale_that_the_model_was_trained_on(
-    tmp_path: Path, labels_file: Path, scale: str
+    tmp_path: Path, labels_file: Path, scale: Scale
 ) -> None:
     """The model answers with the very values that it sees, as logits."""
     seen = {
@@ -52,9 +55,10 @@ def test_pixels_arrive_in_the_scale_that_the_model_was_trained_on(
         "0..1": (1, 0, 0.2),
         "-1..1": (1, -1, -0.6),
         "imagenet": ((1 - 0.485) / 0.229, -0.456 / 0.224, (0.2 - 0.406) / 0.225),
+        "caffe": (51 - 103.939, -116.779, 255 - 123.68),
     }[scale]
     model = save_module(tmp_path / "own", mean_colours, dtype=tf.float32)
-    signature, about, _ = built(tmp_path, model, labels_file, scale)
+    signature, about, _ = built(tmp_path, model, labels_file, scale, output="logits")
     expected = tf.nn.softmax(np.array([seen], np.float32)).numpy()
     assert np.allclose(answer(signature, about, (255, 0, 51)), expected, atol=1e-4)
 

@@ -1,4 +1,4 @@
-"""Building the classifier: three sources, a loud fallback, one clear line for every mistake, nothing left half done."""
+"""Building the first version: three sources, an announced fallback, one clear line for every mistake."""
 
 from __future__ import annotations
 
@@ -57,23 +57,23 @@ def labels_file(tmp_path: Path) -> Path:
     return path
 
 
-def test_falls_back_loudly_and_the_fallback_is_complete(repository: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_fallback_is_announced_and_complete(repository: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert build(repository) == 0
     output = capfd.readouterr()
-    assert "WARNING: the default classifier (aiy-birds-v1, 964 species) could not be had" in output.err
+    assert "WARNING: the default classifier (aiy-birds-v1, 964 species) is not available" in output.err
     about = read_about(savedmodel_path(repository))
     assert about is not None
     assert about.source == "imagenet-birds"
     assert len(labels_path(repository).read_text().splitlines()) == 60
 
 
-def test_a_source_asked_for_by_name_has_no_fallback(repository: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_named_source_has_no_fallback(repository: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert build(repository, "--source", "aiy-birds-v1") == 1
     assert "birds: could not fetch inat_bird_labels.txt" in capfd.readouterr().err
     assert not savedmodel_path(repository).exists()
 
 
-def test_takes_a_savedmodel_of_ones_own(repository: Path, tmp_path: Path, labels_file: Path) -> None:
+def test_builds_a_users_savedmodel(repository: Path, tmp_path: Path, labels_file: Path) -> None:
     own = keras_like(tmp_path / "own", lambda x: tf.nn.softmax(mean_colours(x)))
     assert build(repository, "--savedmodel", str(own), "--labels", str(labels_file), "--scale", "0..1") == 0
     signature = tf.saved_model.load(str(savedmodel_path(repository))).signatures["serving_default"]
@@ -88,7 +88,7 @@ def test_turns_logits_into_probabilities_and_says_so(
 ) -> None:
     own = keras_like(tmp_path / "own", lambda x: 4 * mean_colours(x), tf.uint8)
     assert build(repository, "--savedmodel", str(own), "--labels", str(labels_file)) == 0
-    assert "a softmax is added" in capfd.readouterr().out
+    assert "a softmax is added" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -113,16 +113,14 @@ def test_refuses_a_savedmodel_that_does_not_fit(
     assert not savedmodel_path(repository).exists()
 
 
-def test_refuses_a_folder_that_is_no_savedmodel(
+def test_refuses_a_folder_without_a_savedmodel(
     repository: Path, tmp_path: Path, labels_file: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert build(repository, "--savedmodel", str(tmp_path), "--labels", str(labels_file)) == 1
-    assert "is no SavedModel that TensorFlow can load" in capfd.readouterr().err
+    assert "is not a SavedModel that TensorFlow can load" in capfd.readouterr().err
 
 
-def test_a_failed_build_leaves_the_old_classifier_as_it_was(
-    repository: Path, tmp_path: Path, labels_file: Path
-) -> None:
+def test_a_failed_build_changes_nothing(repository: Path, tmp_path: Path, labels_file: Path) -> None:
     assert build(repository, "--source", "imagenet-birds") == 0
     before = {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()}
     assert build(repository, "--savedmodel", str(tmp_path / "none"), "--labels", str(labels_file)) == 1

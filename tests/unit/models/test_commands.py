@@ -25,8 +25,9 @@ from tests.support.tiny_model import LABELS
 from tools import ROOT
 from tools.cli.main import main
 from tools.models import publishing
+from tools.models.options import OwnModel
 from tools.models.repository import read_default, read_versions
-from tools.models.weights import own_savedmodel
+from tools.models.weights import own_model
 from tools.serve.ports import free_port
 from tools.triton.settings import TritonSettings
 
@@ -114,7 +115,7 @@ def test_publish_rollback_list_and_retire(
     assert not (repository / "birds_v2").exists()
 
 
-def test_numbers_are_sorted_as_numbers_and_may_be_chosen(repository: Path, good_model: Path) -> None:
+def test_versions_are_sorted_as_numbers(repository: Path, good_model: Path) -> None:
     assert add_version(repository, good_model, 10) == 10
     assert add_version(repository, good_model, 9) == 9
     assert list(read_versions(repository)) == [1, 9, 10]
@@ -131,11 +132,11 @@ def test_numbers_are_sorted_as_numbers_and_may_be_chosen(repository: Path, good_
         ("", "has no labels"),
         ("id,name\n0,Red\n2,Blue\n3,Green\n", "should count from 0, but not the id 1"),
         ("id,name\n0,Red\n0,Blue\n1,Green\n", "has the id 0 twice"),
-        ("id,name\nzero,Red\n", "has an id that is no whole number: 'zero'"),
-        ("id,name\n0,Red,x\n", "line 2: two columns are wanted"),
+        ("id,name\nzero,Red\n", "has an id that is not a whole number: 'zero'"),
+        ("id,name\n0,Red,x\n", "line 2: two columns are needed"),
     ],
 )
-def test_a_label_file_that_does_not_fit(good_model: Path, tmp_path: Path, content: str, message: str) -> None:
+def test_unfit_labels_are_refused(good_model: Path, tmp_path: Path, content: str, message: str) -> None:
     labels = tmp_path / "odd.txt"
     labels.write_text(content)
     assert message in refusal(good_model, labels)
@@ -143,7 +144,7 @@ def test_a_label_file_that_does_not_fit(good_model: Path, tmp_path: Path, conten
 
 def refusal(model: Path, labels: Path) -> str:
     with pytest.raises(ValueError, match=r"\S") as refused:
-        own_savedmodel.load(model, labels, None, (24, 24))
+        own_model.load(OwnModel(model, labels), (24, 24), model.parent / "scratch")
     assert "\n" not in str(refused.value)
     return str(refused.value)
 
@@ -187,13 +188,13 @@ def _not_a_number(x: Any) -> Any:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        pytest.param(lambda d: d, "it has no saved_model.pb", id="no folder"),
+        pytest.param(lambda d: d, "does not exist", id="no folder"),
         pytest.param(_damaged, "saved_model.pb is damaged", id="damaged"),
         pytest.param(_no_signature, "has no signature serving_default, but none at all", id="no signature"),
-        pytest.param(_two_inputs, "has 2 inputs (a, b), one is wanted", id="two inputs"),
+        pytest.param(_two_inputs, "has 2 inputs (a, b), but must have one", id="two inputs"),
         pytest.param(_custom_operation, "uses the operation Sharpen, which TensorFlow does not have", id="custom op"),
         pytest.param(lambda d: save_module(d, _too_large), "memory", id="more memory than there is"),
-        pytest.param(lambda d: save_module(d, _not_a_number), "no numbers (NaN", id="NaN"),
+        pytest.param(lambda d: save_module(d, _not_a_number), "not numbers (NaN", id="NaN"),
         pytest.param(
             lambda d: save_module(d, mean_colours, batch=1), "its batch size is fixed at 1", id="batch size of one"
         ),
@@ -202,12 +203,12 @@ def _not_a_number(x: Any) -> Any:
         ),
     ],
 )
-def test_a_savedmodel_that_cannot_be_served(labels_file: Path, tmp_path: Path, make: Any, message: str) -> None:
+def test_an_unservable_savedmodel_is_refused(labels_file: Path, tmp_path: Path, make: Any, message: str) -> None:
     assert message in refusal(make(tmp_path / "own"), labels_file)
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_a_mistake_is_one_line_and_nothing_is_changed(
+def test_a_mistake_changes_nothing(
     repository: Path, labels_file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     model = _custom_operation(tmp_path / "own")
@@ -229,7 +230,7 @@ def test_a_mistake_is_one_line_and_nothing_is_changed(
     ],
     ids=" ".join,
 )
-def test_a_version_that_cannot_be_meant(
+def test_an_impossible_version_is_refused(
     repository: Path, capfd: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     assert run(repository, *arguments) == 1
@@ -241,6 +242,16 @@ def test_a_version_that_cannot_be_meant(
 def test_a_version_is_a_whole_number_from_1(repository: Path, capfd: pytest.CaptureFixture[str], number: str) -> None:
     assert run(repository, "publish", "--source=imagenet-birds", f"--version={number}") == 2
     assert "Invalid value for '--version'" in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize("number", ["9223372036854775808", "20261127231500123456789"])
+def test_a_number_that_aborts_triton_is_refused(
+    repository: Path, capfd: pytest.CaptureFixture[str], number: str
+) -> None:
+    """Before anything is built."""
+    assert run(repository, "publish", "--source=imagenet-birds", f"--version={number}") == 1
+    assert "is not a version: versions are whole numbers from 1 to 9223372036854775807" in capfd.readouterr().err
 
 
 def test_only_one_change_at_a_time(repository: Path, good_model: Path) -> None:
@@ -292,7 +303,7 @@ def test_a_publish_that_is_ended_leaves_no_half_version(
     scratch.mkdir()
     environment = {**os.environ, "TMPDIR": str(scratch)}
     with subprocess.Popen(publish, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL) as process:
-        while not (repository / ".publishing" / "draft").exists():
+        while not (repository / ".publishing" / "scratch").exists():
             time.sleep(0.01)
         time.sleep(0.5)
         os.kill(process.pid, number)
@@ -319,5 +330,5 @@ def test_help_is_instant_and_teaches() -> None:
         text=True,
         check=True,
     )
-    assert "publish --savedmodel DIR --labels FILE" in help_text.stdout
+    assert "publish --savedmodel PATH --labels FILE" in help_text.stdout
     assert "tensorflow" not in help_text.stderr

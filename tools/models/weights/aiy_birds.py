@@ -1,29 +1,17 @@
-"""Google's AIY Birds V1: MobileNetV2, 964 species and `background`, Apache-2.0."""
+"""Google's AIY Birds V1 as a classifier, rebuilt in float from its quantized TFLite file."""
 
 from __future__ import annotations
 
+from tools.models.weights.aiy_files import LABELS, MODEL, NAME
 from tools.models.weights.classifier import Classifier
-from tools.models.weights.fetch import PinnedFile, fetch
+from tools.models.weights.fetch import fetch
 from tools.models.weights.tflite_graph import TfliteGraph
-
-NAME = "aiy-birds-v1"
-_COMMIT = "https://raw.githubusercontent.com/google-coral/test_data/104342d2d3480b3e66203073dac24f4e2dbb4c41"
-MODEL = PinnedFile(
-    name="mobilenet_v2_1.0_224_inat_bird_quant.tflite",
-    sha256="350fcd8cf1df1560060d464595dfed8b174b05792788052896004848d9ad04f9",
-    url=f"{_COMMIT}/mobilenet_v2_1.0_224_inat_bird_quant.tflite",
-)
-LABELS = PinnedFile(
-    name="inat_bird_labels.txt",
-    sha256="a16108dfe3f8daff015b87a97ab6a17e717b9b1bccd719f6d8f747746d7b9277",
-    url=f"{_COMMIT}/inat_bird_labels.txt",
-)
 
 
 def load(mirror: str | None = None) -> Classifier:
     """Fetch, verify and rebuild the classifier. Raises FetchError when its files cannot be had."""
     labels = fetch(LABELS, mirror).read_text(encoding="utf-8")
     graph = TfliteGraph(fetch(MODEL, mirror))
-    # Two hybrids' names hold the four characters \xd7 where the multiplication sign is meant.
+    # The names of two hybrids hold the four characters \xd7 instead of a multiplication sign.
     names = labels.replace(r"\xd7", "×").splitlines()
     return Classifier(NAME, names, graph.input_size, graph, quantization=graph.quantization)

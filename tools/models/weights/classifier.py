@@ -1,4 +1,4 @@
-"""What every source of weights yields: a TensorFlow function from pixels to probabilities, with labels."""
+"""What every source of weights yields: a TensorFlow function from pixels to scores, with labels."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ OUTPUT = "probabilities"
 class Classifier:
     """An image classifier ready to be written as a SavedModel.
 
-    `predict` takes uint8 RGB pixels `[n, height, width, 3]` and returns float32 rows
-    `[n, len(labels)]`, each summing to 1. `size` is (height, width).
+    `predict` takes uint8 RGB pixels `[n, height, width, 3]` and returns float32 rows `[n, len(labels)]` of scores from
+    0 to 1; each row sums to 1 unless the classifier is `multi_label`. `size` is (height, width). `allow_random` accepts
+    one that answers the same image differently each time.
     """
 
     source: str
@@ -29,6 +30,8 @@ class Classifier:
     predict: Callable[[tf.Tensor], tf.Tensor]
     tracked: object = None  # a loaded SavedModel whose variables `predict` reads
     quantization: Mapping[str, Any] | None = None  # the ranges of its values, as backends/tensorflow reads them
+    multi_label: bool = False
+    allow_random: bool = False
 
 
 def save(classifier: Classifier, directory: Path) -> None:
@@ -46,6 +49,14 @@ def save(classifier: Classifier, directory: Path) -> None:
 
 
 def sample_batch(size: tuple[int, int]) -> np.ndarray:
-    """Four images, uint8 `[4, height, width, 3]`, the same every time: black, white, and two of noise."""
-    noise = np.random.default_rng(0).integers(0, 256, (2, *size, 3), dtype=np.uint8)
-    return np.concatenate([np.zeros((1, *size, 3), np.uint8), np.full((1, *size, 3), 255, np.uint8), noise])
+    """Four images, uint8 `[4, height, width, 3]`, always the same: black, white, noise, and a picture.
+
+    The picture differs from its own mirror images, rotations and crops, so that random augmentation shows.
+    """
+    height, width = size
+    noise = np.random.default_rng(0).integers(0, 256, (1, *size, 3), dtype=np.uint8)
+    picture = np.zeros((1, *size, 3), np.uint8)
+    picture[..., 0] = np.linspace(0, 255, width, dtype=np.uint8)
+    picture[..., 1] = np.linspace(255, 30, height, dtype=np.uint8)[:, None]
+    picture[:, : height // 2, : width // 2, 2] = 220
+    return np.concatenate([np.zeros((1, *size, 3), np.uint8), np.full((1, *size, 3), 255, np.uint8), noise, picture])

@@ -14,7 +14,7 @@ from savedmodel_engines import OpenVINOEngine, TensorFlowEngine
 
 from tools.cli.main import main
 from tools.models.repository import MODEL_REPOSITORY, labels_path, savedmodel_path
-from tools.models.weights import aiy_birds
+from tools.models.weights import aiy_files
 from tools.models.weights.fetch import fetch
 
 WANTED = PixelFormat(width=224, height=224, max_pixels=50_000_000, max_bytes=20_000_000)
@@ -52,7 +52,7 @@ def openvino_rows(repository: Path, pixels: dict[str, np.ndarray]) -> dict[str, 
 
 @pytest.fixture(scope="session")
 def litert_rows(mirror: str, pixels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    interpreter = Interpreter(str(fetch(aiy_birds.MODEL, mirror)))
+    interpreter = Interpreter(str(fetch(aiy_files.MODEL, mirror)))
     interpreter.allocate_tensors()
     (source,), (sink,) = interpreter.get_input_details(), interpreter.get_output_details()
 

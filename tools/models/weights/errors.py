@@ -1,0 +1,7 @@
+"""Messages of TensorFlow and Keras in one line."""
+
+from __future__ import annotations
+
+
+def first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
