@@ -95,18 +95,18 @@ async def test_suspects_are_repeated_one_at_a_time() -> None:
         await asyncio.sleep(0.02)
         under_way -= 1
 
-    async def all_die(asked: Asked) -> None:
-        await asyncio.sleep(0.05)
-        triton.is_stub_dead = True
+    died = asyncio.Event()
+
+    async def all_die(_: Asked) -> None:
+        await died.wait()
         raise dead_stub()
 
     triton.behaviour = all_die
     async with running_tritons(triton) as url, Inference(url) as inference:
         asked = [asyncio.ensure_future(outcome(inference)) for _ in range(8)]
         await until(lambda: len(triton.images) == 8)
-        await until(lambda: triton.is_stub_dead)
-        triton.behaviour = watched
-        triton.is_stub_dead = False  # the supervisor has started it again
+        triton.behaviour = watched  # the supervisor starts the process again
+        died.set()
         assert await asyncio.gather(*asked) == ["ok"] * 8
     assert most == 1
 

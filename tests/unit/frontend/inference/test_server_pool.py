@@ -282,13 +282,13 @@ async def test_name_that_vanishes_leaves_known_servers_in_use(monkeypatch: pytes
         await ask(inference)
 
 
-# Figures of a cluster divided by ten: answers cached for 30 s, a pod that overlaps with its replacement for 50 s.
-_CACHED_SECONDS, _OVERLAP_SECONDS = 3.0, 5.0
+# Figures of a cluster divided by 25: answers cached for 30 s, a pod that overlaps with its replacement for 50 s.
+_CACHED_SECONDS, _OVERLAP_SECONDS = 1.2, 2.0
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
 async def test_rollout_loses_no_request(replicas: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_pool, "_LOOKUP_SECONDS", 0.5)
+    monkeypatch.setattr(server_pool, "_LOOKUP_SECONDS", 0.3)
     outcomes: Counter[str] = Counter()
     async with running_pods(replicas, _CACHED_SECONDS) as pods, Inference(pods.url) as inference:
 
@@ -313,7 +313,7 @@ async def test_rollout_loses_no_request(replicas: int, monkeypatch: pytest.Monke
             request.cancel()
         await asyncio.gather(*loads, return_exceptions=True)
     assert set(outcomes) == {"ok"}
-    assert outcomes["ok"] > 100
+    assert outcomes["ok"] > 50
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
