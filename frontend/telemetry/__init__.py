@@ -1,1 +1,1 @@
-"""What the service says about itself: request statistics, metrics, traces, logs and request ids."""
+"""Request statistics, metrics, traces, logs and request ids."""

@@ -1,4 +1,4 @@
-"""How log lines look: JSON for programs, plain and coloured for a person at a terminal, uvicorn's like our own."""
+"""The format of log lines: JSON for programs, plain and coloured text for a terminal. uvicorn's lines look the same."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from frontend.telemetry.redaction import on_one_line, redact
 
 Format = Literal["auto", "json", "console"]
 Level = Literal["debug", "info", "warning", "error"]
-REQUEST = "request"  # the event of the one line that every request gets
+REQUEST = "request"  # the event of the access log
 _HEADLINE = ("method", "path", "status")
 
 _Event = MutableMapping[str, Any]
 
 
 def log_config(form: Format, level: Level) -> dict[str, Any]:
-    """A configuration for logging.config.dictConfig; `auto` is the form that suits what stdout is."""
+    """Return a configuration for dictConfig. `auto` means `console` if stdout is a terminal, otherwise `json`."""
     as_json = form == "json" or (form == "auto" and not sys.stdout.isatty())
     return {
         "version": 1,
@@ -34,7 +34,7 @@ def log_config(form: Format, level: Level) -> dict[str, Any]:
 
 
 def formatter(as_json: bool) -> logging.Formatter:
-    """The formatter of every line. No text in it can hold a URL's secrets or break the line."""
+    """Return the formatter of all lines. It removes secrets in URLs, and no text can start a line of its own."""
     ours = structlog.stdlib.ProcessorFormatter
     before: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -54,12 +54,12 @@ def formatter(as_json: bool) -> logging.Formatter:
 
 
 def _redacted(_logger: Any, _method: str, event: _Event) -> _Event:
-    event.pop("color_message", None)  # uvicorn's second wording
+    event.pop("color_message", None)  # uvicorn adds the message a second time, coloured
     return {key: redact(value) if isinstance(value, str) else value for key, value in event.items()}
 
 
 def _headline(_logger: Any, _method: str, event: _Event) -> _Event:
-    """A request's line starts with what a person looks for."""
+    """Put method, path and status first on a line of the access log."""
     if event.get("event") == REQUEST:
         event["event"] = " ".join(str(event.pop(key, "")) for key in _HEADLINE)
     return event
@@ -68,6 +68,6 @@ def _headline(_logger: Any, _method: str, event: _Event) -> _Event:
 def _unforgeable(_logger: Any, _method: str, event: _Event) -> _Event:
     exception = event.pop("exception", None)
     event = {key: on_one_line(value) if isinstance(value, str) else value for key, value in event.items()}
-    if exception is not None:  # its lines are indented: none can pass for one of ours
+    if exception is not None:  # indent its lines, so that none looks like a log line
         event["exception"] = "\n".join(f"  | {on_one_line(line)}" for line in exception.split("\n"))
     return event

@@ -1,6 +1,6 @@
-"""What the frontend counts, for Prometheus. Triton has its own metrics, by model and version too.
+"""The frontend's Prometheus metrics. Triton has metrics of its own, by model and version.
 
-With several workers (PROMETHEUS_MULTIPROC_DIR is set) each writes to files of its own, and any of them answers for all.
+With several workers (PROMETHEUS_MULTIPROC_DIR is set) each writes to its own files, and each can answer for all.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ CacheOutcome = Literal["hit", "shared", "miss"]
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)  # to the default deadline of a request
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)  # up to the default deadline of a request
 _STAGE_SECONDS = (0.005, *_SECONDS)
 
 
 class Metrics:
-    """The counters of one application. No label's values are a client's to choose."""
+    """The metrics of one application. Clients cannot choose the value of any label."""
 
     def __init__(self) -> None:
         registry = self._registry = CollectorRegistry()
@@ -40,14 +40,14 @@ class Metrics:
         )
         self._request_seconds = Histogram(
             "birds_http_request_duration_seconds",
-            "Seconds from a request's head to the last byte of its answer, by route and method.",
+            "Seconds from the headers of a request to the last byte of its answer, by route and method.",
             ["route", "method"],
             buckets=_SECONDS,
             registry=registry,
         )
         self._requests_in_flight = Gauge(
             "birds_http_requests_in_flight",
-            "Requests that are being answered.",
+            "Requests being answered.",
             registry=registry,
             multiprocess_mode="livesum",
         )
@@ -58,12 +58,12 @@ class Metrics:
         )
         self._service_errors = Counter(
             "birds_service_errors",
-            "Requests that failed as a whole, by code, streamed answers that ended early included.",
+            "Requests that failed as a whole, by code, including streamed answers that ended early.",
             ["code"],
             registry=registry,
         )
         for kind in ServiceError.__subclasses__():
-            self._service_errors.labels(kind.code)  # from 0, so that the first one is an increase
+            self._service_errors.labels(kind.code)  # start at 0, so that the first failure is an increase
         self._images = Counter(
             "birds_images",
             "Images answered, by model version and outcome: ok, or the code of the failure.",
@@ -72,7 +72,7 @@ class Metrics:
         )
         self._image_seconds = Histogram(
             "birds_image_duration_seconds",
-            "Seconds from an image's turn to its outcome, the download included, by model version.",
+            "Seconds from an image's turn to its outcome, including the download, by model version.",
             ["model_version"],
             buckets=_SECONDS,
             registry=registry,
@@ -88,18 +88,18 @@ class Metrics:
         }
         self._downloaded_bytes = Counter(
             "birds_downloaded_bytes",
-            "Bytes read from image servers, those of failed downloads included.",
+            "Bytes read from image servers, including those of failed downloads.",
             registry=registry,
         )
         self._images_in_flight = Gauge(
             "birds_images_in_flight",
-            "Images that are being downloaded or are with Triton.",
+            "Images being downloaded or with Triton.",
             registry=registry,
             multiprocess_mode="livesum",
         )
         self._images_queued = Gauge(
             "birds_images_queued",
-            "Images of accepted requests whose turn has not come.",
+            "Images of accepted requests that wait for their turn.",
             registry=registry,
             multiprocess_mode="livesum",
         )
@@ -124,7 +124,7 @@ class Metrics:
         )
         self._default_version = Gauge(
             "birds_default_model_version_info",
-            "1 for the model version that answers requests that name none, 0 for one that did before.",
+            "1 for the default model version, 0 for a version that was the default before.",
             ["model_version"],
             registry=registry,
             multiprocess_mode="livemostrecent",
@@ -132,7 +132,7 @@ class Metrics:
         self._default: str | None = None
         build = Gauge(
             "birds_build_info",
-            "1; the labels say what is running.",
+            "Always 1; the labels describe the running program.",
             ["version", "python_version"],
             registry=registry,
             multiprocess_mode="livemax",
@@ -157,7 +157,7 @@ class Metrics:
         self._service_errors.labels(code).inc()
 
     def queue_images(self, count: int) -> None:
-        """`count` more images wait for their turn; fewer, if it is negative."""
+        """Count `count` more images as waiting for their turn, or fewer if it is negative."""
         self._images_queued.inc(count)
 
     @contextmanager
@@ -166,7 +166,7 @@ class Metrics:
             yield
 
     def count_image(self, model_version: str | None, outcome: str, seconds: float) -> None:
-        """`model_version` is what the image was, or would have been, classified by."""
+        """Count an image. `model_version` is the version that classified it, or would have."""
         version = model_version or "unknown"
         self._images.labels(version, outcome).inc()
         self._image_seconds.labels(version).observe(seconds)
@@ -194,18 +194,18 @@ class Metrics:
         self._default = version
 
     def text(self) -> bytes:
-        """Everything, of all workers, in the format that Prometheus scrapes."""
+        """Return the metrics of all workers, in Prometheus' text format."""
         folder = os.environ.get(MULTIPROCESS_VARIABLE)
         if not folder:
             return generate_latest(self._registry)
-        _forget_the_dead(Path(folder))
+        _drop_gauges_of_dead_workers(Path(folder))
         every_worker = CollectorRegistry()
         MultiProcessCollector(every_worker, folder)  # type: ignore[no-untyped-call]
         return generate_latest(every_worker)
 
 
-def _forget_the_dead(folder: Path) -> None:
-    """Drop the gauges of workers that were killed: what they had in flight ended with them. Counters stay."""
+def _drop_gauges_of_dead_workers(folder: Path) -> None:
+    """Drop the gauges of killed workers, because their requests ended with them. Counters stay."""
     for pid in {path.stem.rpartition("_")[2] for path in folder.glob("gauge_live*.db")}:
         if not Path(f"/proc/{pid}").exists():
             mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]

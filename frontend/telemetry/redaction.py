@@ -1,4 +1,4 @@
-"""What a log or a trace may show of a text that others wrote."""
+"""Removes secrets and control characters from texts that others wrote, before a log or a trace shows them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import re
 
 REDACTED = "[redacted]"
 
-# Each URL up to the next space, so that a long text is read once; closing quotes and brackets go with it.
+# Each URL up to the next space, including closing quotes and brackets, so that a long text is read only once.
 _URL = re.compile(r"(\b[a-z][a-z0-9+.-]{0,15}://)(\S+)", re.IGNORECASE)
 _TAIL = re.compile(r"([?#])")
 _QUERY = re.compile(r"(\?[^\s?=]{1,64}=)\S+")  # of a path without a host
-# Line breaks and whatever else moves a terminal's cursor or turns the text around.
+# Line breaks, and other characters that move a terminal's cursor or reverse the direction of the text.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def redact(text: str) -> str:
-    """`text` without what carries secrets in URLs: credentials, and everything after ? or #."""
+    """Return `text` without the secrets in its URLs: credentials, and everything after ? or #."""
     return _QUERY.sub(rf"\1{REDACTED}", _URL.sub(_redact_url, text))
 
 
@@ -27,5 +27,5 @@ def _redact_url(url: re.Match[str]) -> str:
 
 
 def on_one_line(text: str) -> str:
-    """`text` with its control characters spelt out, so that it cannot pass for a line of its own."""
+    """Return `text` with its control characters escaped, so that it cannot look like a separate line."""
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

@@ -1,4 +1,4 @@
-"""The name by which one request is known in answers, logs, traces and Triton."""
+"""The id of a request, which answers, logs, traces and Triton share."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import re
 import secrets
 
 HEADER = "X-Request-ID"
-_SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
+_ACCEPTED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
 
 
 def request_id(offered: str | None) -> str:
-    """The id that a client or a proxy sent, if it is short and plain; else a new one of 32 hexadecimal digits."""
-    if offered and _SANE.fullmatch(offered):
+    """Return the id that a client or proxy sent, if it is short and plain; otherwise a new one of 32 hex digits."""
+    if offered and _ACCEPTED.fullmatch(offered):
         return offered
     return secrets.token_hex(16)

@@ -1,7 +1,7 @@
-"""What is noted of one request while it is served: for the metrics, its line in the log, and its trace.
+"""Collects statistics of one request while it is served: for the metrics, the access log and the trace.
 
-The request under way is found by a context variable, which the tasks that work for it inherit. Without one, as in a
-program that uses the classifier by itself, nothing is noted.
+A context variable holds the current request; tasks that work for the request inherit it. Without a current request, as
+in a program that uses the classifier directly, nothing is recorded.
 """
 
 from __future__ import annotations
@@ -33,60 +33,60 @@ class StageTimes:
 
 @dataclass
 class RequestStats:
-    """One request."""
+    """The statistics of one request."""
 
     request_id: str
     metrics: Metrics
     tracing: Tracing | None = None
-    outcomes: Counter[str] = field(default_factory=Counter)  # images by "ok" or code
+    outcomes: Counter[str] = field(default_factory=Counter)  # number of images by "ok" or code of the failure
     stages: dict[str, StageTimes] = field(default_factory=dict)
     downloaded_bytes: int = 0
     model_versions: set[str] = field(default_factory=set)
-    error: str | None = None  # code of what failed the request as a whole
+    error: str | None = None  # code of the failure of the request as a whole
 
 
-_current: ContextVar[RequestStats | None] = ContextVar("observation", default=None)
+_current: ContextVar[RequestStats | None] = ContextVar("request_stats", default=None)
 _position: ContextVar[int | None] = ContextVar("image_position", default=None)
 
 
 def current() -> RequestStats | None:
-    """The request that this code works for."""
+    """Return the statistics of the current request, or None."""
     return _current.get()
 
 
-def begin(observation: RequestStats) -> None:
-    """Make it the current one, for as long as this context lives: the server gives each request its own."""
-    _current.set(observation)
+def begin(stats: RequestStats) -> None:
+    """Make `stats` those of the current request. The server gives each request its own context."""
+    _current.set(stats)
 
 
 @contextmanager
 def image(position: int) -> Iterator[None]:
-    """One image of the request is being downloaded or classified inside."""
+    """Count one image of the request as in flight while the context lasts."""
     token = _position.set(position)
-    observation = _current.get()
+    stats = _current.get()
     try:
-        with observation.metrics.image_in_flight() if observation is not None else nullcontext():
+        with stats.metrics.image_in_flight() if stats is not None else nullcontext():
             yield
     finally:
         _position.reset(token)
 
 
 def image_done(model_version: str | None, outcome: str, seconds: float) -> None:
-    """`outcome` is ok or the code of the failure."""
-    observation = _current.get()
-    if observation is not None:
-        observation.metrics.count_image(model_version, outcome, seconds)
-        observation.outcomes[outcome] += 1
+    """Record an image's outcome: `outcome` is ok or the code of the failure."""
+    stats = _current.get()
+    if stats is not None:
+        stats.metrics.count_image(model_version, outcome, seconds)
+        stats.outcomes[outcome] += 1
         if model_version is not None:
-            observation.model_versions.add(model_version)
+            stats.model_versions.add(model_version)
 
 
 class QueuedImages:
-    """Images that wait for their turn, as long as the context lasts; `take` says that it has come for one of them."""
+    """Counts images as waiting for their turn while the context lasts; `take` ends the wait of one of them."""
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._observation = _current.get()
+        self._stats = _current.get()
 
     def __enter__(self) -> QueuedImages:
         self._add(self._count)
@@ -100,24 +100,24 @@ class QueuedImages:
         self._add(-1)
 
     def _add(self, count: int) -> None:
-        if self._observation is not None:
-            self._observation.metrics.queue_images(count)
+        if self._stats is not None:
+            self._stats.metrics.queue_images(count)
 
 
 @contextmanager
 def stage(name: str, attributes: Attributes) -> Iterator[None]:
-    """Time a stage of the current image, download or inference; a failure is noted with its code.
+    """Time a stage of the current image, download or inference, and record its failure with the code.
 
-    `attributes` go to the span. They must be fit to be seen: no URL with a query.
+    `attributes` go to the span, so they must not hold secrets, such as the query of a URL.
     """
-    observation = _current.get()
-    if observation is None:
+    stats = _current.get()
+    if stats is None:
         yield
         return
     started, outcome = time.perf_counter(), None
-    with observation.tracing.client_span(name) if observation.tracing else nullcontext() as span:
+    with stats.tracing.client_span(name) if stats.tracing else nullcontext() as span:
         if span:
-            span.set(_attributes(observation, attributes))
+            span.set(_attributes(stats, attributes))
         try:
             yield
             outcome = "ok"
@@ -132,43 +132,44 @@ def stage(name: str, attributes: Attributes) -> Iterator[None]:
             raise
         finally:
             seconds = time.perf_counter() - started
-            if outcome:  # what is cut short says nothing about how long it takes
-                observation.metrics.observe_stage(name, outcome, seconds)
-            observation.stages.setdefault(name, StageTimes()).add(seconds)
+            if outcome:  # a cancelled stage says nothing about how long it takes
+                stats.metrics.observe_stage(name, outcome, seconds)
+            stats.stages.setdefault(name, StageTimes()).add(seconds)
 
 
 def downloaded(size_bytes: int) -> None:
-    observation = _current.get()
-    if observation is not None:
-        observation.downloaded_bytes += size_bytes
-        observation.metrics.count_downloaded(size_bytes)
+    """Record bytes that were read from an image server."""
+    stats = _current.get()
+    if stats is not None:
+        stats.downloaded_bytes += size_bytes
+        stats.metrics.count_downloaded(size_bytes)
 
 
 def failed(code: str) -> None:
-    """The request as a whole failed, whatever its status says."""
-    observation = _current.get()
-    if observation is not None:
-        observation.error = code
-        observation.metrics.count_service_error(code)
+    """Record that the request as a whole failed. Its HTTP status may still be 200."""
+    stats = _current.get()
+    if stats is not None:
+        stats.error = code
+        stats.metrics.count_service_error(code)
 
 
 def triton_request_id() -> str:
-    """The name of the current image's inference: the request's id and the image's position in it."""
-    observation, position = _current.get(), _position.get()
-    if observation is None:
+    """Return the id that Triton gets for the current image: the request's id and the image's position in it."""
+    stats, position = _current.get(), _position.get()
+    if stats is None:
         return ""
-    return observation.request_id if position is None else f"{observation.request_id}#{position}"
+    return stats.request_id if position is None else f"{stats.request_id}#{position}"
 
 
 def trace_headers() -> dict[str, str]:
-    """What makes Triton's spans part of the current trace."""
-    observation = _current.get()
-    return observation.tracing.headers() if observation is not None and observation.tracing else {}
+    """Return the headers that make Triton's spans part of the current trace."""
+    stats = _current.get()
+    return stats.tracing.headers() if stats is not None and stats.tracing else {}
 
 
-def _attributes(observation: RequestStats, given: Attributes) -> Attributes:
+def _attributes(stats: RequestStats, given: Attributes) -> Attributes:
     position = _position.get()
-    own: Attributes = {"birds.request_id": observation.request_id}
+    own: Attributes = {"birds.request_id": stats.request_id}
     if position is not None:
         own["birds.image.position"] = position
     return {**own, **given}

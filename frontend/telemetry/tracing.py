@@ -1,8 +1,8 @@
-"""OpenTelemetry traces, on when OpenTelemetry's own environment variables ask for them; else its SDK is not loaded.
+"""OpenTelemetry traces. OpenTelemetry's own environment variables turn them on; without them its SDK is not loaded.
 
-Follows W3C trace context: a request may belong to its sender's trace, and Triton's spans to ours. A stranger's request
-begins a trace of its own, which names the stranger's: whoever chooses the trace chooses whether it is sampled. Image
-servers are told nothing of it.
+Follows W3C trace context: a request can belong to its sender's trace, and Triton's spans belong to ours. The request
+of an untrusted caller starts a new trace, linked to the caller's: the choice of the trace decides whether it is sampled.
+Image servers get no trace headers.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ Attributes = dict[str, str | int | float | bool]
 
 _SERVICE_NAME = "birds-frontend"
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-_PATIENCE_SECONDS = 3.0  # for a collector that does not answer, at the end
+_CLOSE_SECONDS = 3.0  # at the end, for a collector that does not answer
 
 
 class TracingError(Exception):
-    """The environment asks for traces that cannot be had; the text says which variable."""
+    """The environment asks for traces that are not supported; the text names the variable."""
 
 
 def exporter_name(environment: Mapping[str, str]) -> str | None:
-    """What the OTEL_* variables ask for: otlp, console, or None for no traces. Raises TracingError."""
+    """Return the exporter that the OTEL_* variables name: otlp, console, or None for no traces. Raises TracingError."""
     if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return None
     name = environment.get("OTEL_TRACES_EXPORTER", "").strip().lower()
     if not name:
         name = "otlp" if any(environment.get(variable) for variable in _ENDPOINTS) else "none"
     if name not in ("otlp", "console", "none"):
-        raise TracingError(f"OTEL_TRACES_EXPORTER: {name!r} is none of otlp, console, none")
+        raise TracingError(f"OTEL_TRACES_EXPORTER: {name!r} must be otlp, console or none")
     protocol = environment.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or environment.get("OTEL_EXPORTER_OTLP_PROTOCOL")
     if name == "otlp" and protocol and protocol != "http/protobuf":
-        raise TracingError(f"OTEL_EXPORTER_OTLP_PROTOCOL: {protocol!r} is not http/protobuf, the only one known here")
+        raise TracingError(f"OTEL_EXPORTER_OTLP_PROTOCOL: {protocol!r} is not supported; use http/protobuf")
     return None if name == "none" else name
 
 
 class Tracing:
-    """Makes and exports spans. `close` waits a moment for the last of them."""
+    """Creates and exports spans. `close` waits a moment for the last of them."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         from opentelemetry.sdk.resources import Resource
@@ -67,7 +67,7 @@ class Tracing:
 
     @classmethod
     def from_environment(cls) -> Tracing | None:
-        """None where no traces are asked for. Raises TracingError."""
+        """Return None if the environment asks for no traces. Raises TracingError."""
         name = exporter_name(os.environ)
         if name is None:
             return None
@@ -80,15 +80,17 @@ class Tracing:
         return cls(OTLPSpanExporter())
 
     def close(self) -> None:
-        # The SDK's own patience is 30 s and more where the collector does not answer.
+        # The SDK itself waits 30 s or more for a collector that does not answer.
         closing = threading.Thread(target=self._provider.shutdown, daemon=True)
         closing.start()
-        closing.join(_PATIENCE_SECONDS)
+        closing.join(_CLOSE_SECONDS)
 
     @contextmanager
     def request_span(self, name: str, headers: Mapping[str, str], is_trusted: bool) -> Iterator[SpanNotes]:
-        """The span of a request with these headers: a part of the trace that they tell of if the caller is trusted,
-        else the first of a new one that is linked to it."""
+        """Open the span of a request with these headers.
+
+        It belongs to the trace in the headers if the caller is trusted. Otherwise it starts a new, linked trace.
+        """
         from opentelemetry.context import Context
         from opentelemetry.trace import Link, SpanKind, get_current_span
 
@@ -102,7 +104,7 @@ class Tracing:
 
     @contextmanager
     def client_span(self, name: str) -> Iterator[SpanNotes]:
-        """The span of something that is asked of another server, below the current one."""
+        """Open the span of a call to another server, as a child of the current span."""
         from opentelemetry.trace import SpanKind
 
         with self._span(name, SpanKind.CLIENT) as span:
@@ -112,14 +114,14 @@ class Tracing:
     def _span(
         self, name: str, kind: SpanKind, context: Context | None = None, links: Sequence[Link] = ()
     ) -> Iterator[SpanNotes]:
-        # What an exception says may hold a URL's secrets: a failure is told by its code.
+        # The text of an exception may hold a URL's secrets, so a failure is recorded by its code only.
         with self._tracer.start_as_current_span(
             name, context, kind, links=links, record_exception=False, set_status_on_exception=False
         ) as span:
             yield SpanNotes(span)
 
     def headers(self) -> dict[str, str]:
-        """What tells Triton of the current span; nothing of one that is not sampled, for Triton would not heed that."""
+        """Return the headers that name the current span; none if it is not sampled: Triton ignores that flag."""
         from opentelemetry.trace import get_current_span
 
         carrier: dict[str, str] = {}
@@ -129,7 +131,7 @@ class Tracing:
 
 
 class SpanNotes:
-    """What is written on one span."""
+    """Writes to one span."""
 
     def __init__(self, span: Span) -> None:
         self._span = span
