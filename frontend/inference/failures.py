@@ -57,6 +57,8 @@ def failure_of(error: aio.AioRpcError) -> Failure:
     code, message = error.code(), str(error.details() or "")
     if STUB_DEAD in message:
         return Failure.STUB_DIED
+    if code is StatusCode.CANCELLED:  # not by us: a server that ends cancels what it has not finished
+        return Failure.CONNECTION_LOST
     if code is StatusCode.NOT_FOUND:
         return Failure.UNKNOWN_MODEL
     if code is not StatusCode.UNAVAILABLE or QUEUE_TIMEOUT in message:
@@ -81,4 +83,4 @@ def translated(error: aio.AioRpcError) -> ImageError | TritonUnavailable:
     if QUEUE_TIMEOUT in message or code is StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceeded()
     log.warning("Triton answered %s: %s", code.name, message)
-    return TritonUnavailable() if code is StatusCode.UNAVAILABLE else InferenceFailed()
+    return TritonUnavailable() if code in (StatusCode.UNAVAILABLE, StatusCode.CANCELLED) else InferenceFailed()

@@ -117,6 +117,7 @@ async def test_suspects_are_repeated_one_at_a_time() -> None:
         pytest.param(dead_stub(), id="dead process"),
         pytest.param(full_queue(), id="full queue"),
         pytest.param(stopping(), id="stopping"),
+        pytest.param(TritonFailure(StatusCode.CANCELLED, "CANCELLED"), id="cancelled by the server"),
         pytest.param(TritonFailure(StatusCode.NOT_FOUND, "unknown model: 'birds_v1'"), id="missing version"),
     ],
 )
@@ -136,7 +137,6 @@ async def test_another_server_does_what_one_cannot(failure: TritonFailure) -> No
         (rejection("too_expensive"), TooExpensive),
         (TritonFailure(StatusCode.INTERNAL, "the model raised an exception"), InferenceFailed),
         (TritonFailure(StatusCode.UNAVAILABLE, "in ensemble 'birds', Request timeout expired"), DeadlineExceeded),
-        (TritonFailure(StatusCode.CANCELLED, ""), InferenceFailed),
         (TritonFailure(StatusCode.UNIMPLEMENTED, ""), InferenceFailed),
         (full_queue(), Overloaded),
     ],
