@@ -43,6 +43,7 @@ def test_serves_from_nothing(debian: Debian, request: pytest.FixtureRequest) -> 
         rest, _ = process.communicate(timeout=60)
     finally:
         process.kill()
+        process.stdout.close()
         process.wait()
     assert process.returncode == 0, rest
     assert "Traceback" not in output + rest

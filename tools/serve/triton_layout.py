@@ -84,7 +84,8 @@ def triton_environment(wheel: Path, scratch: Path) -> dict[str, str]:
         "LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries)),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path.endswith("site-packages")),
-        # The interpreter inside the stub ignores PYTHONUTF8; in an ASCII locale it cannot import from a folder `Vögel`.
+        # For the programs that stubs start. The interpreter inside a stub starts from Python's isolated configuration,
+        # ignores both, and has ASCII with surrogateescape as its file-system encoding.
         "LC_ALL": "C.UTF-8",
         "PYTHONUTF8": "1",
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from pathlib import Path
 
 _HANDLERS = ("TIFFSetErrorHandler", "TIFFSetWarningHandler", "TIFFSetErrorHandlerExt", "TIFFSetWarningHandlerExt")
@@ -13,7 +14,8 @@ def silence() -> bool:
 
     Return False if this process has loaded no libtiff that can be found. TIFF files should not be decoded then.
     """
-    maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
+    # Not as UTF-8: the file-system encoding of Triton's stub is ASCII in every locale, and CDLL encodes the path again.
+    maps = os.fsdecode(Path("/proc/self/maps").read_bytes())
     libraries = {line.split(maxsplit=5)[5] for line in maps.splitlines() if "/libtiff" in line}
     for library in libraries:
         loaded = ctypes.CDLL(library)

@@ -17,7 +17,7 @@ def test_triton_does_not_get_the_api_keys(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("language", ["C", "de_DE.ISO-8859-15", "POSIX"])
-def test_stubs_always_use_utf_8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, language: str) -> None:
+def test_programs_of_stubs_use_utf_8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, language: str) -> None:
     monkeypatch.setenv("LC_ALL", language)
     assert triton_environment(tmp_path, tmp_path)["LC_ALL"] == "C.UTF-8"
 
