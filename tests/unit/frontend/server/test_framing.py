@@ -5,15 +5,12 @@ from __future__ import annotations
 import random
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import pytest
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse
-from starlette.types import Receive, Scope, Send
 
 from tests.support.frontend_server import running_app
 from tests.support.raw_http import RawResponse, connect, read_response, read_responses
+from tests.support.recorder import Recorder
 
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: x\r\nX-Padding: 0123456789\r\n\r\n"
 CHUNKED_SMUGGLED = b"%x\r\n%b\r\n0\r\n\r\n" % (len(SMUGGLED), SMUGGLED)
@@ -28,25 +25,6 @@ UPGRADES = {
     "two headers": b"Connection: upgrade\r\nConnection: keep-alive\r\nUpgrade: h2c\r\nUpgrade: websocket\r\n",
 }
 BODIES = {"Content-Length": (LENGTH, SMUGGLED), "chunked": (CHUNKED, CHUNKED_SMUGGLED)}
-
-
-@dataclass
-class Recorder:
-    """An application that notes each request, and answers it with its path and body."""
-
-    requests: list[tuple[str, str, bytes]] = field(default_factory=list)
-    headers: list[dict[str, str]] = field(default_factory=list)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        request = Request(scope, receive)
-        self.headers.append(dict(request.headers))
-        refused = request.url.path == "/refused"
-        body = b"" if refused else await request.body()
-        self.requests.append((request.method, request.url.path, body))
-        status = 401 if refused else 200
-        await PlainTextResponse(request.url.path.encode() + b" " + body, status)(scope, receive, send)
 
 
 @pytest.fixture
@@ -103,6 +81,31 @@ def test_many_pipelined_upgrades_are_all_answered(connection: socket.socket, rec
     assert set(recorder.requests) == {("POST", "/first", SMUGGLED), ("GET", "/last", b"")}
 
 
+def random_request(chance: random.Random, number: int) -> tuple[bytes, tuple[str, str, bytes]]:
+    """A valid request whose body, extensions and trailers look like requests, and what the application should see."""
+    method, path = chance.choice(["GET", "POST", "PUT", "DELETE", "OPTIONS"]), f"/{number}"
+    body = chance.choice([b"", b"x", SMUGGLED, SMUGGLED * 40, b"0\r\n\r\n" + SMUGGLED])
+    head = b"%b %b HTTP/1.1\r\nHost: x\r\n" % (method.encode(), path.encode())
+    head += chance.choice([b"", *UPGRADES.values()])
+    if chance.random() < 0.5:
+        size = chance.choice([1, 7, 5000]) if len(body) < 100 else 5000
+        pieces = [body[start : start + size] for start in range(0, len(body), size)]
+        chunks = [b"%x%b\r\n%b\r\n" % (len(piece), chance.choice([b"", b";a=b"]), piece) for piece in pieces]
+        trailers = chance.choice([b"", b"GET: /smuggled HTTP/1.1\r\n", b"Connection: upgrade\r\nUpgrade: h2c\r\n"])
+        return head + CHUNKED + b"\r\n" + b"".join(chunks) + b"0\r\n" + trailers + b"\r\n", (method, path, body)
+    return head + b"Content-Length: %d\r\n\r\n" % len(body) + body, (method, path, body)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_any_valid_requests_are_read_as_sent(connection: socket.socket, recorder: Recorder, seed: int) -> None:
+    chance = random.Random(seed)
+    requests = [random_request(chance, number) for number in range(chance.randint(1, 12))]
+    data = b"".join(sent for sent, _ in requests) + LAST
+    responses = exchange(connection, data, chance.choice([1, 2, 5, 40]))
+    assert recorder.requests == [*(seen for _, seen in requests), ("GET", "/last", b"")]
+    assert len(responses) == len(requests) + 1
+
+
 AMBIGUOUS = {
     "both lengths": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "both, reversed": b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
@@ -153,6 +156,11 @@ FINAL_REQUESTS = {
     "HTTP/1.0": b"POST /first HTTP/1.0\r\nHost: x\r\n" + LENGTH + b"\r\n" + SMUGGLED,
     "HTTP/1.0 keep-alive": b"POST /first HTTP/1.0\r\nConnection: keep-alive\r\n" + LENGTH + b"\r\n" + SMUGGLED,
     "HTTP/1.0 chunked": b"POST /first HTTP/1.0\r\n" + CHUNKED + b"\r\n" + CHUNKED_SMUGGLED,
+    "Connection: close in a trailer": b"POST /first HTTP/1.1\r\nHost: x\r\n"
+    + CHUNKED
+    + b"\r\n"
+    + CHUNKED_SMUGGLED.removesuffix(b"\r\n")
+    + b"Connection: close\r\n\r\n",
     "Expect: 100-continue": b"POST /first HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
     + LENGTH
     + b"\r\n"
@@ -179,6 +187,13 @@ def test_a_refused_expectation_ends_the_connection(
     response = read_response(connection)
     assert (response.status, response.headers[b"connection"]) == (401, b"close")
     assert exchange(connection, content) == []
+    assert recorder.requests == [("POST", "/refused", b"")]
+
+
+def test_a_late_trailer_can_end_a_kept_connection(connection: socket.socket, recorder: Recorder) -> None:
+    connection.sendall(b"POST /refused HTTP/1.1\r\nHost: x\r\n" + CHUNKED + b"\r\n")
+    assert read_response(connection).status == 401
+    assert exchange(connection, b"0\r\nConnection: close\r\n\r\n" + SMUGGLED) == []
     assert recorder.requests == [("POST", "/refused", b"")]
 
 
