@@ -18,11 +18,12 @@ from tools.serve.ports import free_port
 
 BODY = b"x" * 20_000_000
 KEY = b"Authorization: Bearer key\r\n"
+JSON = b"Content-Type: application/json\r\n"
 REFUSED = {
     "401": (401, b"POST /files HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n"),
     "401 to HTTP/1.0": (401, b"POST / HTTP/1.0\r\nContent-Length: %d\r\n"),
-    "413": (413, b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n" + KEY),
-    "413 to HTTP/1.0": (413, b"POST / HTTP/1.0\r\nContent-Length: %d\r\n" + KEY),
+    "413": (413, b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n" + KEY + JSON),
+    "413 to HTTP/1.0": (413, b"POST / HTTP/1.0\r\nContent-Length: %d\r\n" + KEY + JSON),
     "503": (503, b"POST /files HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n" + KEY),
     "404": (404, b"POST /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n" + KEY),
     "405": (405, b"PUT /files HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n" + KEY),
