@@ -1,4 +1,4 @@
-"""Asks the frontend through its Python client, for URLs and files alike.
+"""Asks the frontend through its Python client (pip install ./client), for URLs and files.
 
 python examples/frontend_client.py photo.jpg https://example.org/parrot.jpg
 """

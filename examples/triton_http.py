@@ -1,4 +1,4 @@
-"""Asks Triton itself over HTTP: encoded images in, the three best labels of each out.
+"""Asks Triton itself over HTTP: it sends encoded images and prints the three best labels of each.
 
 python examples/triton_http.py photo.jpg another.png
 """
@@ -11,12 +11,12 @@ import numpy as np
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 
 files = sys.argv[1:]
-# A batch: one encoded image a row. Triton adds up what arrives at the same time, so single images do as well.
+# A batch has one encoded image in each row. Triton makes batches of single requests, too.
 images = np.array([[Path(file).read_bytes()] for file in files], dtype=np.object_)
 
 tensor = InferInput("IMAGE", list(images.shape), "BYTES")
 tensor.set_data_from_numpy(images)
-# The classification extension: labels come with the answer, no label file is needed here.
+# The classification extension: the answer has the labels, so no label file is needed here.
 output = InferRequestedOutput("PROBABILITIES", class_count=3)
 
 with InferenceServerClient(os.environ.get("BIRDS_TRITON_HTTP_URL", "127.0.0.1:8010")) as client:

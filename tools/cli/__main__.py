@@ -6,4 +6,5 @@ import sys
 
 from tools.cli.main import main
 
-sys.exit(main())
+if __name__ == "__main__":  # not in the processes that birds bench starts
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Images classified without a frontend: this process downloads and reads them, and asks Triton itself."""
+"""Classifies images without a frontend: this process downloads or reads them and asks Triton itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file that a bulk run writes and a later run goes on from: no image lost, none recorded twice."""
+"""The results file of a bulk run, which a later run continues: no image is lost and none is recorded twice."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tools.errors import UsageError
 
 
 class ResultsFileError(UsageError):
-    """The file cannot be gone on with; the text says why. What was in it is as it was."""
+    """A run cannot continue this file; the text says why. The file was not changed."""
 
 
 class ResultsFile:
-    """JSON lines, one an image; use as a context manager, one run at a time. Raises ResultsFileError.
+    """JSON lines, one for each image; use as a context manager, in one run at a time. Raises ResultsFileError.
 
-    `succeeded` tells of every image that is recorded already, by name, whether it was classified.
+    `succeeded` says for each recorded image, by name, whether it was classified.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,7 +43,7 @@ class ResultsFile:
         os.close(self._file)
 
     def append(self, item: Record) -> None:
-        """Record one more image; once this returns, it is not lost when the run is killed."""
+        """Record one more image. After this returns, the record survives when the run is killed."""
         line = json_line(item)
         try:
             written = os.write(self._file, line)

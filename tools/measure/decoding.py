@@ -16,7 +16,7 @@ __all__ = ["PixelFormat", "decode", "pixel_format"]
 
 
 def pixel_format(repository: Path = MODEL_REPOSITORY) -> PixelFormat:
-    """What `preprocess` is configured to make of an image."""
+    """The pixel format that `preprocess` is configured for."""
     parameters = read_config("preprocess", repository).parameters
     names = [field.name for field in dataclasses.fields(PixelFormat)]
     return PixelFormat(**{name: int(parameters[name].string_value) for name in names})

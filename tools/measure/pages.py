@@ -1,4 +1,4 @@
-"""Pages in docs/ that are written by hand but for one part, which a command writes."""
+"""Pages in docs/ that are written by hand, with one part that a command writes."""
 
 from __future__ import annotations
 

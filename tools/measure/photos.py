@@ -1,4 +1,4 @@
-"""Photos to measure with: real ones from BIRDS_TEST_PHOTOS, else generated ones, and endless variants of them."""
+"""Photos to measure with: real ones from BIRDS_TEST_PHOTOS or generated ones, and an endless supply of variants."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def numbered_photo(photos: list[bytes], number: int) -> bytes:
 
 
 def _variant(photo: bytes, number: int) -> bytes:
-    """Another picture at the same cost: `number`'s bits make steps of the JPEG's quantization table one larger.
+    """A different picture that costs the same: the bits of `number` make steps of the quantization table one larger.
 
-    Decoders do the same work on it, but its pixels are others, so no cache takes it for the original.
+    A decoder does the same work, but gets other pixels, so no cache takes the variant for the original.
     """
     table = _quantization_table(photo)
     changed = bytearray(photo)

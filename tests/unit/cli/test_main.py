@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import Any
 
+import birds_client
 import pytest
 from typer.testing import CliRunner
 
@@ -42,6 +43,7 @@ def test_ctrl_c_during_an_import_is_one_line(
 def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"birds {VERSION}\n"
+    assert birds_client.__version__ == VERSION
 
 
 def test_help_fits_a_screen_and_begins_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,3 +89,21 @@ def test_make_help_names_the_options_of_serve() -> None:
     options = {word for word in shown.split() if word.startswith("--triton-")}
     assert len(options) == 3
     assert all(option in done.stdout for option in options)
+
+
+def test_no_text_asks_for_a_module_of_tools() -> None:
+    """Documents and messages name `birds`; containers run the two modules that need the standard library alone."""
+    texts = [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "tools").rglob("*.py"),
+    ]
+    allowed = ("tools.cli", "tools.triton.probe", "tools.triton.entrypoint", "tools.serve.preflight")
+    found = [
+        f"{text.name}: {line.strip()}"
+        for text in texts
+        for line in text.read_text(encoding="utf-8").splitlines()
+        if "python -m tools." in line and not any(name in line for name in allowed)
+    ]
+    assert found == []

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import asdict
 
 import numpy as np
 
 from tools import ROOT
 from tools.measure.bench import image_server, load
 from tools.measure.bench.load import LoadResult, LoadSpec
+from tools.measure.bench.own_process import own_process
 from tools.measure.bench.plan import IMAGES_PER_CALL, WARM_UP_SECONDS
 from tools.measure.bench.processes import usage
 from tools.measure.bench.results import SPEED
 from tools.measure.bench.targets import Target
-from tools.measure.bench.worker import JsonWorker
 from tools.serve.child_process import ChildProcess
 from tools.serve.ports import free_port
 from tools.triton.statistics import between, read_statistics
@@ -28,7 +27,7 @@ class Callers:
     """Calls targets with the URLs of photos that it serves itself; use as a context manager."""
 
     def __enter__(self) -> Callers:
-        self._load = JsonWorker(load.__name__)
+        self._load = own_process()
         port = free_port()
         command = [sys.executable, "-m", image_server.__name__, str(port)]
         self._images = ChildProcess(command, dict(os.environ), folder=ROOT)
@@ -36,7 +35,7 @@ class Callers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._load.__exit__()
+        self._load.shutdown(cancel_futures=True)
         self._images.stop(grace_seconds=5)
 
     def first_images(self) -> list[str]:
@@ -83,7 +82,7 @@ class Callers:
         return figures
 
     def _ask(self, spec: LoadSpec) -> LoadResult:
-        return LoadResult(**self._load.ask(asdict(spec)))
+        return self._load.submit(load.run, spec).result()
 
     def _cpu_seconds(self, target: Target) -> dict[str, float]:
         """By role; the image server counts, too, since all processes share the same cores."""

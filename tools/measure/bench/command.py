@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from tools import ROOT
@@ -42,6 +43,8 @@ def bench(plan: Plan, variants: list[str], path: Path = RESULTS) -> None:
     started = time.monotonic()
     try:
         Run(plan, chosen, program, results).measure()
+    except BrokenProcessPool as error:
+        raise ToolError("a process that measures was killed, perhaps for want of memory") from error
     finally:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")

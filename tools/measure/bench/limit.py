@@ -1,7 +1,4 @@
-"""The limit of the machine: decoding and inference in one bare process for each core, without any server.
-
-As a program, with the names of a variant and of a SavedModel, it answers lines of JSON: {"seconds": 4, "batch": 8}
-"""
+"""The limit of the machine: decoding and inference in one bare process for each core, without any server."""
 
 from __future__ import annotations
 
@@ -14,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from tools import ROOT
-from tools.measure.bench.engine_variant import EngineVariant, parse_variant
-from tools.measure.bench.worker import JsonWorker, answer_lines
+from tools.measure.bench.engine_variant import EngineVariant
+from tools.measure.bench.own_process import own_process
 from tools.measure.decoding import decode, pixel_format
 from tools.measure.photos import load_photos
 
 BATCHES = (1, 8)
+_engine: Any = None  # of a process that measures
 
 
 class Limit:
@@ -27,52 +25,43 @@ class Limit:
 
     def __init__(self, variant: EngineVariant, savedmodel: Path) -> None:
         self.variant = variant
-        self._workers = [JsonWorker(__name__, variant.name, str(savedmodel)) for _ in os.sched_getaffinity(0)]
+        self.processes = [own_process(_load_engine, variant, savedmodel) for _ in os.sched_getaffinity(0)]
 
     def __enter__(self) -> Limit:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for worker in self._workers:
-            worker.__exit__()
+        for process in self.processes:
+            process.shutdown(cancel_futures=True)
 
     def images_per_second(self, seconds: float, batch: int) -> float:
         """The throughput of all processes together, with `batch` images in each inference."""
-        for worker in self._workers:
-            worker.send({"seconds": seconds, "batch": batch})
-        return float(sum(worker.receive() for worker in self._workers))
+        measured = [process.submit(_measure, seconds, batch) for process in self.processes]
+        return sum(speed.result() for speed in measured)
 
 
-def _engine(variant: EngineVariant, savedmodel: Path) -> Any:
+def _load_engine(variant: EngineVariant, savedmodel: Path) -> None:
+    global _engine
+    os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")  # TensorFlow's notes are not ours
     sys.path.append(str(ROOT / "backends" / "tensorflow"))
     from placement import Device
     from savedmodel_engines import load_engine
 
     engine, precision = variant.effective("engine", "auto"), variant.effective("precision", "auto")
-    return load_engine(engine, savedmodel, Device(threads=1), precision)
+    _engine = load_engine(engine, savedmodel, Device(threads=1), precision)
 
 
-def main() -> None:
-    os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")  # TensorFlow's notes are not ours
-    engine = _engine(parse_variant(sys.argv[1]), Path(sys.argv[2]))
+def _measure(seconds: float, batch: int) -> float:
     photos, wanted = load_photos(), pixel_format()
-    (name,) = engine.inputs
+    (name,) = _engine.inputs
 
-    def infer(first: int, batch: int) -> None:
+    def infer(first: int) -> None:
         files = [photos[(first + index) % len(photos)] for index in range(batch)]
-        engine.run({name: np.stack([decode(file, wanted) for file in files])})
+        _engine.run({name: np.stack([decode(file, wanted) for file in files])})
 
-    def answer(question: dict[str, Any]) -> float:
-        batch, images = question["batch"], 0
-        infer(0, batch)  # engines compile on the first sight of a shape
-        started = time.perf_counter()
-        while (passed := time.perf_counter() - started) < question["seconds"]:
-            infer(images, batch)
-            images += batch
-        return images / passed
-
-    answer_lines(answer)
-
-
-if __name__ == "__main__":
-    main()
+    infer(0)  # engines compile when they first see a shape
+    images, started = 0, time.perf_counter()
+    while (passed := time.perf_counter() - started) < seconds:
+        infer(images)
+        images += batch
+    return images / passed

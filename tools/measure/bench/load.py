@@ -1,7 +1,4 @@
-"""The load generator: clients that call a service again and again, in a process of their own.
-
-As a program it answers a LoadSpec, as a line of JSON, with a LoadResult.
-"""
+"""The load generator: clients that call a service again and again. `run` belongs in a process of its own."""
 
 from __future__ import annotations
 
@@ -9,12 +6,9 @@ import asyncio
 import itertools
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import aiohttp
-
-from tools.measure.bench.worker import answer_lines
 
 _FIRST_FRESH = 1_000_000  # photo numbers from here on are used once each
 _NO_ANSWER = "no answer"
@@ -26,9 +20,9 @@ _repeated = itertools.count()
 
 @dataclass(frozen=True)
 class LoadSpec:
-    """What to send: for `seconds` after a warm-up, or, if `calls` is not 0, exactly so many calls.
+    """What to send: calls for `seconds` after a warm-up, or exactly `calls` calls if that is not 0.
 
-    `distinct_images`: how many different images there are in all; 0 means that every image is a new one.
+    `distinct_images` is the number of different images; 0 means that every image is a new one.
     """
 
     url: str
@@ -44,7 +38,7 @@ class LoadSpec:
 
 @dataclass(frozen=True)
 class LoadResult:
-    """What came back. `seconds`, `images_per_second`, `latencies_ms` and the counts are those of the measured time.
+    """What came back. `seconds`, `images_per_second`, `latencies_ms` and the counts cover the measured time.
 
     `total_images` and `cpu_seconds` (of the generator itself) include the time before and after.
     """
@@ -74,7 +68,7 @@ def run(spec: LoadSpec) -> LoadResult:
     cpu = time.process_time()
     calls, start, end = asyncio.run(_run(spec))
     measured = [call for call in calls if start <= call.started < end]
-    # A call counts by the share of it that lies in the measured time: whole calls would make steps of 80 images.
+    # A call counts with the share of it inside the measured time: whole calls would make steps of 80 images.
     images = sum(call.successes * call.share_within(start, end) for call in calls)
     return LoadResult(
         seconds=end - start,
@@ -92,7 +86,9 @@ async def _run(spec: LoadSpec) -> tuple[list[_Call], float, float]:
     start = time.perf_counter() + spec.warm_up_seconds
     end = start + spec.seconds if not spec.calls else float("inf")
     left = iter(range(spec.calls)) if spec.calls else itertools.count()
-    open_calls = 0  # that began in the measured time; until the last has ended, the others keep the load up
+    open_calls = (
+        0  # calls that began in the measured time; the callers keep the load up until the last of them has ended
+    )
 
     async def client(session: aiohttp.ClientSession) -> None:
         nonlocal open_calls
@@ -128,14 +124,3 @@ async def _call(session: aiohttp.ClientSession, spec: LoadSpec) -> _Call:
     except aiohttp.ClientError:
         status = _NO_ANSWER
     return _Call(started, time.perf_counter(), status, successes, spec.images_per_call - successes)
-
-
-def main() -> None:
-    def answer(question: dict[str, Any]) -> dict[str, Any]:
-        return asdict(run(LoadSpec(**question)))
-
-    answer_lines(answer)
-
-
-if __name__ == "__main__":
-    main()

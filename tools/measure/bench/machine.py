@@ -1,4 +1,4 @@
-"""What the figures were measured on and with."""
+"""The hardware and the software versions of a run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def versions() -> dict[str, str]:
 
 
 def busy_percent(seconds: float) -> float:
-    """How busy the machine's cores are with other things."""
+    """How busy the cores are with other work, in percent."""
     return float(psutil.cpu_percent(seconds))
 
 

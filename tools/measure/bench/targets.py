@@ -32,14 +32,14 @@ _PROJECT = ("backends", "frontend", "model_repository", "tools")
 
 
 class TargetFailed(ToolError):
-    """A server did not start or does not answer; the text has its log."""
+    """A server did not start or does not answer; the text has the end of its log."""
 
 
 class Target(ABC):
     """One server that classifies image URLs; use as a context manager."""
 
     name: str
-    role: str  # of the process that is started here, and of its children that have none of their own
+    role: str  # of the process that is started here, and of its children without a role of their own
     triton: Server | None = None
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class Target(ABC):
         """Choose ports and start the process."""
 
     def start(self, images: list[str]) -> float:
-        """Start, and return the seconds until a call with `images` had its answer. Raises TargetFailed."""
+        """Start the server; returns the seconds until a call with `images` was answered. Raises TargetFailed."""
         started = time.perf_counter()
         self._process = self._start()
         while (passed := time.perf_counter() - started) < _START_SECONDS:
@@ -103,7 +103,7 @@ class Target(ABC):
 
 
 class Baseline(Target):
-    """The replaced design."""
+    """The design that was replaced."""
 
     name = BASELINE
     role = "workers"

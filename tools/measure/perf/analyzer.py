@@ -1,4 +1,4 @@
-"""One run of perf_analyzer at one load, together with what Triton's statistics say of the same seconds."""
+"""One run of perf_analyzer at one load, with Triton's own statistics for the same seconds."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Protocol = Literal["http", "grpc"]
 SharedMemory = Literal["none", "system"]
 LoadKind = Literal["concurrency", "request_rate"]
 
-_WINDOWS = 3  # perf_analyzer averages over its last three, so three are measured
-_SHORTEST_WINDOW_MS = 500  # one in which no request ends is an error to it
-_ANY_DEVIATION = 999  # percent: it never measures longer in the hope of steadier figures; repeats show the spread
-_OUTPUT_BYTES = 1 << 18  # room for any output of ours in shared memory; 224x224 pixels take 150,528
+_WINDOWS = 3  # perf_analyzer averages over its last three windows, so three are measured
+_SHORTEST_WINDOW_MS = 500  # perf_analyzer fails if no request ends in a window
+_ANY_DEVIATION = 999  # percent, so that it never measures longer to get steadier figures
+_OUTPUT_BYTES = 1 << 18  # room in shared memory for the largest output; 224x224 pixels take 150,528
 _RANGE = {"concurrency": "--concurrency-range", "request_rate": "--request-rate-range"}
 _START_SECONDS = 120  # for reading the input data, warming up and the last answers
 
@@ -43,7 +43,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What came of a load. Latencies as the client saw them; `statistics` by model, the ensemble's steps included."""
+    """The result of a load: latencies as the client saw them, `statistics` by model with the ensemble's steps."""
 
     load: Load
     images_per_second: float

@@ -1,7 +1,7 @@
 """Finds a perf_analyzer that runs on this machine, or fetches one into the cache.
 
 NVIDIA publishes two wheels with the program: `perf-analyzer`, which needs glibc 2.38, and older versions of
-`tritonclient`, which do with less but lack two libraries; these lie in the Triton wheel under longer names.
+`tritonclient`, which work with an older glibc but lack two libraries. The Triton wheel has these under longer names.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class PerfAnalyzerMissing(ToolError):
 
 @dataclass(frozen=True)
 class PerfAnalyzer:
-    """A program that runs here, and what its environment must add."""
+    """A program that runs here, and the environment variables that it needs."""
 
     path: Path
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def version(self) -> str:
-        """What it says of itself. Raises PerfAnalyzerMissing if it does not start."""
+        """Its own version line. Raises PerfAnalyzerMissing if it does not start."""
         try:
             said = subprocess.run(
                 [self.path, "--version"],

@@ -47,7 +47,7 @@ class Sweep:
 
 
 class Table:
-    """Writes a CSV file row by row, so that what has been measured is kept whatever comes later."""
+    """Writes a CSV file row by row, so that a later failure does not lose what has been measured."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file

@@ -17,7 +17,7 @@ import aiohttp
 COMPLETE, PARTIAL, REFUSED, UNREACHABLE, LATE, WRONG = "complete", "partial", "refused", "unreachable", "late", "wrong"
 Verdict = Literal["complete", "partial", "refused", "unreachable", "late", "wrong"]
 
-# What may become of a good image while something is broken; each is a code of the documented table.
+# Codes that a good image may fail with while something is broken; all are documented.
 CODES_OF_FAULTS = frozenset(
     {
         "deadline_exceeded",
@@ -34,7 +34,7 @@ _PAUSE_AFTER_REFUSAL_SECONDS = 0.1  # far less than Retry-After asks for: impati
 
 @dataclass(frozen=True)
 class Case:
-    """An image URL and what is right for it: its best label, or the code that it must fail with."""
+    """An image URL and its right outcome: the best label, or the code that it must fail with."""
 
     url: str
     bird: str | None = None
@@ -43,7 +43,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Answer:
-    """One request's end. `at` is when it was sent, on the monotonic clock.
+    """How one request ended. `at` is when it was sent, on the monotonic clock.
 
     complete: every image has its right outcome. partial: some good images failed, with documented codes. refused: 503
     or 429 with Retry-After, in the documented shape. unreachable: no connection, or one cut before the answer. late:
@@ -58,7 +58,7 @@ class Answer:
 
 
 class CheckedLoad:
-    """`clients` that each send one request after the other, from a thread of their own; a context manager.
+    """A thread with `clients` that each send one request after another; use as a context manager.
 
     Requests have `images_per_request` of `cases`, drawn by `seed`. `deadline_seconds` is BIRDS_REQUEST_TIMEOUT of the
     frontend: what takes longer, and a little, is late.
@@ -90,7 +90,7 @@ class CheckedLoad:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Send no more and wait for the answers that are under way: at most a deadline."""
+        """Stop sending, and wait for the answers that are under way: at most one deadline."""
         self._stopping.set()
         self._thread.join()
 
@@ -103,7 +103,7 @@ class CheckedLoad:
         return sum((answer.codes for answer in list(self.answers)), Counter())
 
     def faults(self) -> list[str]:
-        """What must never happen: wrong and late answers, one line each."""
+        """A line for each wrong or late answer: these must never happen."""
         bad = [answer for answer in list(self.answers) if answer.verdict in (WRONG, LATE)]
         return [f"{answer.verdict} after {answer.seconds:.1f} s: {answer.detail}" for answer in bad]
 
@@ -151,7 +151,7 @@ class CheckedLoad:
 
 
 def judge(status: int, retry_after: str | None, text: str, cases: Sequence[Case]) -> tuple[Verdict, Counter[str], str]:
-    """What an answer to a request for `cases` is: its verdict, the codes that good images failed with, and why."""
+    """Judge the answer to a request for `cases`: the verdict, the codes of good images that failed, the reason."""
     try:
         answer: dict[str, Any] = json.loads(text)
         results, failures, errors = answer["successful_results"], answer["failures"], answer["errors"]

@@ -35,7 +35,7 @@ REPORT = _FOLDER / "soak.json"
 _SAMPLE_SECONDS = 3.0
 _TERMINAL_PROGRESS_SECONDS = 1.0
 _LOG_PROGRESS_SECONDS = 15.0
-_FULL_SERVICE = 5  # complete answers in a row, of each of these kinds
+_FULL_SERVICE = 5  # complete answers in a row, from each of these kinds of client
 _FULL_SERVICE_KINDS = ("list", "Triton gRPC")
 _RECOVERY_SECONDS = 180
 
@@ -52,7 +52,7 @@ class Options:
 
 
 class Soak:
-    """One run: the clients on a thread of their own, faults and samples on this one."""
+    """One run: the clients run in a thread of their own, faults and samples in this one."""
 
     def __init__(self, service: Service, faults: Faults, traffic: Traffic, pause_seconds: float) -> None:
         self.samples, self.endings = Samples(), Endings()
@@ -67,7 +67,7 @@ class Soak:
         self._progress_seconds = _TERMINAL_PROGRESS_SECONDS if self._on_terminal else _LOG_PROGRESS_SECONDS
 
     def run(self, seconds: float) -> float:
-        """Soak for so long, or until Ctrl-C; the seconds that it took."""
+        """Soak for `seconds`, or until Ctrl-C; returns the seconds that it took."""
         started = time.monotonic()
         clients = threading.Thread(target=lambda: asyncio.run(self._traffic.run()), name="traffic")
         clients.start()
@@ -161,7 +161,7 @@ def soak(options: Options) -> int:
 
 
 def learn(service: Service, host: str) -> list[Case]:
-    """Ask for every good image while all is well: from then on that answer is the right one. Raises SoakError."""
+    """Ask for every good image while nothing is broken; its answers are the right ones. Raises SoakError."""
     urls = [f"{host}{path}" for path in good_paths()]
     deadline = time.monotonic() + 60
     while True:

@@ -1,17 +1,17 @@
-"""Processes that end while a soak goes on, and whether the fault before explains it."""
+"""Processes that end during a soak, and whether the last fault explains it."""
 
 from __future__ import annotations
 
 import psutil
 
 TRITON, WORKER = "triton", "worker"
-_STUBS = ("preprocess", "classifier")  # they end with their Triton, and some live only while it starts
+_STUBS = ("preprocess", "classifier")  # they end with their Triton, and some run only while it starts
 
 
 class Endings:
-    """What has ended; `unexplained` has a line for each process that nobody struck.
+    """The processes that have ended; `unexplained` has a line for each one that no fault ended.
 
-    A fault explains one end of the process that it is to end, until the next fault, and with a Triton all of its stubs.
+    Until the next fault, a fault explains one end of the process that it strikes; a Triton's end explains its stubs.
     """
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class Endings:
         self._used = False
 
     def fault(self, name: str, ends: str) -> None:
-        """From now on this fault is the one before; `ends` is TRITON, WORKER or empty."""
+        """Remember the last fault; `ends` is TRITON, WORKER or empty."""
         self._fault, self._explained, self._used = name, ends, False
 
     def look(self, processes: dict[str, list[psutil.Process]]) -> None:

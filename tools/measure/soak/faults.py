@@ -1,4 +1,4 @@
-"""What goes wrong during a soak. Each fault is injected once; what heals it is the service's own affair."""
+"""The faults of a soak. Each is injected once; the service has to recover by itself."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _FLAPS = 4
 
 @dataclass(frozen=True)
 class Fault:
-    """`cuts` is whether it may cut connections to the frontend; those answers are lost to nobody's surprise.
-    `ends` is the role of the process that it ends, or that the supervisor ends because of it."""
+    """`cuts`: it may cut connections to the frontend, so that lost answers are expected.
+    `ends`: the role of the process that it ends, or that the supervisor ends because of it."""
 
     name: str
     inject: Callable[[], None]
@@ -34,7 +34,7 @@ class Fault:
 
 
 class Faults:
-    """All faults of one service, and the image host that some of them strike; a context manager."""
+    """All faults of one service, and the image host that some of them stop; use as a context manager."""
 
     def __init__(self, service: Service, host_port: int, seed: int) -> None:
         self._service = service
@@ -51,11 +51,11 @@ class Faults:
         self._stop_host()
 
     def end(self) -> None:
-        """Let the fault that is being injected come to its end at once."""
+        """End the fault that is being injected at once."""
         self._over.set()
 
     def next(self) -> Fault:
-        """The next one by chance; none a second time before all others have had their turn."""
+        """The next fault, chosen at random; none comes twice before all others have come once."""
         if not self._bag:
             self._bag = self.all()
             self._random.shuffle(self._bag)
@@ -102,7 +102,7 @@ class Faults:
         self._host_goes()
 
     def _start_host(self) -> None:
-        """Until it listens: while it was away, its port may have become the local end of somebody's connection."""
+        """Try until it listens: meanwhile its port may have become the local end of another connection."""
         self._host = run_image_host(self._host_port)
         deadline = time.monotonic() + _HOST_START_SECONDS
         while not listens(self._host_port) and not self._over.wait(0.1):
@@ -116,7 +116,7 @@ class Faults:
 
 
 def listens(port: int) -> bool:
-    """Whether somebody on the loopback accepts connections to `port` from others; a socket may be its own peer."""
+    """Whether a program on the loopback interface accepts connections to `port`; a socket may connect to itself."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
             return bool(connection.getsockname() != connection.getpeername())

@@ -1,4 +1,4 @@
-"""Serves the soak's images on the loopback: python -m tools.measure.soak.image_host PORT"""
+"""Serves the soak's images on the loopback interface. As a program it takes a port."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The images of a soak: what the host serves, by path, and what is right for each."""
+"""The images of a soak: the files of the image host by path, and the right outcome of each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PHOTOS = 24
 BIG = 3
 BIG_SIZE = (4000, 3000)
 SLOW_SECONDS = 1.5
-# Paths with what they must fail with. The last is slower than a download may be.
+# Paths with the codes that they must fail with. The last one is slower than a download may be.
 BAD = {
     "/text": "not_an_image",
     "/cut.jpg": "not_an_image",
@@ -33,7 +33,7 @@ def files() -> dict[str, bytes]:
 
 
 def good_paths() -> list[str]:
-    """Those that are images, whole."""
+    """The paths of complete images."""
     return [path for path in files() if path not in BAD]
 
 

@@ -1,4 +1,4 @@
-"""What a soak found: totals, faults with the time to recover, processes; as a table and as JSON."""
+"""The findings of a soak as a table and as JSON: totals, faults with the time to recover, processes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Injected:
 
 @dataclass
 class Findings:
-    """Everything that one soak has seen; `problems` is what must not be."""
+    """Everything that one soak has seen; `problems` has a line for each thing that must not happen."""
 
     seconds: float
     seed: int
@@ -37,7 +37,7 @@ class Findings:
     problems: list[str] = field(default_factory=list)
 
     def judge(self) -> None:
-        """Fill `problems`: wrong and lost answers, faults that stayed, processes that ended by themselves, growth."""
+        """Fill `problems`: wrong and lost answers, faults without recovery, unexplained ends of processes, growth."""
         for kind, answer in self.answers:
             if answer.verdict in ("wrong", "late") or (answer.verdict == "unreachable" and not self._was_cut(answer)):
                 self.problems.append(f"{kind}: {answer.verdict} after {answer.seconds:.1f} s: {answer.detail[:300]}")
@@ -45,7 +45,7 @@ class Findings:
         self.problems += [*self.unexplained, *self.samples.growth()]
 
     def _was_cut(self, answer: Answer) -> bool:
-        """Whether a fault that cuts connections to the frontend struck while the request was under way."""
+        """Whether a fault that cuts connections to the frontend came while the request was under way."""
         end = answer.at + answer.seconds
         return any(f.cuts and answer.at - _GRACE_SECONDS <= f.at <= end + _GRACE_SECONDS for f in self.injected)
 

@@ -1,4 +1,4 @@
-"""Memory and descriptors of every process over the time of a soak, and whether they grow."""
+"""Memory and file descriptors of every process during a soak, and whether they grow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LEAST_SAMPLES = 8
 
 @dataclass(frozen=True)
 class Sample:
-    """One look at the processes of a role, together. Memory is what they have to themselves (USS), in MB."""
+    """One sample of all processes with a role. Memory is what they do not share (USS), in MB."""
 
     at: float
     processes: int
@@ -28,12 +28,12 @@ class Sample:
 
 @dataclass
 class Samples:
-    """All looks, by role."""
+    """All samples, by role."""
 
     by_role: dict[str, list[Sample]] = field(default_factory=dict)
 
     def take(self, processes: dict[str, list[psutil.Process]]) -> None:
-        """Look at the processes that run now; one that ends meanwhile is left out."""
+        """Sample the processes that run now; one that ends meanwhile is left out."""
         for role, members in processes.items():
             looks = [look for process in members if (look := _look(process))]
             if looks:

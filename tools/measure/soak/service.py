@@ -1,4 +1,4 @@
-"""The service under soak: `birds serve` on free ports, and where its processes are at any time."""
+"""The service that is soaked: `birds serve` on free ports, and its processes by role."""
 
 from __future__ import annotations
 
@@ -72,11 +72,11 @@ class Service:
         self._process.stop(_STOP_SECONDS)
 
     def ended(self) -> int | None:
-        """The exit code of tools.serve once it has given up, else None."""
+        """The exit code of the service if it has ended, else None."""
         return self._process.poll()
 
     def processes(self) -> dict[str, list[psutil.Process]]:
-        """Everything that runs now, by role."""
+        """The processes that run now, by role."""
         found: dict[str, list[psutil.Process]] = {}
         try:
             everything = psutil.Process(self._process.pid).children(recursive=True)

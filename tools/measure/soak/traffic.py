@@ -1,4 +1,4 @@
-"""Every way in at once: lists, streams, uploads, Triton itself, and clients that hang up. Each answer is judged."""
+"""Traffic of every kind at once: lists, streams, uploads, Triton itself, clients that hang up. All is judged."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from tools.triton import direct_grpc
 _GRACE_SECONDS = 5
 _LIMIT = REQUEST_TIMEOUT_SECONDS + _GRACE_SECONDS
 _PAUSE_AFTER_REFUSAL_SECONDS = 0.2
-_LIST, _LONG_LIST, _STREAM, _FILES = 6, 150, 12, 4  # images a request
-# What Triton may say while something of it is broken.
+_LIST, _LONG_LIST, _STREAM, _FILES = 6, 150, 12, 4  # images in each request
+# What Triton may answer while a part of it is broken.
 _TRITON_REFUSES = ("UNAVAILABLE", "is not healthy", "DEADLINE_EXCEEDED", "Cancelled", "timed out", "Exceeds maximum")
 
 Outcome = tuple[Verdict, Counter[str], str]
@@ -33,7 +33,7 @@ Ask = Callable[[aiohttp.ClientSession], Awaitable[Outcome]]
 
 
 class Traffic:
-    """Runs `clients` times every kind of client, until it is cancelled; `answers` has what came back, by kind."""
+    """Runs `clients` clients of each kind until it is stopped; `answers` has the answers by kind."""
 
     def __init__(self, service: Service, cases: Sequence[Case], seed: int, clients: int) -> None:
         self.answers: list[tuple[str, Answer]] = []
@@ -131,7 +131,7 @@ class Traffic:
                 if any(sign in str(error) for sign in _TRITON_REFUSES):
                     return "refused", Counter(), str(error)
                 return "wrong", Counter(), str(error)
-            except aiohttp.ClientError as error:  # Triton is starting again: whoever asks it directly sees that
+            except aiohttp.ClientError as error:  # Triton is starting again: its direct clients see that
                 return "refused", Counter(), repr(error)
         label = result.as_numpy("PROBABILITIES").flat[0].decode().split(":", 2)[2]
         if label.partition(" (")[0] != case.bird:
@@ -140,7 +140,7 @@ class Traffic:
 
 
 def judge_stream(text: str, cases: Sequence[Case]) -> Outcome:
-    """As judge does, of an answer that came line by line."""
+    """Judge a streamed answer, as `judge` does for a whole one."""
     try:
         *lines, totals = [json.loads(line) for line in text.splitlines()]
         failures = [{"url": line["url"], "code": line["failure"]["code"]} for line in lines if line.get("failure")]

@@ -16,7 +16,7 @@ from tools.measure.bench.processes import libraries_of, usage
 def test_each_core_classifies_with_the_engine_asked_for(tiny_savedmodel: Path, variant: str, imported: bool) -> None:
     with Limit(parse_variant(variant), tiny_savedmodel) as limit:
         assert limit.images_per_second(0.1, 2) > 0
-        children = [worker.pid for worker in limit._workers]
+        children = [process.submit(os.getpid).result() for process in limit.processes]
         assert len(children) == len(os.sched_getaffinity(0))
         for pid in children:
             found = usage(pid, "limit")

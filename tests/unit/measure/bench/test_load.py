@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import os
 from collections.abc import Iterator
-from dataclasses import asdict
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import pytest
@@ -14,15 +14,15 @@ from aiohttp import web
 from tests.support.image_server import ImageServer
 from tools.measure.bench import load
 from tools.measure.bench.load import LoadResult, LoadSpec
-from tools.measure.bench.worker import JsonWorker, WorkerEnded
+from tools.measure.bench.own_process import own_process
 from tools.serve.ports import free_port
 
 SERVICE_SECONDS = 0.02
 
 
 @pytest.fixture(scope="module")
-def worker() -> Iterator[JsonWorker]:
-    with JsonWorker(load.__name__) as worker:
+def worker() -> Iterator[ProcessPoolExecutor]:
+    with own_process() as worker:
         yield worker
 
 
@@ -48,11 +48,11 @@ def service() -> Iterator[Service]:
         yield service
 
 
-def ask(worker: JsonWorker, spec: LoadSpec) -> LoadResult:
-    return LoadResult(**worker.ask(asdict(spec)))
+def ask(worker: ProcessPoolExecutor, spec: LoadSpec) -> LoadResult:
+    return worker.submit(load.run, spec).result()
 
 
-def test_so_many_calls_are_made_as_were_asked_for(worker: JsonWorker, service: Service) -> None:
+def test_so_many_calls_are_made_as_were_asked_for(worker: ProcessPoolExecutor, service: Service) -> None:
     result = ask(worker, LoadSpec(service.url("/"), "http://images", concurrency=4, images_per_call=3, calls=10))
     assert len(service.bodies) == len(result.latencies_ms) == 10
     assert {len(body["images"]) for body in service.bodies} == {3}
@@ -62,7 +62,7 @@ def test_so_many_calls_are_made_as_were_asked_for(worker: JsonWorker, service: S
     assert min(result.latencies_ms) >= 1000 * SERVICE_SECONDS
 
 
-def test_every_image_is_a_new_one_unless_few_are_asked_for(worker: JsonWorker, service: Service) -> None:
+def test_every_image_is_a_new_one_unless_few_are_asked_for(worker: ProcessPoolExecutor, service: Service) -> None:
     for distinct in (0, 0, 7):
         ask(worker, LoadSpec(service.url("/"), "http://images", 2, calls=10, distinct_images=distinct))
     urls = [url for body in service.bodies for url in body["images"]]
@@ -70,7 +70,7 @@ def test_every_image_is_a_new_one_unless_few_are_asked_for(worker: JsonWorker, s
     assert len(set(urls[100:])) == 7
 
 
-def test_images_a_second_are_what_a_steady_server_gives(worker: JsonWorker, service: Service) -> None:
+def test_images_a_second_are_what_a_steady_server_gives(worker: ProcessPoolExecutor, service: Service) -> None:
     """Four callers and a server that takes a fixed time: the rate follows from the latencies, whatever they are."""
     spec = LoadSpec(service.url("/"), "http://images", concurrency=4, seconds=0.5, warm_up_seconds=0.1)
     result = ask(worker, spec)
@@ -89,7 +89,7 @@ async def broken(_: web.Request) -> web.Response:
     return web.Response(status=500)
 
 
-def test_calls_that_fail_are_counted_by_how(worker: JsonWorker, service: Service) -> None:
+def test_calls_that_fail_are_counted_by_how(worker: ProcessPoolExecutor, service: Service) -> None:
     urls = {
         "500": service.add("/broken", broken),
         "timed out": service.add("/slow", slow),
@@ -102,12 +102,6 @@ def test_calls_that_fail_are_counted_by_how(worker: JsonWorker, service: Service
         assert result.images_per_second == 0
 
 
-def test_the_generator_does_without_tensorflow(worker: JsonWorker) -> None:
-    with open(f"/proc/{worker.pid}/maps") as maps:
+def test_the_generator_does_without_tensorflow(worker: ProcessPoolExecutor) -> None:
+    with open(f"/proc/{worker.submit(os.getpid).result()}/maps") as maps:
         assert "tensorflow" not in maps.read()
-
-
-def test_a_worker_that_ends_is_an_error_and_not_a_hang(capfd: pytest.CaptureFixture[str]) -> None:
-    with JsonWorker(load.__name__) as worker, pytest.raises(WorkerEnded, match="ended with exit code 1"):
-        worker.ask(json.loads('{"no": "spec"}'))
-    assert "TypeError" in capfd.readouterr().err
