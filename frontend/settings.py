@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,6 +40,14 @@ ApiKey = Annotated[SecretStr, AfterValidator(checked_key)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Network = IPv4Network | IPv6Network
 Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/?#\s@]+)$")]
+
+
+def _require_certificates(path: Path) -> Path:
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as error:  # SSLError too
+        raise ValueError("the file cannot be read, or it has no certificate in PEM format") from error
+    return path
 
 
 class Settings(BaseSettings):
@@ -96,6 +105,12 @@ class Settings(BaseSettings):
     download_proxy: Annotated[str, Field(pattern=r"^http://[^/?#\s]+/?$")] | None = Field(
         None,
         description="forward proxy, http://host:port, for all downloads; it then decides which hosts may be reached",
+    )
+    download_ca_file: Annotated[Path, AfterValidator(_require_certificates)] | None = Field(
+        None, description="PEM file with certificates of private authorities that image servers may use"
+    )
+    user_agent_contact: Annotated[str, Field(pattern=r"^[\x21-\x27\x2a-\x7e]+$")] | None = Field(
+        None, description="address or URL, without spaces, that owners of image servers may turn to; sent in User-Agent"
     )
     max_pixels: int = Field(50_000_000, ge=1, description="maximum width × height of an image that is sent to Triton")
     download_ports: Annotated[tuple[Port, ...], NoDecode, CommaSeparated] = Field(

@@ -7,9 +7,10 @@ other forms that lead back into private networks.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
+from frontend.download.nat64 import Nat64Networks
 from frontend.errors import ForbiddenUrl, InvalidUrl
 
 Address = IPv4Address | IPv6Address
@@ -58,14 +59,20 @@ _ISATAP = 0x5EFE  # in the interface identifier of an address with an IPv4 addre
 
 @dataclass(frozen=True)
 class AddressPolicy:
-    """Allows public unicast addresses on `ports`, and every port of the networks that the operator exempts."""
+    """Allows public unicast addresses on `ports`, and every port of the networks that the operator exempts.
+
+    An address that this network translates by NAT64 is judged by the IPv4 address that it leads to.
+    """
 
     ports: Iterable[int] = (80, 443)
     allow_networks: Iterable[Network] = ()
+    nat64: Nat64Networks = field(default_factory=Nat64Networks, compare=False)
 
     def check(self, address: str, port: int) -> None:
         """Raise ForbiddenUrl or InvalidUrl unless a connection to `address` (numeric) and `port` is allowed."""
         ip = _unwrapped(ip_address(address))
+        if isinstance(ip, IPv6Address):
+            ip = self.nat64.ipv4_of(ip) or ip
         if any(ip in network for network in self.allow_networks if network.version == ip.version):
             return
         if not is_public(ip):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -28,20 +29,23 @@ class Refused(aiohttp.ClientError):
         self.verdict = verdict
 
 
-def guarded_connector(policy: AddressPolicy, resolver: AbstractResolver | None = None) -> aiohttp.TCPConnector:
-    """Return a connector for the running event loop. `resolver` replaces the system's."""
+def guarded_connector(
+    policy: AddressPolicy, resolver: AbstractResolver, tls_context: ssl.SSLContext | None = None
+) -> aiohttp.TCPConnector:
+    """Return a connector for the running event loop, which checks certificates by `tls_context`."""
     connector = aiohttp.TCPConnector(
         limit=_MAX_CONNECTIONS,
-        resolver=_GuardedResolver(policy, resolver or SystemResolver()),
+        resolver=_GuardedResolver(policy, resolver),
+        ssl=tls_context or True,
         socket_factory=_guarded_socket_factory(policy),
         happy_eyeballs_delay=None,  # otherwise a refusal by the socket factory loses its type
     )
     return use_bounded_responses(connector)
 
 
-def proxy_connector() -> aiohttp.TCPConnector:
+def proxy_connector(tls_context: ssl.SSLContext | None = None) -> aiohttp.TCPConnector:
     """Return a connector for the operator's own proxy, whose address is not checked."""
-    return use_bounded_responses(aiohttp.TCPConnector(limit=_MAX_CONNECTIONS))
+    return use_bounded_responses(aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, ssl=tls_context or True))
 
 
 class SystemResolver(AbstractResolver):
@@ -80,6 +84,8 @@ class _GuardedResolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         results = await self._resolver.resolve(host, port, family)
+        if any(":" in result["host"] for result in results):
+            await self._policy.nat64.discover(self._resolver)
         for result in results:
             _check(self._policy, result["host"], port)
         return results

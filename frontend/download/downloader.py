@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from frontend.download.address_policy import AddressPolicy
-from frontend.download.connector import guarded_connector, proxy_connector
+from frontend.download.connector import SystemResolver, guarded_connector, proxy_connector
 from frontend.download.fetcher import Fetcher
 from frontend.download.response_protocol import MAX_HEAD_BYTES
 from frontend.download.urls import parse_url
+from frontend.download.user_agent import user_agent
 from frontend.limits.memory_budget import MemoryBudget, Reservation
 from frontend.settings import Settings
 from frontend.telemetry import request_stats
 
-USER_AGENT = "birds/0.1 (bird-species inference service; fetches images its users name)"
-_HEADERS = {"User-Agent": USER_AGENT, "Accept": "image/*", "Accept-Encoding": "identity"}
+_HEADERS = {"Accept": "image/*", "Accept-Encoding": "identity"}
 DEFAULT_MAX_BYTES_IN_FLIGHT = 256_000_000
 
 
@@ -43,7 +45,8 @@ class Downloader:
     """Downloads images over one shared session; use as an async context manager.
 
     With `proxy`, the URL of a forward proxy, the proxy resolves names and decides which of them are allowed.
-    `resolver` replaces the system's.
+    `resolver` replaces the system's. `contact` is an address or URL for the owners of image servers. `ca_file` has the
+    certificates (PEM) of private authorities that are trusted beside the public ones.
     """
 
     def __init__(
@@ -54,7 +57,11 @@ class Downloader:
         max_bytes_in_flight: int = DEFAULT_MAX_BYTES_IN_FLIGHT,
         proxy: str | None = None,
         resolver: AbstractResolver | None = None,
+        contact: str | None = None,
+        ca_file: Path | None = None,
     ) -> None:
+        self._user_agent = user_agent(contact)
+        self._tls_context = _tls_context(ca_file) if ca_file else None
         self._policy = policy
         self._timeout_seconds = timeout_seconds
         self._max_bytes = max_bytes
@@ -72,20 +79,28 @@ class Downloader:
             settings.download_max_bytes,
             settings.download_max_bytes_in_flight,
             settings.download_proxy,
+            contact=settings.user_agent_contact,
+            ca_file=settings.download_ca_file,
         )
 
     async def __aenter__(self) -> Downloader:
-        connector = proxy_connector() if self._proxy else guarded_connector(self._policy, self._resolver)
+        resolver = self._resolver or SystemResolver()
+        if self._proxy:
+            connector = proxy_connector(self._tls_context)
+        else:
+            connector = guarded_connector(self._policy, resolver, self._tls_context)
         self._session = aiohttp.ClientSession(
             connector=connector,
-            headers=_HEADERS,
+            headers={"User-Agent": self._user_agent, **_HEADERS},
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),  # each fetch has one deadline for everything
             auto_decompress=False,
             max_field_size=MAX_HEAD_BYTES,
             trust_env=False,
         )
-        self._fetcher = Fetcher(self._session, self._policy, self._timeout_seconds, self._max_bytes, self._proxy)
+        self._fetcher = Fetcher(
+            self._session, self._policy, self._timeout_seconds, self._max_bytes, resolver, self._proxy
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -116,3 +131,9 @@ class Downloader:
                 if self._running.get(key) is download:
                     del self._running[key]
                 download.end()
+
+
+def _tls_context(ca_file: Path) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.load_verify_locations(ca_file)
+    return context

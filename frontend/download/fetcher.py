@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
 from anyio import current_effective_deadline, current_time, fail_after
 from yarl import URL
 
@@ -48,9 +49,11 @@ class Fetcher:
         policy: AddressPolicy,
         timeout_seconds: float,
         max_bytes: int,
+        resolver: AbstractResolver,
         proxy: str | None = None,
     ) -> None:
         self._session = session
+        self._resolver = resolver
         self._policy = policy
         self._timeout_seconds = timeout_seconds
         self._max_bytes = max_bytes
@@ -101,6 +104,8 @@ class Fetcher:
 
     async def _get(self, target: URL, reservation: Reservation) -> bytes | URL:
         """Send one request. Return the body, or the URL that it redirects to."""
+        if ":" in (target.raw_host or ""):  # the resolver, which would do this, is not asked about numeric addresses
+            await self._policy.nat64.discover(self._resolver)
         if self._proxy:
             self._policy.check_target(target.raw_host or "", target.port or 0)
         try:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 
 @asynccontextmanager
 async def raw_server(
-    handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], address: str = "127.0.0.1"
+    handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    address: str = "127.0.0.1",
+    tls_context: ssl.SSLContext | None = None,
 ) -> AsyncIterator[tuple[str, list[None]]]:
     """Serve with `handle`. Yields the URL and a list with one entry for each connection."""
     connections: list[None] = []
@@ -27,10 +30,10 @@ async def raw_server(
         connections.append(None)
         open_ones.add(asyncio.create_task(converse(reader, writer)))
 
-    server = await asyncio.start_server(connected, address, 0)
+    server = await asyncio.start_server(connected, address, 0, ssl=tls_context)
     try:
         port = server.sockets[0].getsockname()[1]
-        yield f"http://{address}:{port}/bird.jpg", connections
+        yield f"http{'s' if tls_context else ''}://{address}:{port}/bird.jpg", connections
     finally:
         server.close()
         for task in open_ones:

@@ -11,6 +11,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from frontend.download.user_agent import user_agent
 from tools import ROOT
 from tools.errors import ToolError
 
@@ -64,7 +65,8 @@ def _download(url: str, sha256: str, target: Path) -> None:
     """Stream `url` to `target`, which appears only once its checksum has been verified."""
     target.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
-    with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:
+    headers = {"User-Agent": user_agent(os.environ.get("BIRDS_USER_AGENT_CONTACT"))}
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_SECONDS) as response:
         total = int(response.headers.get("Content-Length") or 0)
         descriptor, partial = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         try:

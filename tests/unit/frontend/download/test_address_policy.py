@@ -47,7 +47,7 @@ FORBIDDEN = {
     "IPv4-compatible": ["::127.0.0.1", "::a9fe:a9fe", "::8.8.8.8"],
     "IPv4-translated": ["::ffff:0:127.0.0.1", "::ffff:0:8.8.8.8"],
     "6to4": ["2002:7f00:1::", "2002:a9fe:a9fe::1", "2002:808:808::1"],
-    "NAT64": ["64:ff9b::127.0.0.1", "64:ff9b::8.8.8.8", "64:ff9b:1::10.0.0.1"],
+    "NAT64": ["64:ff9b::127.0.0.1", "64:ff9b::10.0.0.1", "64:ff9b:1::10.0.0.1", "64:ff9b:1::8.8.8.8"],
     "Teredo": ["2001::1", "2001:0:4136:e378:8000:63bf:3fff:fdd2"],
     "protocol assignments": ["2001:1::1", "2001:10::1", "2001:20::1", "2001:1ff::1"],
     "ISATAP": ["2a00::5efe:7f00:1", "2a00::200:5efe:10.0.0.1", "2a00:1:2:3:0:5efe:8.8.8.8"],
@@ -109,9 +109,9 @@ def test_unusual_ports_are_refused(port: int) -> None:
 
 def test_exempt_network_skips_both_rules() -> None:
     policy = AddressPolicy(allow_networks=[ip_network("10.1.0.0/16"), ip_network("fd00::/64")])
-    for address in ("10.1.2.3", "::ffff:10.1.2.3", "fd00::7"):
+    for address in ("10.1.2.3", "::ffff:10.1.2.3", "64:ff9b::10.1.2.3", "fd00::7"):
         policy.check(address, 9000)
-    for address in ("10.2.0.1", "127.0.0.1", "fd00:0:0:1::1", "64:ff9b::10.1.2.3", "2002:a01:203::1"):
+    for address in ("10.2.0.1", "127.0.0.1", "fd00:0:0:1::1", "64:ff9b::10.2.2.3", "2002:a01:203::1"):
         with pytest.raises(ForbiddenUrl):
             policy.check(address, 80)
     with pytest.raises(InvalidUrl):

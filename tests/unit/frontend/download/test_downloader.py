@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
+import ssl
+import subprocess
 import time
 import traceback
 from collections.abc import Awaitable, Callable
@@ -407,3 +410,32 @@ async def test_log_has_the_cause_without_the_query(image_server: ImageServer, ca
     assert "secret" not in caplog.text
     assert "/a.jpg" in caplog.text
     assert "ClientConnectorError" in caplog.text
+
+
+async def test_user_agent_names_the_contact(image_server: ImageServer) -> None:
+    url = image_server.add("/a", b"bytes")
+    await download(url)
+    assert image_server.headers["/a"]["User-Agent"].startswith("birds/")
+    await download(url, contact="https://birds.example/contact")
+    assert "(https://birds.example/contact; " in image_server.headers["/a"]["User-Agent"]
+
+
+@pytest.fixture
+def private_certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that signs itself, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl to make a certificate: apt install openssl")
+    certificate, key = tmp_path / "ca.pem", tmp_path / "key.pem"
+    arguments = f"req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=birds -keyout {key} -out {certificate}"
+    subject = ["-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(["openssl", *arguments.split(), *subject], check=True, capture_output=True)
+    return certificate, key
+
+
+async def test_private_authority_is_trusted_when_named(private_certificate: tuple[Path, Path]) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*private_certificate)
+    reply = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nbytes"
+    async with raw_server(replying(reply), tls_context=context) as (url, _):
+        assert (await failure(url)).parameters == {"reason": "tls"}
+        assert await download(url, ca_file=private_certificate[0]) == b"bytes"
