@@ -26,6 +26,9 @@ Repository = Annotated[
     typer.Option(metavar="DIR", help="The model repository; this checkout's if left out.", show_default=False),
 ]
 TritonUrl = Annotated[str, typer.Option("--triton", metavar="URL", help="HTTP address of the Triton that serves it.")]
+Offline = Annotated[
+    bool, typer.Option("--offline", help="Change the files even if the running service does not answer.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON; progress goes to standard error.")]
 BuiltIn = Annotated[
     Source | None, typer.Option("--source", help="One of the models that come with the service.", show_default=False)
@@ -168,6 +171,7 @@ def publish(
     ] = False,
     repository: Repository = None,
     triton: TritonUrl = _DEFAULT_TRITON,
+    offline: Offline = False,
     as_json: Json = False,
 ) -> None:
     """Check a model and serve it as a new version, without losing a request.
@@ -193,7 +197,7 @@ def publish(
         allow_duplicates,
     )
     options = BuildOptions(source, own, mirror)
-    _show(commands.publish(_target(repository, triton), options, version, not not_default), as_json)
+    _show(commands.publish(_target(repository, triton, offline), options, version, not not_default), as_json)
 
 
 @app.command()
@@ -203,12 +207,13 @@ def rollback(
     ] = None,
     repository: Repository = None,
     triton: TritonUrl = _DEFAULT_TRITON,
+    offline: Offline = False,
     as_json: Json = False,
 ) -> None:
     """Make an older version the default."""
     from tools.models import commands
 
-    _show(commands.rollback(_target(repository, triton), to), as_json)
+    _show(commands.rollback(_target(repository, triton, offline), to), as_json)
 
 
 @app.command()
@@ -216,12 +221,13 @@ def retire(
     version: Annotated[int, typer.Argument(min=1, metavar="N", help="The version's number.")],
     repository: Repository = None,
     triton: TritonUrl = _DEFAULT_TRITON,
+    offline: Offline = False,
     as_json: Json = False,
 ) -> None:
     """Take a version out of service and delete it."""
     from tools.models import commands
 
-    _show(commands.retire(_target(repository, triton), version), as_json)
+    _show(commands.retire(_target(repository, triton, offline), version), as_json)
 
 
 @app.command(hidden=True)
@@ -263,11 +269,11 @@ def _own_model(
     return OwnModel(savedmodel, labels, scale, mean_values, std_values, parse_size(size) if size else None, *others)
 
 
-def _target(repository: Path | None, triton_url: str) -> Target:
+def _target(repository: Path | None, triton_url: str, offline: bool = False) -> Target:
     from tools.models.commands import Target
     from tools.models.repository import MODEL_REPOSITORY
 
-    return Target(repository or MODEL_REPOSITORY, triton_url)
+    return Target(repository or MODEL_REPOSITORY, triton_url, offline)
 
 
 def _show(answer: dict[str, Any], as_json: bool) -> None:

@@ -29,9 +29,10 @@ from tools.models.repository import (
     read_versions,
     savedmodel_path,
 )
-from tools.triton.control import TritonControl
+from tools.triton.control import ControlError, TritonControl, is_key_in_use
 
 TRITON_URL = "http://127.0.0.1:8010"
+_RESTART_TIMEOUT_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Target:
 
     repository: Path = MODEL_REPOSITORY
     triton_url: str = TRITON_URL
+    offline: bool = False  # change the files even if a running service cannot be told
 
     def __post_init__(self) -> None:
         if not savedmodel_path(self.repository).parents[1].is_dir():
@@ -91,11 +93,29 @@ def retire(target: Target, version: int) -> dict[str, Any]:
     return {"retired": version, "default": read_default(target.repository)}
 
 
+def _is_running(triton: TritonControl, offline: bool) -> bool:
+    """Return whether Triton runs. Waits for the one of a running service, which may be restarting.
+
+    Raises ControlError if that does not answer, unless `offline`.
+    """
+    deadline = time.monotonic() + _RESTART_TIMEOUT_SECONDS
+    while not triton.is_running():
+        if offline or not is_key_in_use(triton.url):
+            return False
+        if time.monotonic() > deadline:
+            raise ControlError(
+                f"the Triton of the running service does not answer at {triton.url}; nothing was changed. "
+                "To change the files anyway: --offline"
+            )
+        time.sleep(0.5)
+    return True
+
+
 @contextmanager
 def _changing(target: Target) -> Iterator[TritonControl | None]:
     """Yield the control of the running Triton, if there is one. A Triton that starts meanwhile gets the change, too."""
     triton = TritonControl(target.triton_url)
-    control = triton if triton.is_running() else None
+    control = triton if _is_running(triton, target.offline) else None
     with _stoppable():
         yield control
         if control is None and triton.is_running():

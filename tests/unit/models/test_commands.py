@@ -24,11 +24,12 @@ from tests.support.savedmodels import mean_colours, save_module
 from tests.support.tiny_model import LABELS
 from tools import ROOT
 from tools.cli.main import main
-from tools.models import publishing
+from tools.models import commands, publishing
 from tools.models.options import OwnModel
 from tools.models.repository import read_default, read_versions
 from tools.models.weights import own_model
 from tools.serve.ports import free_port
+from tools.triton import control
 from tools.triton.settings import TritonSettings
 
 NOBODY = f"http://127.0.0.1:{free_port()}"  # where no Triton is
@@ -72,6 +73,30 @@ def command(repository: Path, *arguments: str) -> list[str]:
         "--triton",
         NOBODY,
     ]
+
+
+@pytest.mark.parametrize("arguments", [["rollback", "--to", "2"], ["retire", "2"]])
+def test_a_silent_triton_of_a_running_service_is_an_error(
+    repository: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: list[str],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The files changed and the exit code was 0, while users kept getting the old version."""
+    shutil.copytree(repository / "classifier" / "1", repository / "classifier" / "2")
+    publishing.prepare(repository, TritonSettings())
+    before = contents(repository)
+    monkeypatch.setattr(commands, "_RESTART_TIMEOUT_SECONDS", 0)
+    monkeypatch.setattr(control, "KEYS", tmp_path / "keys")
+    _, lock = control.create_key(int(NOBODY.rpartition(":")[2]))
+    try:
+        assert run(repository, *arguments) == 1
+        assert "does not answer" in capfd.readouterr().err
+        assert contents(repository) == before
+        assert run(repository, *arguments, "--offline") == 0
+    finally:
+        os.close(lock)
 
 
 def contents(repository: Path) -> dict[Path, bytes]:
