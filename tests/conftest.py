@@ -50,8 +50,8 @@ def tiny_repository(tiny_savedmodel: Path, tmp_path_factory: pytest.TempPathFact
     engine = 'key: "engine"\n    value: {{ string_value: "{}" }}'
     changes = {engine.format("auto"): engine.format("tensorflow")}
     add_twin(repository, "classifier", "classifier_on_tensorflow", changes)
-    memory = {'"20"': '"2"', '"20000000"': '"1000000000"'}
-    add_twin(repository, "preprocess", "decoder_short_of_memory", memory)
+    limits = {'"20"': '"2"', '"20000000"': '"1000000000"', '"3"': '"0.2"'}
+    add_twin(repository, "preprocess", "strict_decoder", limits)
     return repository
 
 

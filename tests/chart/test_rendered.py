@@ -105,6 +105,19 @@ def test_other_keys_bring_other_pods() -> None:
     assert len(set(checksums)) == len(checksums)
 
 
+def test_image_limits_of_the_frontend_hold_for_triton() -> None:
+    limits = {"max_pixels": "200000000", "download_max_bytes": "60000000"}
+    rendered = render(None, *(f"frontend.settings.{name}={value}" for name, value in limits.items()))
+    (triton,) = [pod for pod in pods(rendered) if pod.name == "Deployment birds-triton"]
+    (model,) = [
+        container
+        for container in triton.owner["spec"]["template"]["spec"]["initContainers"]
+        if container["name"] == "model"
+    ]
+    environment = {entry["name"]: entry["value"] for entry in model["env"]}
+    assert {f"BIRDS_{name.upper()}": value for name, value in limits.items()}.items() <= environment.items()
+
+
 def test_values_and_keys_reach_the_settings_as_they_read_them(everything: list[Object], tmp_path: Path) -> None:
     (frontend,) = [pod for pod in pods(everything) if pod.name == "Deployment vogels-frontend"]
     environment = {entry["name"]: entry["value"] for entry in frontend.containers[0]["env"]}

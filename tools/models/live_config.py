@@ -73,6 +73,7 @@ def write_all(repository: Path, settings: TritonSettings) -> None:
         _set_instances(base, settings.preprocess_instances)
         _set_batch_size(base, settings.max_batch_size)
         _bound_queue(base, settings.max_queue_size)
+        _set_image_limits(base, settings)
         write_preprocess(repository, versions, base)
     if (repository / ENSEMBLE / "config.pbtxt").exists():
         default = read_default(repository)
@@ -191,6 +192,18 @@ def _with_settings(config: ModelConfig, settings: TritonSettings) -> ModelConfig
         if value:
             config.parameters[name].string_value = value
     return config
+
+
+def _set_image_limits(config: ModelConfig, settings: TritonSettings) -> None:
+    """Give `preprocess` the frontend's limits. The memory for decoding follows `max_pixels`."""
+    limits = {
+        "max_pixels": settings.max_pixels,
+        "max_bytes": settings.download_max_bytes,
+        "decode_seconds": settings.decode_seconds,
+    }
+    for name, value in limits.items():
+        if value is not None:
+            config.parameters[name].string_value = str(value)
 
 
 def _set_instances(config: ModelConfig, count: int | None) -> None:

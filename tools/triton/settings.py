@@ -28,6 +28,15 @@ class TritonSettings(BaseSettings):
     max_queue_size: int | None = Field(
         None, ge=1, description="images that can wait before each step; more are refused. Costs up to 0.5 s at low load"
     )
+    max_pixels: int | None = Field(
+        None, ge=1, description="maximum width × height of an image; the frontend's setting too"
+    )
+    download_max_bytes: int | None = Field(
+        None, ge=1, description="maximum size of an image file, in bytes; the frontend's setting too"
+    )
+    decode_seconds: float | None = Field(
+        None, gt=0, le=60, description="processor time that a worker process may spend on one image"
+    )
     triton_open_apis: Annotated[tuple[ControlApi, ...], NoDecode, CommaSeparated] = Field(
         (), description="control APIs, separated by commas, that Triton answers without the key"
     )

@@ -130,13 +130,13 @@ def test_refuses_file_over_the_size_limit(triton: TritonServer) -> None:
 
 @pytest.mark.usefixtures("unharmed")
 def test_image_that_needs_too_much_memory_fails_alone(triton: TritonServer) -> None:
-    """The model `decoder_short_of_memory` has 100 MB for decoding; this picture needs 250 MB."""
+    """The model `strict_decoder` has 100 MB for decoding; this picture needs 250 MB."""
     with tritonclient.grpc.InferenceServerClient(triton.grpc_url) as client:
 
         def pixels(image: bytes) -> np.ndarray:
             tensor = tritonclient.grpc.InferInput("IMAGE", [1, 1], "BYTES")
             tensor.set_data_from_numpy(np.array([[image]], dtype=np.object_))
-            result: np.ndarray = client.infer("decoder_short_of_memory", [tensor]).as_numpy("PIXELS")
+            result: np.ndarray = client.infer("strict_decoder", [tensor]).as_numpy("PIXELS")
             return result
 
         for _ in range(3):
@@ -148,6 +148,6 @@ def test_image_that_needs_too_much_memory_fails_alone(triton: TritonServer) -> N
 @pytest.mark.usefixtures("unharmed")
 def test_refuses_file_larger_than_the_decoding_memory(triton: TritonServer) -> None:
     """The stub itself has no memory limit: it would die of one while it receives a request."""
-    status, answer = over_http(triton, [1, 1], element(bytes(150_000_000)), "decoder_short_of_memory")
+    status, answer = over_http(triton, [1, 1], element(bytes(150_000_000)), "strict_decoder")
     assert status == 400
     assert "not_an_image: " in answer

@@ -32,7 +32,7 @@ def project(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     for folder in ("backends", "frontend", "tools"):
         shutil.copytree(ROOT / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(tiny_repository, project / "model_repository")
-    for twin in ("classifier_on_tensorflow", "decoder_short_of_memory"):
+    for twin in ("classifier_on_tensorflow", "strict_decoder"):
         shutil.rmtree(project / "model_repository" / twin)
     return project
 

@@ -53,6 +53,14 @@ def test_settings_change_instances_batches_device_and_engine(repository: Path) -
         assert read_live_config(model, repository).max_batch_size == 6
 
 
+def test_preprocess_has_the_limits_of_the_frontend(repository: Path) -> None:
+    """Raised for the frontend alone, they were silently capped at 50 megapixels and 20 MB."""
+    write_all(repository, TritonSettings(max_pixels=200_000_000, download_max_bytes=60_000_000, decode_seconds=8))
+    parameters = read_live_config("preprocess", repository).parameters
+    limits = {name: float(parameters[name].string_value) for name in ("max_pixels", "max_bytes", "decode_seconds")}
+    assert limits == {"max_pixels": 200_000_000, "max_bytes": 60_000_000, "decode_seconds": 8}
+
+
 def test_warm_up_never_exceeds_the_batch_size(repository: Path) -> None:
     write_all(repository, TritonSettings(max_batch_size=2))
     for model in ("preprocess", "classifier"):

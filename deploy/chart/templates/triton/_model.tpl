@@ -52,7 +52,8 @@
     - name: BIRDS_MODEL_MIRROR
       value: {{ . | quote }}
     {{- end }}
-    {{- $settings := .Values.triton.settings }}
+    {{- /* Image limits that are raised for the frontend hold for Triton too. */}}
+    {{- $settings := merge (dict) .Values.triton.settings (pick .Values.frontend.settings "max_pixels" "download_max_bytes") }}
     {{- if .Values.triton.gpu.count }}
     {{- $settings = merge (dict) $settings (dict "device" "gpu") }}
     {{- end }}
