@@ -183,7 +183,8 @@ def _open_png(data: bytes, wanted: PixelFormat) -> OpenedImage:
     file = png_chunks.read_png(data)
     _check_pixels(file.width, file.height, wanted)
     image = _open(file.picture, wanted, "PNG")
-    decoding = file.width * file.height * _BYTES_PER_PIXEL["PNG"] + _resizing_bytes(image, wanted) + 2 * len(data)
+    decoding = file.width * file.height * _BYTES_PER_PIXEL["PNG"] + 2 * file.row_bytes  # this row and the one above
+    decoding += _resizing_bytes(image, wanted) + 2 * len(data)
     is_cheap = decoding <= _CHEAP_BYTES and not file.is_interlaced
     return OpenedImage(image, decoding, is_cheap, file.orientation, file.profile)
 

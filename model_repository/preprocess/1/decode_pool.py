@@ -198,6 +198,7 @@ class _Worker:
 
     def decode(self, data: bytes, request: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Return the worker's reply, with `pixels`. Raises ImageRejected or _WorkerKilled if it does not survive."""
+        self.is_dead = True  # unless it answers properly
         self.wait_until_ready()
         self._shared[: len(data)] = data
         reply = self._exchange(json.dumps(request).encode(), seconds)
@@ -205,6 +206,7 @@ class _Worker:
             reply["pixels"] = self._shared[: reply["size_bytes"]]
         if len(data) > _KEPT_BYTES:
             self._shared.madvise(mmap.MADV_REMOVE)
+        self.is_dead = False
         return reply
 
     def close(self) -> None:
@@ -223,7 +225,6 @@ class _Worker:
         except OSError:
             pass
         if not self._is_ready:
-            self.is_dead = True
             self._process.kill()  # unless it has ended by itself
             raise WorkersUnavailable(f"{find_interpreter()} {_WORKER} does not start: exit code {self._process.wait()}")
 
@@ -247,7 +248,6 @@ class _Worker:
                 break
         except OSError:  # the other end is closed
             remaining = seconds
-        self.is_dead = True
         if remaining <= 0:
             self._process.kill()
             raise ImageRejected("too_expensive", f"decoding it takes more than {seconds:g} s of processor time")

@@ -25,6 +25,7 @@ class PngFile:
 
     width: int
     height: int
+    row_bytes: int  # of the pixels as they are stored
     is_interlaced: bool
     orientation: int
     profile: bytes | None
@@ -35,7 +36,7 @@ def read_png(data: bytes) -> PngFile:
     """Raises ImageRejected with the code not_an_image."""
     if len(data) < 33 or data[12:16] != b"IHDR" or data[8:12] != b"\0\0\0\r":
         raise damaged()
-    width, height, _, colour_type, _, _, interlace = struct.unpack_from(">IIBBBBB", data, 16)
+    width, height, bits, colour_type, _, _, interlace = struct.unpack_from(">IIBBBBB", data, 16)
     if not width or not height or colour_type not in _CHANNELS:
         raise damaged()
     kept = [data[:33]]
@@ -67,7 +68,8 @@ def read_png(data: bytes) -> PngFile:
     if not pixels:
         raise damaged()
     picture = b"".join([*kept, _chunk(b"IDAT", b"".join(pixels)), _chunk(b"IEND", b"")])
-    return PngFile(width, height, interlace != 0, orientation, profile, picture)
+    row_bytes = width * _CHANNELS[colour_type] * bits // 8 + 2
+    return PngFile(width, height, row_bytes, interlace != 0, orientation, profile, picture)
 
 
 def _is_intact(data: bytes, offset: int, end: int) -> bool:

@@ -21,7 +21,7 @@ from bird_pixels import ImageRejected, PixelFormat, decode
 from decode_pool import DecodePool, MemoryBudget, WorkersUnavailable
 from PIL import Image
 
-from tests.support.hostile_images import BOMBS, SHREDDED, bmp_row_of_zeros
+from tests.support.hostile_images import BOMBS, SHREDDED, bmp_row_of_zeros, small_avif_of_268_megapixels
 from tests.support.images import BLUE, RED, encoded, flat
 from tests.support.processes import eventually
 from tools.models.repository import MODEL_REPOSITORY
@@ -42,6 +42,8 @@ def open_image(data, *arguments):
         time.sleep(600)
     if data.startswith(b"print"):
         print(list(os.environ)); print("noise", file=sys.stderr)
+    if data.startswith(b"lie"):
+        decode_worker.json.dumps = lambda reply: "lies"
     if data.startswith(b"bug"):
         raise ZeroDivisionError
     return real(data, *arguments)
@@ -160,6 +162,28 @@ def test_bug_in_a_worker_is_reported_as_a_bug(faulty_pool: DecodePool) -> None:
         faulty_pool.decode(b"bug", WANTED)
     assert "ZeroDivisionError" in failed.value.reason
     assert is_red(faulty_pool)
+
+
+def test_worker_that_answers_nonsense_is_replaced(faulty_pool: DecodePool) -> None:
+    """An attacker who controls a worker must not gain control of its parent."""
+    (before,) = workers()
+    with pytest.raises(ImageRejected):
+        faulty_pool.decode(b"lie from now on", WANTED)
+    with pytest.raises(ValueError, match="Expecting value"):
+        faulty_pool.decode(flat(RED, "WEBP"), WANTED)
+    assert before not in workers()
+    assert is_red(faulty_pool)
+
+
+def test_small_avif_of_a_huge_picture_costs_nothing(pool: DecodePool) -> None:
+    """The header says 64 × 64, the first frame 16,384²: the memory limit stops it before it is allocated."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    with pytest.raises(ImageRejected, match=r"^not_an_image: "):
+        pool.decode(small_avif_of_268_megapixels(), WANTED)
+    (worker,) = workers()
+    assert worker.cpu_times().user + worker.cpu_times().system < 2
+    pool.close()
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 2
 
 
 def test_worker_writes_nothing_to_our_streams(faulty_pool: DecodePool, capfd: pytest.CaptureFixture[str]) -> None:

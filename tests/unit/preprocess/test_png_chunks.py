@@ -53,6 +53,14 @@ def test_pixels_equal_those_that_pillow_reads(mode: str) -> None:
     assert expected is None or np.array_equal(actual, expected)
 
 
+def test_one_long_row_is_not_cheap() -> None:
+    """The decoder keeps two rows as they are stored: 8 bytes for each pixel of 16-bit RGBA."""
+    header = bytearray(flat(RED)[:33])
+    header[16:29] = struct.pack(">IIBBBBB", 10_000_000, 1, 16, 6, 0, 0, 0)
+    header[29:33] = struct.pack(">I", zlib.crc32(header[12:29]))
+    assert open_if_cheap(bytes(header) + REST, PixelFormat(24, 16, 50_000_000, 10**7)) is None
+
+
 def test_interlaced_and_large_files_are_not_cheap() -> None:
     interlaced = bytearray(HEADER + REST)
     interlaced[28] = 1
