@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
@@ -96,7 +97,11 @@ def _add_middleware(
     keys = ApiKeys(settings.all_api_keys)
     rate_limit = RateLimit(settings.rate_limit) if settings.rate_limit else None
     app.add_middleware(
-        BodyLimitMiddleware, max_bytes=settings.max_request_bytes, admission=url_admission, streamed_path="/files"
+        BodyLimitMiddleware,
+        path="/",
+        max_bytes=settings.max_request_bytes,
+        admission=url_admission,
+        refuse=_service_error,
     )
     app.add_middleware(AuthMiddleware, keys=keys, refuse=_service_error)
     app.add_middleware(RequestContextMiddleware, timeout_seconds=settings.request_timeout, rate_limit=rate_limit)
@@ -111,7 +116,8 @@ def _add_middleware(
             allow_headers=["*"],
             expose_headers=[HEADER, "Content-Language", "Retry-After"],
         )
-    app.add_middleware(AccessLogMiddleware, metrics=metrics, tracing=tracing, keys=keys)
+    api_paths = frozenset(route.path for route in router.routes if isinstance(route, APIRoute))
+    app.add_middleware(AccessLogMiddleware, metrics=metrics, tracing=tracing, keys=keys, api_paths=api_paths)
     app.add_middleware(PathMiddleware, root_path=settings.root_path)
 
 

@@ -31,11 +31,15 @@ _MAX_PATH_CHARACTERS = 200
 class AccessLogMiddleware:
     """Logs, counts and traces every request.
 
-    A caller with one of the `keys` is trusted to name the trace that its request belongs to.
+    A caller with one of the `keys` is trusted to name the trace that its request belongs to. `api_paths` are the paths
+    whose requests other middleware may answer, so that no route is known for them.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing | None, keys: ApiKeys) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, tracing: Tracing | None, keys: ApiKeys, api_paths: frozenset[str]
+    ) -> None:
         self._app = app
+        self._api_paths = api_paths
         self._metrics = metrics
         self._tracing = tracing
         self._keys = keys
@@ -46,7 +50,7 @@ class AccessLogMiddleware:
             return
         headers = Headers(scope=scope)
         stats = RequestStats(request_id(headers.get(HEADER)), self._metrics, self._tracing)
-        exchange = _Exchange(scope, stats)
+        exchange = _Exchange(scope, stats, self._api_paths)
 
         async def send_and_note(message: Message) -> None:
             exchange.note_sent(message)
@@ -68,8 +72,9 @@ class AccessLogMiddleware:
 class _Exchange:
     """One request and its response, as seen on the wire."""
 
-    def __init__(self, scope: Scope, stats: RequestStats) -> None:
+    def __init__(self, scope: Scope, stats: RequestStats, api_paths: frozenset[str]) -> None:
         self._scope = scope
+        self._api_paths = api_paths
         self._stats = stats
         self._started = time.perf_counter()
         self._status = 500  # the status if the application raises before it sends a response
@@ -113,7 +118,10 @@ class _Exchange:
     @property
     def _route(self) -> str:
         """The route's pattern. All paths that match no route share one name, so clients cannot create new labels."""
-        if self._scope["path"].startswith(f"{_STATIC_FOLDER}/"):
+        path: str = self._scope["path"]
+        if path in self._api_paths:
+            return path
+        if path.startswith(f"{_STATIC_FOLDER}/"):
             return _STATIC_FOLDER
         return getattr(self._scope.get("route"), "path", None) or "unmatched"
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from anyio import CancelScope, fail_after
-from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from frontend.errors import Overloaded, RequestTimeout, RequestTooLarge, ServiceOverloaded
+from frontend.errors import Overloaded, RequestTimeout, RequestTooLarge, ServiceError, ServiceOverloaded
 from frontend.limits.admission import Admission
 from frontend.limits.memory_budget import MemoryBudget, Reservation
 from frontend.middleware.request_context import RequestContext, request_context_of
@@ -17,68 +20,74 @@ _MEMORY_WAIT_SECONDS = 5.0
 
 
 class BodyLimitMiddleware:
-    """Raises an error into the application while it reads a body, as soon as the fault is known.
+    """Limits the bodies that are sent by POST to `path`, the one route that reads a body as a whole.
 
-    RequestTooLarge: the body has more than `max_bytes`, or announces more. RequestTimeout: it is incomplete at the
-    request's deadline. ServiceOverloaded: `admission` would refuse the request anyway, or there is no memory for its
-    body: callers share the memory, and a body without new bytes gives way to others (MemoryBudget).
+    Before it reads a body it refuses what announces more than `max_bytes` (RequestTooLarge) and what `admission` would
+    refuse anyway (ServiceOverloaded). `refuse` turns the error into the response; neither routing nor parsing is paid.
 
-    Only routes that read a body as a whole are concerned. The body of `streamed_path` is left to its route.
+    While the application reads, it gets RequestTooLarge for more than `max_bytes`, RequestTimeout for a body that is
+    incomplete at the request's deadline, and ServiceOverloaded when there is no memory for the body: callers share the
+    memory, and a body without new bytes gives way to others (MemoryBudget).
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, admission: Admission, streamed_path: str) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        path: str,
+        max_bytes: int,
+        admission: Admission,
+        refuse: Callable[[Request, ServiceError], Awaitable[Response]],
+    ) -> None:
         self._app = app
+        self._path = path
         self._max_bytes = max_bytes
         self._admission = admission
-        self._streamed_path = streamed_path
+        self._refuse = refuse
         self._budget = MemoryBudget(_LARGEST_BODIES * max_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] == self._streamed_path:
+        if scope["type"] != "http" or scope["path"] != self._path or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
-        body = _LimitedBody(scope, receive, self._max_bytes, self._budget, self._admission)
+        request, context = Request(scope), request_context_of(scope)
+        if error := self._why_refused(request, context):
+            response = await self._refuse(request, error)
+            await response(scope, receive, send)
+            return
+        body = _LimitedBody(receive, context, self._max_bytes, self._budget)
         try:
             await self._app(scope, body.receive, send)
         finally:
             body.release()
 
+    def _why_refused(self, request: Request, context: RequestContext) -> ServiceError | None:
+        if int(request.headers.get("content-length", 0)) > self._max_bytes:
+            return RequestTooLarge(max=self._max_bytes)
+        return self._admission.would_refuse(context.caller)
+
 
 class _LimitedBody:
     """The body of one request."""
 
-    def __init__(
-        self, scope: Scope, receive: Receive, max_bytes: int, budget: MemoryBudget, admission: Admission
-    ) -> None:
-        self._context: RequestContext = request_context_of(scope)
+    def __init__(self, receive: Receive, context: RequestContext, max_bytes: int, budget: MemoryBudget) -> None:
         self._receive = receive
+        self._deadline = context.deadline
         self._max_bytes = max_bytes
-        self._admission = admission
-        self._reservation = Reservation(budget, self._context.caller, self._cancel)
+        self._reservation = Reservation(budget, context.caller, self._cancel)
         self._cancel_scope: CancelScope | None = None
-        self._known_bytes = int(Headers(scope=scope).get("content-length", 0))
         self._received_bytes = 0
-        self._is_begun = self._is_complete = False
+        self._is_complete = False
 
     async def receive(self) -> Message:
         if self._is_complete:
             return await self._receive()
-        if not self._is_begun:
-            self._check_before_reading()
-        with CancelScope(deadline=self._context.deadline) as self._cancel_scope:
+        with CancelScope(deadline=self._deadline) as self._cancel_scope:
             return await self._receive_within_limits()
         raise ServiceOverloaded(seconds=1) if self._reservation.is_evicted else RequestTimeout()
 
     def release(self) -> None:
         """Give back the memory of the body."""
         self._reservation.release()
-
-    def _check_before_reading(self) -> None:
-        self._is_begun = True
-        if self._known_bytes > self._max_bytes:
-            raise RequestTooLarge(max=self._max_bytes)
-        if refusal := self._admission.would_refuse(self._context.caller):
-            raise refusal
 
     async def _receive_within_limits(self) -> Message:
         message = await self._receive()

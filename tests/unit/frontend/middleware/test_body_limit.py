@@ -11,6 +11,8 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from frontend.errors import ServiceOverloaded
+from frontend.limits.admission import Admission
 from tests.support.frontend_server import StartFrontend
 from tests.support.raw_http import address_of, connect, read_response
 
@@ -73,6 +75,22 @@ def test_an_announced_size_is_refused_unread(url: str, expect: bytes) -> None:
     with connect(url) as connection:
         connection.sendall(HEAD % (MAX_BYTES + 1) + expect + b"\r\n")
         assert read_response(connection).status == 413
+
+
+def test_an_early_refusal_is_counted_by_route(start_frontend: StartFrontend) -> None:
+    client = start_frontend(max_request_bytes=MAX_BYTES)
+    assert client.post("/", content=b" " * (MAX_BYTES + 1), headers=JSON).status_code == 413
+    counted = 'birds_http_requests_total{method="POST",route="/",status="413"} 1.0'
+    assert counted in client.get("/metrics").text
+
+
+def test_a_full_backlog_refuses_before_the_body(start_frontend: StartFrontend, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = start_frontend()
+    monkeypatch.setattr(Admission, "would_refuse", lambda *_: ServiceOverloaded(seconds=3))
+    with connect(str(client.base_url)) as connection:
+        connection.sendall(HEAD % 1000 + b"\r\n")
+        response = read_response(connection)
+    assert (response.status, response.headers[b"retry-after"]) == (503, b"3")
 
 
 def test_an_unannounced_size_is_refused(url: str) -> None:
