@@ -50,12 +50,13 @@ class Screen:
     """Prints results to standard output, and on a terminal a bar below them; use as a context manager.
 
     Results and bar share one console, which draws the bar anew below each result. `quiet` leaves out everything but
-    the results. Everything on standard error is left out in a pipe.
+    the results.
     """
 
     def __init__(self, total: int, tally: Tally, language: str, quiet: bool) -> None:
         self.tally = tally
         self._language = language
+        self._quiet = quiet
         self._prints_above_bar = sys.stdout.isatty() and not quiet
         self._shows_summary = sys.stderr.isatty() and not quiet
         console = Console(stderr=not self._prints_above_bar, highlight=False)
@@ -111,7 +112,10 @@ class Screen:
             print(text, file=sys.stderr, flush=True)
 
     def summarise(self, skipped: str, ending: Sequence[str] = ()) -> None:
-        """The closing line: what was found, how much failed and was skipped, how fast it was."""
+        """The closing line: what was found, how much failed and was skipped, how fast it was.
+
+        A pipe gets only what was skipped: a person would otherwise never know.
+        """
         counts = {
             "classified": self.tally.succeeded,
             "species": len(self.tally.species),
@@ -119,7 +123,10 @@ class Screen:
             "failed": self.tally.failed,
         }
         parts = [message("cli", key, self._language, count=count) for key, count in counts.items() if count]
-        self.say(", ".join([*parts, *([skipped] if skipped else []), self._rate(), *ending]))
+        if self._shows_summary:
+            print(", ".join([*parts, *([skipped] if skipped else []), self._rate(), *ending]), file=sys.stderr)
+        elif skipped and not self._quiet:
+            print(f"birds: {skipped}", file=sys.stderr)
 
     def _rate(self) -> str:
         speed = (self.tally.done - self._already) / max(time.monotonic() - self._started, 1e-9)

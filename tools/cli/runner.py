@@ -66,11 +66,9 @@ def classify_all(request: Request) -> Tally:
     language = language_of_this_person()
     try:
         inputs = find_images(request.sources, request.lists)
-        skipped = inputs.skipped_note(language)
-        if skipped and not request.quiet:
-            print(f"birds: {skipped}", file=sys.stderr)
         if not inputs.images:
-            raise UsageError(message("cli", "no_images", language))
+            skipped = inputs.skipped_note(language)
+            raise UsageError(message("cli", "no_images", language) + (f" ({skipped})" if skipped else ""))
         if request.out is None or str(request.out) in _STANDARD_OUTPUT:
             return _to_screen(request, inputs, language)
         return _to_file(request, request.out, inputs, language)
