@@ -65,7 +65,7 @@ def test_help_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize("scale", [["--scale", "-1..1"], ["--scale=-1..1"]], ids=["space", "equals sign"])
 def test_scale_may_start_with_a_minus(scale: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "publish", "--source", "imagenet-birds", *scale]) == 2
-    assert capsys.readouterr().err == "birds: --scale is for --savedmodel\n"
+    assert "need --savedmodel" in capsys.readouterr().err  # and not: option --scale needs a value
 
 
 @pytest.mark.parametrize("command", ["bench", "perf", "soak"])
