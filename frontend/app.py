@@ -24,6 +24,7 @@ from frontend.api.requests import field_mistakes
 from frontend.api.routes import router
 from frontend.api.schemas import ClassifyResponse
 from frontend.api.services import Services
+from frontend.api.species_filter import read_species_lists
 from frontend.classify.classifier import ImageClassifier
 from frontend.download.downloader import Downloader
 from frontend.errors import InvalidRequest, ServiceError
@@ -139,6 +140,8 @@ async def _running_services(settings: Settings, metrics: Metrics, url_admission:
             downloader=downloader,
             model_versions=versions,
             readiness=Readiness(inference),
+            inference=inference,
+            species_lists=read_species_lists(settings.species_lists),
             url_classifier=ImageClassifier(inference, versions, settings.max_pixels),
             url_admission=url_admission,
             upload_classifier=ImageClassifier(inference, versions, settings.max_pixels),

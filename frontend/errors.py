@@ -15,7 +15,7 @@ BirdsError
     ├── RequestTooLarge     413
     ├── RequestTimeout      408
     ├── InvalidUpload       422     UnknownFormField    FieldBelongsInQuery
-    └── NoImages            TooManyImages       UnknownModelVersion
+    └── NoImages            TooManyImages       UnknownModelVersion     UnknownSpecies      UnknownSpeciesList
                             200: listed in `errors`, like every mistake in well-formed JSON
 
 Each type has a stable `code`. The message catalogues hold the sentence for each code.
@@ -233,6 +233,20 @@ class NoImages(ServiceError):
 
 class TooManyImages(ServiceError):
     code = "too_many_images"
+    status = 200
+
+
+class UnknownSpecies(ServiceError):
+    """A name in `species` is not a label of the model. `suggestions` holds the most similar names."""
+
+    code = "unknown_species"
+    status = 200
+
+
+class UnknownSpeciesList(ServiceError):
+    """The operator has no species list with this name. `suggestions` holds the most similar names."""
+
+    code = "unknown_species_list"
     status = 200
 
 

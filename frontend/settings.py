@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, DirectoryPath, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from frontend.inference.target import triton_target
@@ -86,6 +86,12 @@ class Settings(BaseSettings):
     )
     max_images: int = Field(1000, ge=1, description="maximum images in one request")
     max_k: int = Field(10, ge=1, description="maximum species that a request may ask for per image")
+    min_score: float = Field(
+        0, ge=0, le=1, description="lowest score of a prediction, for requests that do not give a `min_score`"
+    )
+    species_lists: DirectoryPath | None = Field(
+        None, description="folder of species lists, NAME.txt, with one scientific name per line; # starts a comment"
+    )
     max_request_bytes: int = Field(16_000_000, ge=1, description="maximum size of a request body, in bytes")
     max_backlog: int = Field(
         320,

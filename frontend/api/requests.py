@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from frontend.api.json_reader import JsonReader, JsonTooLarge
-from frontend.api.schemas import ClassifyRequest
+from frontend.api.schemas import MAX_SPECIES, ClassifyRequest
 from frontend.api.services import ServicesDependency
 from frontend.download.urls import MAX_LENGTH
 from frontend.errors import ImageDataInsteadOfUrl, InvalidRequest, InvalidUrl, Mistake
@@ -166,7 +166,20 @@ class _Parser:
         if name not in ClassifyRequest.model_fields:
             self.mistakes.append(_unknown_field(name))
             return len(self.mistakes) < _MAX_MISTAKES and _skip(reader)
+        if name == "species" and reader.kind() == "array":
+            return self._read_species(reader)
         self.values[name] = reader.value()
+        return True
+
+    def _read_species(self, reader: JsonReader) -> bool:
+        """Read the list of `species`; return whether more fields may be read."""
+        names: list[str] = []
+        for _ in reader.items():
+            if reader.kind() != "string" or len(names) == MAX_SPECIES:
+                self.mistakes.append(Mistake("species_invalid"))
+                return False
+            names.append(reader.string())
+        self.values["species"] = names
         return True
 
     def _read_images(self, reader: JsonReader) -> bool:

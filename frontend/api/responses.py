@@ -92,6 +92,8 @@ class Answer:
                 response.failures.append(FailureBody(url=outcome.name, **self._reason(outcome.result)))
             else:
                 response.successful_results[outcome.name] = _predictions(outcome.result)
+                if outcome.no_bird:
+                    response.no_bird.append(outcome.name)
                 if outcome.model_version and outcome.model_version != self.model_version:
                     response.other_versions[outcome.name] = outcome.model_version
         return response
@@ -116,8 +118,12 @@ class Answer:
     def _line(self, outcome: Outcome) -> ImageLine:
         if isinstance(outcome.result, ImageError):
             return ImageLine(url=outcome.name, failure=ReasonBody(**self._reason(outcome.result)))
-        predictions = _predictions(outcome.result)
-        return ImageLine(url=outcome.name, model_version=outcome.model_version, predictions=predictions)
+        line = ImageLine(
+            url=outcome.name, model_version=outcome.model_version, predictions=_predictions(outcome.result)
+        )
+        if outcome.no_bird:
+            line.no_bird = True
+        return line
 
     def _reason(self, failure: ImageError) -> dict[str, str]:
         return {"code": failure.code, "message": failure_message(failure, self.language)}

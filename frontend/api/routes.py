@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Annotated
 
@@ -17,23 +17,21 @@ from frontend.api.openapi import (
     UPLOAD_REQUEST_BODY,
     URL_REQUEST_BODY,
 )
+from frontend.api.request_check import RequestRefused, checked_options
 from frontend.api.requests import UrlRequestDependency
 from frontend.api.responses import Answer
 from frontend.api.schemas import (
-    DEFAULT_K,
     ClassifyResponse,
     FilesQuery,
     ModelsResponse,
     ModelVersionBody,
+    SpeciesListBody,
+    SpeciesListsResponse,
 )
-from frontend.api.services import Services, ServicesDependency
+from frontend.api.services import ServicesDependency
 from frontend.api.uploads import Upload
-from frontend.classify.classifier import ClassifyOptions, images_at
-from frontend.errors import UnknownModelVersion
-from frontend.i18n.messages import error_message, service_error_message
-from frontend.inference.versions import VersionRoute
+from frontend.classify.classifier import images_at
 from frontend.middleware.request_context import request_context_of
-from frontend.settings import Settings
 from frontend.telemetry.metrics import CONTENT_TYPE
 
 # Maximum outcomes that wait for a slow reader of a streamed answer. With more, the workers pause.
@@ -58,23 +56,18 @@ async def classify(body: UrlRequestDependency, request: Request, services: Servi
     One bad image never affects another: it is listed in `failures`, with a code. With `Accept: application/x-ndjson`
     the answer comes as lines, one for each image as soon as it is done. Closing the connection cancels the rest.
     """
-    answer, settings, context = (
-        Answer(request, services.answer_budget),
-        services.settings,
-        request_context_of(request.scope),
-    )
-    fields = body.fields
-    k = fields.k if "k" in fields.model_fields_set else _default_k(settings)
-    errors = validation_errors(len(fields.images), k, settings, answer.language)
-    route = await _choose_route(fields.model_version, services, answer, errors, context.remaining_seconds)
-    if route is None:
-        return answer.of_mistakes(errors)
+    answer, context, fields = Answer(request, services.answer_budget), request_context_of(request.scope), body.fields
+    try:
+        options = await checked_options(len(fields.images), fields, context, services, answer.language)
+    except RequestRefused as refusal:
+        return answer.of_mistakes(refusal.messages)
+    answer.model_version = options.route.version
     distinct = len(body.names)
     ticket = context.exit_stack.enter_context(services.url_admission.admit(context.caller, distinct, context.deadline))
     context.charge(distinct)
     images = images_at(fields.images, body.opener(partial(services.downloader.download, caller=context.caller)))
-    options = ClassifyOptions(
-        k, route, context.caller, context.deadline, _MAX_UNREAD_OUTCOMES, distinct, ticket.image_done
+    options = replace(
+        options, max_waiting_outcomes=_MAX_UNREAD_OUTCOMES, max_images=distinct, on_image_done=ticket.image_done
     )
     outcomes = services.url_classifier.outcomes(images, options)
     return await answer.of_outcomes(outcomes, body, lambda: streaming.client_disconnected(request))
@@ -95,25 +88,23 @@ async def classify_files(
     File names take the place of URLs. If two names are equal, the second is answered as `name (2)`. The first files
     are classified while later ones still arrive.
     """
-    answer, settings, context = (
+    answer, context, settings = (
         Answer(request, services.answer_budget),
-        services.settings,
         request_context_of(request.scope),
+        services.settings,
     )
-    k = _default_k(settings) if query.k is None else query.k
-    errors = validation_errors(1, k, settings, answer.language)
-    route = await _choose_route(query.model_version, services, answer, errors, context.remaining_seconds)
-    if route is None:
-        return answer.of_mistakes(errors)
+    try:
+        options = await checked_options(1, query, context, services, answer.language)
+    except RequestRefused as refusal:
+        return answer.of_mistakes(refusal.messages)
+    answer.model_version = options.route.version
     expected = _expected_files(request, settings.max_images)
     ticket = context.exit_stack.enter_context(
         services.upload_admission.admit(context.caller, expected, context.deadline)
     )
     upload = Upload(request, settings.max_images, settings.download_max_bytes, context, services.downloader.budget)
     # Many clients read nothing before they have sent the whole body, so the outcomes of all files must fit.
-    options = ClassifyOptions(
-        k, route, context.caller, context.deadline, settings.max_images, on_image_done=ticket.image_done
-    )
+    options = replace(options, max_waiting_outcomes=settings.max_images, on_image_done=ticket.image_done)
     outcomes = services.upload_classifier.outcomes(upload.images(), options)
     return await answer.of_outcomes(outcomes, upload, upload.client_disconnected)
 
@@ -132,6 +123,14 @@ async def models(services: ServicesDependency) -> ModelsResponse:
             for version in catalogue.versions.values()
         ],
     )
+
+
+@router.head("/species-lists", include_in_schema=False)
+@router.get("/species-lists", summary="List the species lists", responses=MODELS_RESPONSES)
+async def species_lists(services: ServicesDependency) -> SpeciesListsResponse:
+    """The lists that a request may name in `species`. The operator keeps them in the folder BIRDS_SPECIES_LISTS."""
+    lists = services.species_lists.items()
+    return SpeciesListsResponse(lists=[SpeciesListBody(name=name, species=len(names)) for name, names in lists])
 
 
 @router.head("/metrics", include_in_schema=False)
@@ -159,34 +158,3 @@ def _expected_files(request: Request, max_files: int) -> int:
     """Estimate how many photos the body holds from its announced size, because the request does not say."""
     announced_bytes = int(request.headers.get("content-length", 0))
     return max(1, min(announced_bytes // _TYPICAL_PHOTO_BYTES, max_files))
-
-
-def _default_k(settings: Settings) -> int:
-    return min(DEFAULT_K, settings.max_k)
-
-
-async def _choose_route(
-    version: str | None, services: Services, answer: Answer, errors: list[str], timeout_seconds: float
-) -> VersionRoute | None:
-    """Return where to send the images, or None if the request has mistakes. An unknown version is added to `errors`."""
-    if errors and version is None:
-        return None
-    try:
-        route = await services.model_versions.choose(version, timeout_seconds=timeout_seconds)
-    except UnknownModelVersion as error:
-        errors.append(service_error_message(error, answer.language))
-        return None
-    services.metrics.set_default_version(services.model_versions.default)
-    answer.model_version = route.version
-    return None if errors else route
-
-
-def validation_errors(images: int, k: int, settings: Settings, language: str) -> list[str]:
-    """Return a message for each limit that a well-formed request for `images` images breaks."""
-    broken = {
-        error_message("no_images", language): images == 0,
-        error_message("too_many_images", language, max=settings.max_images): images > settings.max_images,
-        error_message("k_too_small", language, min=0): k < 0,
-        error_message("k_too_large", language, max=settings.max_k): k > settings.max_k,
-    }
-    return [message for message, is_broken in broken.items() if is_broken]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, StrictInt, StrictStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, StrictFloat, StrictInt, StrictStr
 
 DEFAULT_K = 3
 FILES_FIELD = "files"  # name of the multipart form field
 
+_MIN_SCORE = "leave out predictions with a lower score; the image may then have an empty list"
 _EXAMPLE_URL = "https://upload.wikimedia.org/wikipedia/commons/1/18/Ara_macao_-_two_at_Lowry_Park_Zoo.jpg"
 
 
@@ -18,6 +19,9 @@ def _encodable(text: str) -> str:
 
 
 Text = Annotated[StrictStr, AfterValidator(_encodable)]
+MAX_SPECIES = 2000
+SpeciesName = Annotated[Text, Field(max_length=200)]
+SpeciesNames = Annotated[list[SpeciesName], Field(min_length=1, max_length=MAX_SPECIES, fail_fast=True)]
 ModelVersionName = Annotated[Text, Field(max_length=64)]  # answers repeat it
 
 
@@ -33,6 +37,12 @@ class ClassifyRequest(BaseModel):
     model_version: ModelVersionName | None = Field(
         None, description="a version from GET /models; default: the one that /models calls default"
     )
+    min_score: StrictFloat | StrictInt | None = Field(None, ge=0, le=1, description=_MIN_SCORE)
+    species: SpeciesName | SpeciesNames | None = Field(
+        None,
+        description="return only these species: a list of scientific names, or the name of a list from "
+        "GET /species-lists",
+    )
 
 
 class FilesQuery(BaseModel):
@@ -43,6 +53,12 @@ class FilesQuery(BaseModel):
     k: int | None = Field(None, description="how many species to return for each image; default 3")
     model_version: ModelVersionName | None = Field(
         None, description="a version from GET /models; default: the one that /models calls default"
+    )
+    min_score: float | None = Field(None, ge=0, le=1, description=_MIN_SCORE)
+    species: SpeciesNames | None = Field(
+        None,
+        description="return only these species: scientific names (repeat the parameter), or the name of a list from "
+        "GET /species-lists",
     )
 
 
@@ -70,6 +86,7 @@ class ImageLine(BaseModel):
     model_version: str | None = Field(None, description="the model version that answered")
     predictions: list[PredictionBody] | None = None
     failure: ReasonBody | None = None
+    no_bird: bool | None = Field(None, description="true if the most probable label is `background`; else left out")
 
 
 class TotalsLine(BaseModel):
@@ -102,6 +119,7 @@ class ClassifyResponse(BaseModel):
                             "message": "The URL leads to an address that is not public",
                         }
                     ],
+                    "no_bird": [],
                     "time_taken": 0.42,
                     "errors": [],
                     "model_version": "1",
@@ -114,6 +132,7 @@ class ClassifyResponse(BaseModel):
     successful_results: dict[str, list[PredictionBody]] = Field({}, description="predictions by URL, as sent")
     failed_results: list[str] = Field([], description="the URLs that could not be classified")
     failures: list[FailureBody] = Field([], description="the reason for each, in the same order")
+    no_bird: list[str] = Field([], description="the URLs of images whose most probable label is `background`")
     time_taken: float = Field(0.0, description="seconds")
     errors: list[str] = Field(
         [], description="what is wrong with the request as a whole; if there is any, nothing was processed"
@@ -145,3 +164,14 @@ class ModelsResponse(BaseModel):
         description="the canary version, and its share in percent of the images of requests that name no version",
     )
     versions: list[ModelVersionBody]
+
+
+class SpeciesListBody(BaseModel):
+    name: str
+    species: int = Field(description="number of species in the list")
+
+
+class SpeciesListsResponse(BaseModel):
+    """The species lists of the operator."""
+
+    lists: list[SpeciesListBody]

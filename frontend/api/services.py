@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from frontend.classify.classifier import ImageClassifier
 from frontend.download.downloader import Downloader
+from frontend.inference.client import Inference
 from frontend.inference.readiness import Readiness
 from frontend.inference.versions import ModelVersions
 from frontend.limits.admission import Admission
@@ -30,6 +31,8 @@ class Services:
     downloader: Downloader
     model_versions: ModelVersions
     readiness: Readiness
+    inference: Inference
+    species_lists: dict[str, tuple[str, ...]]  # the operator's lists, by name
     url_classifier: ImageClassifier
     url_admission: Admission
     upload_classifier: ImageClassifier

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable
 from contextlib import AbstractAsyncContextManager, ExitStack, aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +23,7 @@ from frontend.errors import (
     UnknownModelVersion,
 )
 from frontend.inference.client import Inference
-from frontend.inference.scores import Prediction
+from frontend.inference.scores import BACKGROUND, Prediction, Scores
 from frontend.inference.versions import ModelVersions, VersionRoute
 from frontend.limits.fair_semaphore import FairSemaphore, Holder
 from frontend.limits.worker_pool import as_produced
@@ -50,12 +50,16 @@ class Image:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The predictions for one image, or why there are none. `position` is the image's index in the request."""
+    """The predictions for one image, or why there are none. `position` is the image's index in the request.
+
+    `no_bird` says whether the most probable of all labels is the background, whatever species were asked for.
+    """
 
     position: int
     name: str
     result: list[Prediction] | ImageError
     model_version: str | None = None
+    no_bird: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,8 @@ class ClassifyOptions:
 
     `deadline` is on the event loop's clock; images that would start later fail with DeadlineExceeded. At most
     `max_waiting_outcomes` wait for a slow reader before it holds back the work. `max_images` is how many there can be.
-    `on_image_done` is called for each image that needs nothing more.
+    `on_image_done` is called for each image that needs nothing more. Predictions under `min_score` are left out, and
+    with `species` all other species.
     """
 
     k: int
@@ -74,6 +79,8 @@ class ClassifyOptions:
     max_waiting_outcomes: int = 16
     max_images: int = _MAX_WORKERS_PER_REQUEST
     on_image_done: Callable[[], None] = lambda: None
+    min_score: float = 0.0
+    species: Collection[str] | None = None
 
 
 async def images_at(
@@ -142,20 +149,20 @@ class ImageClassifier:
                 raise TritonUnavailable() from error
         code = result.code if isinstance(result, ImageError) else "ok"
         request_stats.image_done(version, code, _now() - started)
-        return Outcome(position, image.name, result, version)
+        if isinstance(result, ImageError):
+            return Outcome(position, image.name, result, version)
+        predictions = [p for p in result.best(options.k, options.species) if p.score >= options.min_score]
+        no_bird = any(best.bird_name == BACKGROUND for best in result.best(1))
+        return Outcome(position, image.name, predictions, version, no_bird)
 
-    async def _result(
-        self, image: Image, options: ClassifyOptions, version: str | None
-    ) -> list[Prediction] | ImageError:
+    async def _result(self, image: Image, options: ClassifyOptions, version: str | None) -> Scores | ImageError:
         try:
             with fail_after(_seconds_until(options.deadline)):
                 async with image.open() as content:
                     check_image(content, self._max_pixels)
                     remaining = _seconds_until(options.deadline)
                     with request_stats.stage("inference", {"birds.model_version": version or "default"}):
-                        return await self._inference.classify(
-                            content, options.k, None if isinf(remaining) else remaining, version
-                        )
+                        return await self._inference.scores(content, None if isinf(remaining) else remaining, version)
         except TimeoutError:
             return DeadlineExceeded()
         except ImageError as failure:

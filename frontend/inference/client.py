@@ -103,6 +103,21 @@ class Inference:
         except ModelNotFound as error:
             raise (UnknownModelVersion(version=version) if version else InferenceFailed()) from error
 
+    async def labels(self, version: str, timeout_seconds: float | None = None) -> Labels | None:
+        """Return the labels of a version in the last catalogue, or None for a version without a fingerprint.
+
+        Raises UnknownModelVersion if the version has just been retired, TritonUnavailable if Triton does not answer.
+        """
+        known = self._versions.get(version)
+        if known is None or known.fingerprint is None:
+            return None
+        try:
+            return await self._labels_of(f"{MODEL}_v{version}", known.fingerprint, timeout_seconds)
+        except ModelNotFound as error:
+            raise UnknownModelVersion(version=version) from error
+        except ImageError as error:  # of the image that is sent to get the labels
+            raise TritonUnavailable() from error
+
     async def catalogue(self, timeout_seconds: float) -> Catalogue:
         """Return the versions of the classifier that can be asked for. Raises TritonUnavailable."""
         try:

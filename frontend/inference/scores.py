@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _LABEL = re.compile(r"(?P<name>.+?) \((?P<common>.+)\)")
+BACKGROUND = "background"  # the label for images without a bird
 _DECIMALS = 6  # as in Triton's classification strings
 
 Row = NDArray[np.float32]
@@ -36,6 +37,11 @@ class Labels:
             name, common = match.group("name", "common") if match else (text, None)
             self._names.append((name, common))
             self._positions.setdefault(name, []).append(position)
+
+    @property
+    def names(self) -> Collection[str]:
+        """The distinct `bird_name`s."""
+        return self._positions.keys()
 
     def __len__(self) -> int:
         return len(self._names)

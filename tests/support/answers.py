@@ -9,12 +9,22 @@ from typing import Any
 import httpx
 
 NDJSON = {"Accept": "application/x-ndjson"}
-SHAPE = {"successful_results", "failed_results", "failures", "time_taken", "errors", "model_version", "other_versions"}
+SHAPE = {
+    "successful_results",
+    "failed_results",
+    "failures",
+    "no_bird",
+    "time_taken",
+    "errors",
+    "model_version",
+    "other_versions",
+}
 # The answer to a request that was not processed, without its `time_taken` and `errors`.
 NOTHING: dict[str, Any] = {
     "successful_results": {},
     "failed_results": [],
     "failures": [],
+    "no_bird": [],
     "model_version": None,
     "other_versions": {},
 }

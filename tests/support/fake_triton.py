@@ -10,8 +10,9 @@ import asyncio
 import io
 import json
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -185,6 +186,21 @@ async def running_tritons(*tritons: FakeTriton) -> AsyncIterator[str]:
         yield ",".join([await triton.start() for triton in tritons])
     finally:
         await asyncio.gather(*(triton.stop() for triton in tritons))
+
+
+@contextmanager
+def running_in_a_thread(triton: FakeTriton) -> Iterator[str]:
+    """Run the fake on an event loop of its own, for tests that are not asynchronous. Yield its address."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield asyncio.run_coroutine_threadsafe(triton.start(), loop).result(10)
+    finally:
+        asyncio.run_coroutine_threadsafe(triton.stop(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
 
 
 def _inference(request: Any) -> Inference:

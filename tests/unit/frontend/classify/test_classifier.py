@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 
 import pytest
@@ -11,7 +10,7 @@ from anyio import current_time
 from frontend.classify.classifier import ClassifyOptions, ImageClassifier, images_at
 from frontend.errors import TritonUnavailable, UnknownModelVersion
 from frontend.inference.client import Inference
-from frontend.inference.scores import Prediction
+from frontend.inference.scores import Scores
 from frontend.inference.versions import Catalogue, ModelVersions, VersionRoute
 from tests.support.images import RED, flat
 
@@ -19,14 +18,12 @@ from tests.support.images import RED, flat
 class StillLoading(Inference):
     """A Triton that accepts connections and has no model yet."""
 
-    async def classify(
+    async def scores(
         self,
         image: bytes,
-        k: int,
         timeout_seconds: float | None = None,
         version: str | None = None,
-        among: Collection[str] | None = None,
-    ) -> list[Prediction]:
+    ) -> Scores:
         raise UnknownModelVersion(version=version or "")
 
 

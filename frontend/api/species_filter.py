@@ -1,0 +1,52 @@
+"""Which species a request wants: names that it lists, or a list that the operator keeps in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from frontend.errors import UnknownSpecies, UnknownSpeciesList
+
+_MAX_SUGGESTIONS = 3
+_MAX_SHOWN_CHARACTERS = 100
+
+
+def read_species_lists(folder: Path | None) -> dict[str, tuple[str, ...]]:
+    """Return the lists in a folder: `NAME.txt` has one scientific name per line; lines that start with # are comments.
+
+    Raises OSError or UnicodeDecodeError if a file cannot be read.
+    """
+    if folder is None:
+        return {}
+    lists = {}
+    for path in sorted(folder.glob("*.txt")):
+        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
+        lists[path.stem] = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
+    return lists
+
+
+def list_named(name: str, lists: Mapping[str, Sequence[str]]) -> Sequence[str]:
+    """Return the operator's list with this name. Raises UnknownSpeciesList, which names the nearest matches."""
+    if name not in lists:
+        raise UnknownSpeciesList(name=_shown(name), suggestions=_nearest(name, lists))
+    return lists[name]
+
+
+def check_species(names: Collection[str], known: Collection[str]) -> None:
+    """Raise UnknownSpecies, with the nearest matches, for the first name that is not among `known`."""
+    known_names = set(known)
+    for name in names:
+        if name not in known_names:
+            raise UnknownSpecies(name=_shown(name), suggestions=_nearest(name, known))
+
+
+def _shown(name: str) -> str:
+    return name[:_MAX_SHOWN_CHARACTERS]
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    """Return the names most similar to `name`, ignoring case, as one text. If none is similar, return an em dash."""
+    by_lower_case = {other.lower(): other for other in known}
+    close = get_close_matches(_shown(name).lower(), by_lower_case, n=_MAX_SUGGESTIONS, cutoff=0.5)
+    return ", ".join(by_lower_case[match] for match in close) or "—"
