@@ -130,13 +130,16 @@ def test_downloads_send_a_user_agent(frontend: httpx.Client, image_server: Image
 
 
 def test_dead_python_stub_gets_503(tiny_repository: Path, tmp_path: Path, image_server: ImageServer) -> None:
-    """Triton does not restart a Python process that died, and still reports that it is ready."""
+    """Triton does not restart a Python process that died, and still reports that it is ready.
+
+    The request waits for a recovery until shortly before its deadline.
+    """
     url = image_server.add("/red.png", flat(RED))
     with TritonServer(free_triton_ports(), tmp_path / "log", tiny_repository) as triton:
         triton.wait_until_ready()
         stub = next(pid for pid in descendants(triton.pid) if "preprocess" in command_line(pid))
         os.kill(stub, signal.SIGKILL)
-        settings = Settings(triton_url=triton.grpc_url, download_allow_networks=LOOPBACK)
+        settings = Settings(triton_url=triton.grpc_url, download_allow_networks=LOOPBACK, request_timeout=5)
         with running_frontend(settings) as frontend:
             response = httpx.post(f"{frontend}/", json={"images": [url]}, timeout=30)
             assert httpx.get(f"{frontend}/health/ready", timeout=30).status_code == 503

@@ -91,7 +91,8 @@ def test_last_line_reports_that_triton_was_lost(tiny_repository: Any, image_serv
     slow, quick = image_server.add("/slow.png", held), image_server.add("/quick.png", flat(GREEN))
     with TritonServer(free_triton_ports(), tmp_path / "triton.log", tiny_repository) as triton:
         triton.wait_until_ready()
-        settings = Settings(triton_url=triton.grpc_url, download_allow_networks=LOOPBACK)
+        # The slow image waits for Triton to return, until shortly before the deadline.
+        settings = Settings(triton_url=triton.grpc_url, download_allow_networks=LOOPBACK, request_timeout=10)
         with running_frontend(settings) as url, httpx.Client(base_url=url, timeout=30) as frontend:
             answer = lines(frontend, {"images": [slow, quick]})
             assert next(answer)["url"] == quick
