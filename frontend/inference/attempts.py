@@ -65,6 +65,7 @@ class Attempts:
                     if (final := self._final_error(failures, server, request.model_name, error, is_probe)) is not None:
                         raise final from error
                 if failures[-1] in _DEATHS and not is_probe:
+                    await self._choose(request.model_name, end, failed_on, is_probe)  # wait before taking the turn
                     await alone.enter_async_context(self._turn_to_be_alone(end))
                 failed_on.add(server)
                 await asyncio.sleep(_PAUSE_SECONDS)

@@ -157,7 +157,7 @@ class Inference:
                     row = await (ask() if known.is_random else self._answers.row(image, fingerprint, ask))
                     return Scores(row, labels)
                 except _OtherWeights:
-                    log.warning("Triton serves %s with other weights than its catalogue said", model)
+                    log.info("Triton serves %s with other weights than its catalogue said", model)
         return parse_classification(_strings(await self._infer(_all_classes(model, image), timeout_seconds)))
 
     async def _row(self, model: str, fingerprint: str, image: bytes, timeout_seconds: float | None) -> Row:

@@ -82,6 +82,7 @@ class ServerPool:
         self._target = target
         self._probe = probe
         self._servers: dict[HostPort, Server] = {}
+        self._closing: set[asyncio.Task[None]] = set()
         self._turn = 0
         self._lookup_wanted = asyncio.Event()
         self._changed = asyncio.Condition()
@@ -96,7 +97,7 @@ class ServerPool:
     async def __aexit__(self, *_: object) -> None:
         self._following.cancel()
         await asyncio.gather(self._following, return_exceptions=True)
-        await asyncio.gather(*(server.close() for server in self._servers.values()))
+        await asyncio.gather(*(server.close() for server in self._servers.values()), *self._closing)
 
     async def choose(self, model: str, end: float, waits_for_recovery: bool, avoid: set[Server]) -> Server:
         """Return the next server for `model` in turn, preferably none of `avoid`.
@@ -172,12 +173,14 @@ class ServerPool:
         while True:
             self._lookup_wanted.clear()
             try:
-                await self._update(await look_up(self._target))
+                self._update(await look_up(self._target))
                 failure = ""
             except LookupFailed as error:
                 if str(error) != failure:
                     failure = str(error)
                     log.warning("The address of Triton was not found: %s", failure)
+            except Exception:
+                log.exception("unexpected failure while looking up Triton's address")
             self._has_looked_up = True
             await self._notify()
             if self._target.is_fixed:
@@ -187,7 +190,7 @@ class ServerPool:
                 with move_on_after(_LOOKUP_SECONDS - _URGENT_LOOKUP_SECONDS):
                     await self._lookup_wanted.wait()
 
-    async def _update(self, addresses: list[HostPort]) -> None:
+    def _update(self, addresses: list[HostPort]) -> None:
         """Connect to new addresses, and forget old ones once nothing depends on them."""
         for address in addresses:
             if address not in self._servers:
@@ -199,24 +202,33 @@ class ServerPool:
             server.is_listed = server in listed
             if not server.is_listed and not server.calls and (replaced or not server.is_connected):
                 del self._servers[server.address]
-                await server.close()
+                closing = asyncio.create_task(server.close())
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
 
     async def _watch(self, server: Server) -> None:
         """Follow the state of a server's connection; gRPC connects again by itself once it is asked to."""
         while True:
-            state = server.channel.get_state(try_to_connect=True)
-            if state is ChannelConnectivity.READY:
-                if not await self._greet(server):
-                    await asyncio.sleep(_URGENT_LOOKUP_SECONDS)
-                    continue
-            elif state is not ChannelConnectivity.CONNECTING:
-                if server.is_connected:
-                    server.is_connected = False
-                    self._note_loss()
-                if state is ChannelConnectivity.TRANSIENT_FAILURE and not server.is_settled:
-                    server.is_settled = True
-                    await self._notify()
-            await server.channel.wait_for_state_change(state)
+            try:
+                await self._watch_once(server)
+            except Exception:
+                log.exception("unexpected failure while watching the connection to Triton at %s", server.address)
+                await asyncio.sleep(_URGENT_LOOKUP_SECONDS)
+
+    async def _watch_once(self, server: Server) -> None:
+        """Act on the present state of a server's connection, and wait until it changes."""
+        state = server.channel.get_state(try_to_connect=True)
+        if state is ChannelConnectivity.READY:
+            if not await self._greet(server):
+                await asyncio.sleep(_URGENT_LOOKUP_SECONDS)
+                return
+        elif server.is_connected:
+            server.is_connected = False
+            self._note_loss()
+        if state is ChannelConnectivity.TRANSIENT_FAILURE and not server.is_settled:
+            server.is_settled = True
+            await self._notify()
+        await server.channel.wait_for_state_change(state)
 
     async def _greet(self, server: Server) -> bool:
         """Ask a newly connected server for its version. It gets no request before it has answered."""

@@ -115,9 +115,9 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
 
     async def stop(self, grace_seconds: float | None = None) -> None:
         """Stop listening. Without a grace period calls under way lose their connection."""
-        if self.server is not None:
-            await self.server.stop(grace_seconds)
-            self.server = None
+        server, self.server = self.server, None
+        if server is not None:
+            await server.stop(grace_seconds)
 
     async def ServerMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
         return service_pb2.ServerMetadataResponse(name="triton", version=self.server_version)

@@ -1,4 +1,4 @@
-"""Triton's queues where BIRDS_MAX_QUEUE_SIZE bounds them: what nobody waits for is dropped, and probes pass."""
+"""Triton's queues when BIRDS_MAX_QUEUE_SIZE limits them: expired images are dropped, and probes still pass."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STEPS = ("preprocess", "classifier")
 
 @pytest.fixture(scope="module")
 def short_queues(tiny_savedmodel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
-    """A Triton whose steps let few wait and take one image at a time: what is queued stays there for a while."""
+    """A Triton whose queues are short and whose models take one image at a time, so that queued images stay queued."""
     repository = tmp_path_factory.mktemp("short") / "models"
     copy_templates(repository)
     install_classifier(repository, tiny_savedmodel, LABELS)
@@ -53,17 +53,13 @@ async def outcome(inference: Inference, timeout_seconds: float) -> str:
     return "ok"
 
 
-async def test_who_comes_when_the_queue_is_full_is_refused_at_once_and_those_before_are_answered(
-    inference: Inference,
-) -> None:
+async def test_full_queue_refuses_new_images_only(inference: Inference) -> None:
     codes = Counter(await asyncio.gather(*(outcome(inference, 60) for _ in range(4 * QUEUE))))
     assert set(codes) == {"ok", Overloaded.code}
     assert codes["ok"] >= QUEUE
 
 
-async def test_an_image_that_nobody_waits_for_any_more_is_not_decoded(
-    inference: Inference, short_queues: TritonServer
-) -> None:
+async def test_expired_image_is_not_decoded(inference: Inference, short_queues: TritonServer) -> None:
     before = read_statistics(short_queues.grpc_url)
     waiting = [asyncio.create_task(outcome(inference, 60)) for _ in range(QUEUE // 2)]
     await asyncio.sleep(0.1)
@@ -74,7 +70,7 @@ async def test_an_image_that_nobody_waits_for_any_more_is_not_decoded(
     assert counts["preprocess"].inferences == len(waiting)
 
 
-async def test_a_probe_is_answered_past_a_full_queue(inference: Inference) -> None:
+async def test_probe_passes_a_full_queue(inference: Inference) -> None:
     finished: list[str] = []
     full = asyncio.Event()
 
@@ -93,8 +89,8 @@ async def test_a_probe_is_answered_past_a_full_queue(inference: Inference) -> No
 
 
 @pytest.mark.parametrize("model", STEPS)
-def test_without_the_setting_there_is_no_policy_at_all(model: str) -> None:
-    """Any would have Triton leave requests in an idle server's queue for half a second."""
+def test_without_the_setting_queues_have_no_policy(model: str) -> None:
+    """With any policy, Triton leaves requests in the queue of an idle server for half a second."""
     batching = read_config(model).dynamic_batching
     assert not batching.HasField("default_queue_policy")
     assert not batching.priority_levels

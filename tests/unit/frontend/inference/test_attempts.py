@@ -174,14 +174,17 @@ async def test_unknown_version_is_asked_for_five_times() -> None:
 async def test_lost_connection_is_repeated_once() -> None:
     """Images on a server that is killed may have killed it."""
     tritons = [FakeTriton() for _ in range(3)]
+    stops: list[asyncio.Task[None]] = []
     for triton in tritons:
 
         async def killed(_: Asked, triton: FakeTriton = triton) -> None:
-            await triton.stop()
+            stops.append(asyncio.create_task(triton.stop()))
+            await asyncio.sleep(30)
 
         triton.behaviour = killed
     async with running_tritons(*tritons) as url, Inference(url) as inference:
         assert await outcome(inference) == TritonUnavailable.code
+        await asyncio.gather(*stops)
     assert sum(len(triton.images) for triton in tritons) == 2
 
 

@@ -1,23 +1,28 @@
-"""Calls to a Triton that must not be cancelled run to their end; to a sound one they are cancelled."""
+"""Calls to a Triton that a cancellation can crash run to their end; calls to a newer one are cancelled."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
 
 import pytest
 from anyio import move_on_after
-from grpc import aio
-from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from frontend.errors import DeadlineExceeded
 from frontend.inference.client import Inference
 from frontend.inference.shielded_calls import ShieldedCalls, survives_cancellation
+from tests.support.fake_triton import (
+    CANCELLATION_CRASHES_VERSION,
+    SAFE_VERSION,
+    FakeTriton,
+    running_tritons,
+)
+from tests.support.fake_triton import Inference as Asked
+from tests.support.waiting import until
 
 
 @pytest.mark.parametrize(
-    ("version", "stands"),
+    ("version", "survives"),
     [
         ("2.51.0", False),
         ("2.56.0", False),
@@ -28,12 +33,12 @@ from frontend.inference.shielded_calls import ShieldedCalls, survives_cancellati
         ("newest", False),
     ],
 )
-def test_versions(version: str, stands: bool) -> None:
-    assert survives_cancellation(version) == stands
+def test_triton_survives_cancellation_from_2_57_on(version: str, survives: bool) -> None:
+    assert survives_cancellation(version) == survives
 
 
 class Call:
-    """A call that takes as long as it is told."""
+    """A call that takes a given time."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -50,7 +55,7 @@ class Call:
         return "answer"
 
 
-async def test_who_is_cancelled_waits_until_the_call_is_done() -> None:
+async def test_cancelled_caller_waits_until_the_call_is_done() -> None:
     call = Call(0.2)
     asking = asyncio.ensure_future(ShieldedCalls().answer(call, 60))
     await asyncio.sleep(0.05)
@@ -64,7 +69,7 @@ async def test_who_is_cancelled_waits_until_the_call_is_done() -> None:
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
-async def test_after_the_deadline_nobody_waits_and_the_call_goes_on(cancelled: bool) -> None:
+async def test_call_continues_after_the_deadline_without_its_caller(cancelled: bool) -> None:
     call, calls = Call(0.5), ShieldedCalls()
     asking = asyncio.ensure_future(calls.answer(call, 0.1))
     if cancelled:
@@ -74,61 +79,34 @@ async def test_after_the_deadline_nobody_waits_and_the_call_goes_on(cancelled: b
         await asking
     assert call.end == "running"
     assert call.client_timeout is not None
-    assert call.client_timeout > 10  # gRPC ends it some day
+    assert call.client_timeout > 10  # gRPC ends it in the end
     await calls.finish()
     assert call.end == "done"
 
 
-async def test_a_cancel_scope_that_ends_earlier_does_not_cut_the_call_either() -> None:
+async def test_cancel_scope_does_not_cut_the_call() -> None:
     call = Call(0.2)
     with move_on_after(0.05):
         await ShieldedCalls().answer(call, 60)
     assert call.end == "done"
 
 
-class Triton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
-    """A server that names a version and takes long for an inference."""
+@pytest.mark.parametrize(("version", "is_cancelled"), [(CANCELLATION_CRASHES_VERSION, False), (SAFE_VERSION, True)])
+async def test_only_a_safe_triton_is_told_of_a_cancellation(version: str, is_cancelled: bool) -> None:
+    triton = FakeTriton(server_version=version)
 
-    def __init__(self, version: str) -> None:
-        self._version = version
-        self.asked, self.cancelled = asyncio.Event(), asyncio.Event()
+    async def slow(_: Asked) -> None:
+        await asyncio.sleep(3)
 
-    async def ServerMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
-        return service_pb2.ServerMetadataResponse(name="triton", version=self._version)
-
-    async def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
-        answer = service_pb2.ModelConfigResponse()
-        answer.config.name = request.name
-        answer.config.ensemble_scheduling.step.add(model_name="classifier", model_version=-1)
-        return answer
-
-    async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
-        self.asked.set()
-        try:
-            await asyncio.sleep(3)
-        except asyncio.CancelledError:
-            self.cancelled.set()
-            raise
-
-
-@pytest.mark.parametrize(("version", "cut"), [("2.51.0", False), ("2.57.0", True)])
-async def test_a_sound_triton_is_told_that_nobody_waits(version: str, cut: bool) -> None:
-    server, triton = aio.server(), Triton(version)
-    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(triton, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        async with Inference(f"127.0.0.1:{port}") as inference:
-            await inference.catalogue(5)
-            started = time.monotonic()
-            asking = asyncio.ensure_future(inference.classify(b"image", 1, 1, "1"))
-            await triton.asked.wait()
-            asking.cancel()
-            with pytest.raises((asyncio.CancelledError, DeadlineExceeded)):
-                await asking
-            assert time.monotonic() - started < 10
-            if cut:
-                await asyncio.wait_for(triton.cancelled.wait(), 5)
-            assert triton.cancelled.is_set() == cut
-    finally:
-        await server.stop(0)
+    triton.behaviour = slow
+    async with running_tritons(triton) as url, Inference(url) as inference:
+        started = time.monotonic()
+        asking = asyncio.ensure_future(inference.classify(b"image", 1, 1, "1"))
+        await until(lambda: triton.images)
+        asking.cancel()
+        with pytest.raises((asyncio.CancelledError, DeadlineExceeded)):
+            await asking
+        assert time.monotonic() - started < 10
+        if is_cancelled:
+            await until(lambda: triton.cancelled)
+        assert bool(triton.cancelled) == is_cancelled
