@@ -1,4 +1,4 @@
-"""The Triton backend `tensorflow`: serves the SavedModel of a version folder, a whole batch of requests in one call."""
+"""The Triton backend `tensorflow`: serves the SavedModel of a version folder, a batch of requests in one call."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from placement import device_of, engine_for
 from savedmodel_engines import Engine, EngineError, TensorSpec, load_engine
 from version_manifest import VersionDamaged, check_manifest
 
-Config = dict[str, Any]  # a model configuration, or a part of one, as Triton's JSON has it
+Config = dict[str, Any]  # a model configuration or a part of it, from Triton's JSON
 
-_ABOUT = Path("assets.extra", "birds.json")  # what the SavedModel's builder noted of it
+_ABOUT = Path("assets.extra", "birds.json")  # what the build recorded about the SavedModel
 
 
 class TritonPythonModel:
@@ -23,8 +23,8 @@ class TritonPythonModel:
     def auto_complete_config(config: pb_utils.ModelConfig) -> pb_utils.ModelConfig:
         """Give this version the labels of its own folder.
 
-        Triton has one configuration for all versions of a model, but asks each version to complete it before it
-        reads `label_filename`: the one moment at which versions can differ.
+        Triton has one configuration for all versions of a model. It lets each version complete that configuration
+        before it reads `label_filename`, which is the only moment at which versions can differ.
         """
         version = Path(pb_utils.get_model_dir())
         if (version / "labels.txt").is_file():
@@ -33,7 +33,7 @@ class TritonPythonModel:
         return config
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load and check the model. Raises TritonModelException in one line that says what does not fit."""
+        """Check the files, load the model and check it. Raises TritonModelException with one line that says why."""
         config = json.loads(args["model_config"])
         self.batched = config["max_batch_size"] > 0
         self.output_names = [output["name"] for output in config["output"]]
@@ -54,28 +54,28 @@ class TritonPythonModel:
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         responses: list[pb_utils.InferenceResponse | None] = [None] * len(requests)
-        fitting = []
+        valid = []
         for index, request in enumerate(requests):
-            if (misfit := self._misfit(request)) is None:
-                fitting.append(index)
+            if (mistake := self._mistake_in(request)) is None:
+                valid.append(index)
             else:
-                error = pb_utils.TritonError(misfit, pb_utils.TritonError.INVALID_ARG)
+                error = pb_utils.TritonError(mistake, pb_utils.TritonError.INVALID_ARG)
                 responses[index] = pb_utils.InferenceResponse(error=error)
-        for group in self._runnable_together(requests, fitting):
+        for group in self._same_shapes(requests, valid):
             for index, response in zip(group, self._run([requests[index] for index in group]), strict=True):
                 responses[index] = response
         return responses
 
-    def _misfit(self, request: pb_utils.InferenceRequest) -> str | None:
-        """What is wrong with the shapes of a request, if anything."""
+    def _mistake_in(self, request: pb_utils.InferenceRequest) -> str | None:
+        """What is wrong with the shapes of a request, or None."""
         for name, spec in self.engine.inputs.items():
             shape = tuple(pb_utils.get_input_tensor_by_name(request, name).shape())
             if not _shapes_agree(spec.shape, shape) and not _is_one_pixel(shape):
                 return f"wrong_shape: '{name}' is {list(shape)}, this version takes {list(spec.shape)}"
         return None
 
-    def _runnable_together(self, requests: list[pb_utils.InferenceRequest], indices: list[int]) -> list[list[int]]:
-        """`indices` in groups whose inputs can be stacked: all of them, unless sizes vary from image to image."""
+    def _same_shapes(self, requests: list[pb_utils.InferenceRequest], indices: list[int]) -> list[list[int]]:
+        """`indices` in groups whose inputs can be stacked: one group, unless the image sizes differ."""
         groups: dict[object, list[int]] = {}
         for index in indices:
             shapes = tuple(tuple(tensor.shape()) for tensor in requests[index].inputs())
@@ -88,10 +88,10 @@ class TritonPythonModel:
             name: [np.from_dlpack(pb_utils.get_input_tensor_by_name(request, name)) for request in requests]
             for name in self.engine.inputs
         }
-        stacked = {name: self._whole(name, parts) for name, parts in inputs.items()}
+        stacked = {name: self._stacked(name, parts) for name, parts in inputs.items()}
         try:
             outputs = self.engine.run(stacked)
-        except Exception as error:  # whatever an engine raises fails these requests, not the process
+        except Exception as error:  # an engine that fails, fails these requests and not the process
             pb_utils.Logger.log_error(f"{self.engine.name} failed on a batch: {error!r}")
             failure = pb_utils.TritonError("inference_failed: the engine failed on this batch")
             return [pb_utils.InferenceResponse(error=failure) for _ in requests]
@@ -99,7 +99,7 @@ class TritonPythonModel:
             return [_response({name: outputs[name] for name in self.output_names})]
         sizes = [len(part) for part in next(iter(inputs.values()))]
         if any(len(outputs[name]) != sum(sizes) for name in self.output_names):
-            failure = pb_utils.TritonError("inference_failed: the model does not give one row for each image")
+            failure = pb_utils.TritonError("inference_failed: the model does not answer with one row for each image")
             return [pb_utils.InferenceResponse(error=failure) for _ in requests]
         ends = np.cumsum(sizes)
         return [
@@ -108,7 +108,7 @@ class TritonPythonModel:
         ]
 
     def _check(self, config: Config) -> None:
-        """Raise EngineError unless the signature has what the config promises."""
+        """Raise EngineError unless the signature has the tensors that the configuration declares."""
         for kind, declared, actual in (
             ("input", config["input"], self.engine.inputs),
             ("output", config["output"], self.engine.outputs),
@@ -123,10 +123,10 @@ class TritonPythonModel:
                         f"the SavedModel's signature has {found}"
                     )
         if any(spec.dtype == np.object_ for spec in (*self.engine.inputs.values(), *self.engine.outputs.values())):
-            raise EngineError("the SavedModel's signature has text tensors, which this backend does not carry")
+            raise EngineError("the SavedModel's signature has text tensors, which this backend does not support")
         missing = set(self.engine.inputs) - {tensor["name"] for tensor in config["input"]}
         if missing:
-            raise EngineError(f"the SavedModel's signature wants inputs that config.pbtxt lacks: {sorted(missing)}")
+            raise EngineError(f"the SavedModel's signature needs inputs that config.pbtxt lacks: {sorted(missing)}")
 
     def _check_labels(self, labels: int) -> None:
         """Raise EngineError if an output has a fixed width that is not the number of labels."""
@@ -140,8 +140,8 @@ class TritonPythonModel:
         batch = (-1,) if self.batched else ()
         return TensorSpec(dtype, batch + tuple(int(size) for size in tensor["dims"]))
 
-    def _whole(self, name: str, parts: list[np.ndarray]) -> np.ndarray:
-        """One batch. A single pixel stands for an image of that colour, of whatever size this version takes."""
+    def _stacked(self, name: str, parts: list[np.ndarray]) -> np.ndarray:
+        """Stack one batch. A single pixel stands for an image of that colour, in the size that this version takes."""
         stacked = parts[0] if len(parts) == 1 else np.concatenate(parts)
         wanted = self.engine.inputs[name].shape
         if not _is_one_pixel(stacked.shape) or len(wanted) != stacked.ndim:
@@ -166,7 +166,7 @@ def _proven_engine(savedmodel: Path) -> str | None:
     try:
         return str(json.loads((savedmodel / _ABOUT).read_text(encoding="utf-8"))["engine"])
     except (OSError, ValueError, KeyError):
-        return None  # a SavedModel from elsewhere
+        return None  # the SavedModel was not built by the tools
 
 
 def _is_one_pixel(shape: tuple[int, ...]) -> bool:
@@ -174,7 +174,7 @@ def _is_one_pixel(shape: tuple[int, ...]) -> bool:
 
 
 def _shapes_agree(actual: tuple[int, ...], expected: tuple[int, ...]) -> bool:
-    """A size that varies on either side agrees with any; a signature without any shape agrees with all."""
+    """A size of -1 on either side agrees with any size; a signature without a shape agrees with any shape."""
     if not actual:
         return True
     return len(actual) == len(expected) and all(

@@ -1,4 +1,4 @@
-"""Where an instance runs and on which engine. Pure decisions: what needs a GPU to be tried is elsewhere."""
+"""Decides where an instance runs, and on which engine. Pure functions: they can be tested without a GPU."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ class Device:
 
 
 def device_of(kind: str, device_id: str, instances: int, cores: int) -> Device:
-    """Translate Triton's instance kind. Instances on the CPU share its cores; those on a GPU share its memory."""
+    """Translate Triton's instance kind. Instances on the CPU share its cores; instances on a GPU share its memory."""
     if kind == "GPU":
         return Device(threads=cores, gpu=int(device_id))
     return Device(threads=max(1, cores // max(1, instances)))
 
 
 def engine_for(setting: str, device: Device, proven: str | None) -> str:
-    """The engine to load: the one that is set, else TensorFlow on a GPU, else the one proven when it was published.
+    """The engine to load: the one that is set, else TensorFlow on a GPU, else the one that the build found best.
 
-    `auto` is left for a SavedModel that nobody has tried: the best engine that loads it.
+    For a SavedModel that was not built by the tools this stays `auto`: the best engine that can load it.
     """
     if setting != "auto":
         return setting
@@ -35,8 +35,8 @@ def engine_for(setting: str, device: Device, proven: str | None) -> str:
 def visible_gpus(already: str | None, device: Device) -> str:
     """CUDA_VISIBLE_DEVICES for this instance's process: its own GPU or none.
 
-    Triton counts the GPUs that it sees itself: where it was shown a choice of them (`already`), its number 0 is the
-    first of those.
+    Triton numbers the GPUs that it can see. If `already`, its own CUDA_VISIBLE_DEVICES, lists some of them, then its
+    number 0 is the first of the list.
     """
     if device.gpu is None:
         return "-1"

@@ -1,7 +1,7 @@
-"""Gives a float model the 8-bit arithmetic that it was trained for. OpenVINO only; knows nothing of Triton.
+"""Runs a float model in the 8-bit arithmetic that it was trained for. OpenVINO only; independent of Triton.
 
-The SavedModel is float and stays so. A file beside its graph has the range of values of every step, in the order of
-execution; where there is such a file and a CPU that is good at 8 bits, the ranges become FakeQuantize operations, which
+The SavedModel stays in float. A file beside its graph lists the range of values of every step, in the order of
+execution. With such a file, and a CPU that has 8-bit instructions, the ranges become FakeQuantize operations, which
 OpenVINO compiles to 8-bit kernels.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 FILE = Path("assets.extra", "quantization.json")
 _LEVELS = 256  # of activations
 _WEIGHT_LEVELS = 255  # -127 to 127
-# OpenVINO's names of the operations that have a range, and what the file calls them.
+# OpenVINO's names of the operations that have a range, and their names in the file.
 _OPERATIONS = {
     "Convolution": "CONV_2D",
     "GroupConvolution": "DEPTHWISE_CONV_2D",
@@ -26,13 +26,13 @@ _OPERATIONS = {
     "MatMul": "FULLY_CONNECTED",
 }
 _WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
-_BELONGS_TO_STEP = ("Add", "Clamp", "Relu")  # what follows a weighted operation is computed with it
-# CPUs without these add products of 8 bits in 16, which overflow.
+_BELONGS_TO_STEP = ("Add", "Clamp", "Relu")  # one of these after a weighted operation is computed together with it
+# CPUs without one of these add 8-bit products in 16 bits, which overflow.
 _CPU_FLAGS = {"avx512_vnni", "avx_vnni", "amx_int8"}
 
 
 class QuantizationMisfit(Exception):
-    """The ranges are not those of this graph; the text says where they part."""
+    """The ranges do not belong to this graph; the text says where they differ."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ class _Step:
 
 
 def is_worthwhile(savedmodel: Path, cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether `savedmodel` has ranges and this CPU multiplies 8-bit numbers exactly, and faster than others."""
+    """Whether `savedmodel` has ranges, and this CPU multiplies 8-bit numbers exactly and faster than others."""
     return (savedmodel / FILE).is_file() and bool(_CPU_FLAGS & set(cpu_info.read_text(encoding="utf-8").split()))
 
 
 def quantize(model: Any, savedmodel: Path) -> None:
-    """Insert the ranges that `savedmodel` comes with into `model`, an openvino.Model read from it.
+    """Insert the ranges of `savedmodel` into `model`, an openvino.Model read from it.
 
-    Raises QuantizationMisfit if there are none, or they were made for another graph.
+    Raises QuantizationMisfit if there are none, or if they were made for another graph.
     """
     try:
         recorded = json.loads((savedmodel / FILE).read_text(encoding="utf-8"))
@@ -68,13 +68,13 @@ def quantize(model: Any, savedmodel: Path) -> None:
     for node, end, step in zip(nodes, ends, steps, strict=True):
         if node.get_type_name() in _WEIGHTED:
             _quantize_weights(node, step)
-        if step is not steps[-1]:  # the last one's values become probabilities, which keep their precision
+        if step is not steps[-1]:  # the last values become probabilities, which keep their precision
             _limit(end, step.low, step.high)
     model.validate_nodes_and_infer_types()
 
 
 def _has_range(node: Any) -> bool:
-    """A bias is no step of its own."""
+    """Whether this is a step of its own. Adding a bias is not."""
     kind = node.get_type_name()
     return kind in _OPERATIONS and not (kind == "Add" and _has_constant_input(node))
 
@@ -84,7 +84,7 @@ def _has_constant_input(node: Any) -> bool:
 
 
 def _end_of_step(node: Any) -> Any:
-    """The output after bias and activation."""
+    """The output of a step, after its bias and activation."""
     end = node.output(0)
     while node.get_type_name() in (*_WEIGHTED, *_BELONGS_TO_STEP):
         targets = list(end.get_target_inputs())
@@ -103,11 +103,13 @@ def _limit(output: Any, low: float, high: float) -> None:
 
 
 def _quantize_weights(node: Any, step: _Step) -> None:
-    """Each output channel gets the step size that the weights were stored with if -127 to 127 suffice for it: then
-    nothing is rounded."""
+    """Use the step size that the weights were stored with, if -127 to 127 of these steps are enough for a channel.
+
+    Then nothing is rounded.
+    """
     weights = node.input_value(1)
     if weights.get_node().get_type_name() != "Constant" or step.weight_scale is None:
-        raise QuantizationMisfit(f"the weights of {node.get_friendly_name()} are no constant, or have no scale")
+        raise QuantizationMisfit(f"the weights of {node.get_friendly_name()} are not a constant, or have no scale")
     values = weights.get_node().data
     if node.get_type_name() == "MatMul":
         axes: tuple[int, ...] = (1,) if node.get_attributes()["transpose_b"] else (0,)

@@ -1,4 +1,4 @@
-"""Runs a SavedModel's signature with TensorFlow or with OpenVINO. Knows nothing of Triton."""
+"""Runs a SavedModel's signature with TensorFlow or with OpenVINO. Independent of Triton."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ PRECISIONS = ("f32", "bf16", "int8", "auto")
 
 
 class EngineError(Exception):
-    """The SavedModel cannot be run by the engine asked for; the text says why."""
+    """The engine cannot run the SavedModel; the text says why."""
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One tensor of a signature. `shape` includes the batch dimension; -1 is a size that varies."""
+    """One tensor of a signature. `shape` includes the batch dimension; -1 is a size that can vary."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
 
 
 class Engine(Protocol):
-    """A loaded signature: its tensors by name, and one call that runs a whole batch."""
+    """A loaded signature: its tensors by name, and one method that runs a whole batch."""
 
     name: str
     precision: str
@@ -43,24 +43,24 @@ class Engine(Protocol):
 
 
 def load_engine(name: str, savedmodel: Path, device: Device, precision: str = "f32") -> Engine:
-    """Load `savedmodel` with the engine `tensorflow`, `openvino` or, on the CPU, the better one of them (`auto`).
+    """Load `savedmodel` with the engine `tensorflow`, `openvino` or, on the CPU, the better of the two (`auto`).
 
-    `precision` is OpenVINO's; TensorFlow always computes in float. bf16 is bfloat16 on CPUs that have it, else f32;
-    int8 is 8 bits, for a SavedModel that comes with the ranges of its values; auto is int8 where that can be done and
-    the CPU is good at it, else f32.
-    Raises EngineError for an unknown engine or precision, or a SavedModel that it cannot load.
+    `precision` is for OpenVINO; TensorFlow always computes in float. `bf16` is bfloat16 on CPUs that have it, else f32.
+    `int8` is 8 bits, for a SavedModel that includes the ranges of its values. `auto` is int8 if the SavedModel has
+    ranges and the CPU has the instructions, else f32.
+    Raises EngineError for an unknown engine or precision, and for a SavedModel that cannot be loaded.
     """
     if precision not in PRECISIONS:
-        raise EngineError(f"precision '{precision}' is none of {', '.join(PRECISIONS)}")
+        raise EngineError(f"precision '{precision}' is not one of {', '.join(PRECISIONS)}")
     if name == "tensorflow":
         return TensorFlowEngine(savedmodel, device)
     if name == "openvino":
         return OpenVINOEngine(savedmodel, device, precision)
     if name != "auto":
-        raise EngineError(f"engine '{name}' is none of {', '.join(ENGINES)}")
+        raise EngineError(f"engine '{name}' is not one of {', '.join(ENGINES)}")
     try:
         return OpenVINOEngine(savedmodel, device, precision)
-    except EngineError as error:  # not installed, or an operation that it does not have
+    except EngineError as error:  # it is not installed, or lacks an operation
         log.warning("%s; trying TensorFlow", error)
         return TensorFlowEngine(savedmodel, device)
 
@@ -72,7 +72,7 @@ class TensorFlowEngine:
     precision = "f32"
 
     def __init__(self, savedmodel: Path, device: Device) -> None:
-        # All are read once, when TensorFlow is imported. This process sees its own GPU or none.
+        # TensorFlow reads these once, when it is imported. This process sees its own GPU or none.
         os.environ["CUDA_VISIBLE_DEVICES"] = visible_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"), device)
         os.environ["TF_NUM_INTRAOP_THREADS"] = str(device.threads)
         os.environ["TF_NUM_INTEROP_THREADS"] = "1"
@@ -85,7 +85,7 @@ class TensorFlowEngine:
         self._tf = tf
         gpus = tf.config.list_physical_devices("GPU")
         if device.gpu is not None and not gpus:
-            log.warning("GPU %d was assigned, but this TensorFlow sees none and runs on the CPU", device.gpu)
+            log.warning("GPU %d is assigned, but this TensorFlow finds no GPU and runs on the CPU", device.gpu)
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, True)
         try:
@@ -107,7 +107,7 @@ class TensorFlowEngine:
             return signatures["serving_default"]
         if len(signatures) == 1:
             return next(iter(signatures.values()))
-        raise EngineError(f"it has no signature serving_default, but {sorted(signatures) or 'none at all'}")
+        raise EngineError(f"it has no signature serving_default, only {sorted(signatures) or 'none at all'}")
 
     @staticmethod
     def _spec(spec: Any) -> TensorSpec:
@@ -116,7 +116,7 @@ class TensorFlowEngine:
 
 
 class OpenVINOEngine:
-    """The fast one on a CPU. Reads the SavedModel itself: TensorFlow is never imported."""
+    """The faster engine on a CPU. It reads the SavedModel itself: TensorFlow is not imported."""
 
     name = "openvino"
 
@@ -131,13 +131,13 @@ class OpenVINOEngine:
 
         core = openvino.Core()
         options = {
-            "PERFORMANCE_HINT": "LATENCY",  # one request at a time: Triton has made the batch already
+            "PERFORMANCE_HINT": "LATENCY",  # one request at a time: Triton has already made the batch
             "INFERENCE_NUM_THREADS": device.threads,
-            "ENABLE_CPU_PINNING": False,  # pinned processes on the same cores halve each other
+            "ENABLE_CPU_PINNING": False,  # processes that are pinned to the same cores halve each other's speed
         }
         try:
             model, self.precision = _read_model(core, savedmodel, precision)
-            # For what is not quantized. Without native bfloat16 it would be emulated.
+            # For the operations that are not quantized. A CPU without bfloat16 would emulate it.
             options["INFERENCE_PRECISION_HINT"] = "bf16" if self.precision == "bf16" else "f32"
             self._request = core.compile_model(model, "CPU", options).create_infer_request()
         except RuntimeError as error:
@@ -154,7 +154,7 @@ class OpenVINOEngine:
 
 
 def _read_model(core: Any, savedmodel: Path, precision: str) -> tuple[Any, str]:
-    """The model, and its precision now that `auto` is decided. Raises QuantizationMisfit where int8 was asked for."""
+    """The model, and the precision that `auto` became. Raises QuantizationMisfit if int8 was asked for in vain."""
     model = core.read_model(savedmodel)
     if precision == "int8" or (precision == "auto" and is_worthwhile(savedmodel)):
         try:

@@ -43,5 +43,5 @@ def test_a_folder_that_is_no_savedmodel_is_refused_in_one_line(engine: str, tmp_
 
 
 def test_an_unknown_engine_is_refused(tiny_savedmodel: Path) -> None:
-    with pytest.raises(EngineError, match="engine 'torch' is none of tensorflow, openvino, auto"):
+    with pytest.raises(EngineError, match="engine 'torch' is not one of tensorflow, openvino, auto"):
         load_engine("torch", tiny_savedmodel, CPU)

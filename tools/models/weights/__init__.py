@@ -1,1 +1,1 @@
-"""Where a classifier's weights come from, and how each becomes a SavedModel."""
+"""Where a classifier's weights come from, and how they become a SavedModel."""

@@ -1,4 +1,4 @@
-"""Fetches pinned files: cache, then mirror, then Internet; only verified bytes are ever kept."""
+"""Fetches pinned files from the cache, a mirror or the Internet, in this order. Only verified bytes are kept."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _CHUNK_BYTES = 1 << 18
 
 
 class FetchError(ToolError):
-    """No place had the file with the right checksum; the text says what each answered."""
+    """No place had the file with the right checksum; the text lists what each answered."""
 
 
 @dataclass(frozen=True)
 class PinnedFile:
-    """A file that is wanted in exactly one version."""
+    """A file whose exact content is known."""
 
     name: str
     sha256: str
@@ -37,7 +37,7 @@ def fetch(file: PinnedFile, mirror: str | None = None, cache: Path | None = None
     """Return the path of a verified copy of `file` in `cache` (CACHE unless given).
 
     `mirror` is a folder or a base URL holding `file.name`; it is tried before `file.url`.
-    Raises FetchError when every place fails.
+    Raises FetchError if every place fails.
     """
     target = (cache or CACHE) / file.name
     if target.is_file() and _sha256(target) == file.sha256:
@@ -76,7 +76,7 @@ def _download(url: str, sha256: str, target: Path) -> None:
                     digest.update(chunk)
                     _progress(target.name, sink.tell(), total)
             if digest.hexdigest() != sha256:
-                raise ValueError(f"checksum {digest.hexdigest()} where {sha256} is pinned")
+                raise ValueError(f"checksum {digest.hexdigest()} instead of {sha256}")
             os.replace(partial, target)
         finally:
             Path(partial).unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""EfficientNet-Lite0 trained on ImageNet, Apache-2.0: its 59 bird classes, and the rest summed as `background`.
+"""EfficientNet-Lite0 trained on ImageNet, Apache-2.0: its 59 bird classes, and the sum of the others as `background`.
 
-The weights come inside a Python package of the lock file, so they are there without any download.
+The weights are inside a Python package of the lock file, so they need no download.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SIZE = (224, 224)
 _BATCH_NORM_EPSILON = 1e-3
 _LABELS = Path(__file__).with_name("imagenet_birds.csv")
 
-# (blocks, stride of the first, expansion, output channels): the stages of EfficientNet-Lite0.
+# The stages of EfficientNet-Lite0: blocks, stride of the first block, expansion, output channels.
 _STAGES = [
     (1, 1, 1, 16),
     (2, 2, 6, 24),
@@ -32,8 +32,8 @@ _STAGES = [
 ]
 
 
-def load(mirror: str | None = None) -> Classifier:
-    """Build the classifier from the installed weights; `mirror` is not needed."""
+def load() -> Classifier:
+    """Build the classifier from the installed weights."""
     network = _EfficientNetLite0(read_checkpoint(_checkpoint()))
     with _LABELS.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -1,6 +1,6 @@
-"""Rebuilds a quantized TFLite graph in float TensorFlow operations.
+"""Rebuilds a quantized TFLite graph with float TensorFlow operations.
 
-Knows the six operators of an image classifier; any other one is refused by name.
+Supports the six operators of an image classifier, and refuses others by name.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class TfliteGraph:
     """A TFLite file as a callable: quantized uint8 input `[n, h, w, c]` to the real-valued output `[n, classes]`."""
 
     def __init__(self, path: Path) -> None:
-        """Raises ValueError for operators or tensor kinds that a uint8 image classifier does not have."""
+        """Raises ValueError for tensor types that a uint8 image classifier does not have."""
         self._model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
         self._graph = self._model.subgraphs[0]
         self._constants = {
@@ -53,9 +53,9 @@ class TfliteGraph:
 
     @property
     def quantization(self) -> dict[str, Any]:
-        """The range of the input's values, and of those of each operator, in the order of execution.
+        """The range of the input's values, and of each operator's values, in the order of execution.
 
-        An operator with weights also tells the step between two of them.
+        For an operator with weights also `weight_scale`, the difference between two neighbouring weights.
         """
         steps = []
         for operator in self._graph.operators:
@@ -109,5 +109,5 @@ class TfliteGraph:
         elif name == "SOFTMAX":
             return tf.nn.softmax(inputs[0] * options.beta)
         else:
-            raise ValueError(f"the TFLite operator {name} is not one of those known here")
+            raise ValueError(f"the TFLite operator {name} is not supported")
         return _ACTIVATIONS[options.fusedActivationFunction](result)
