@@ -1,4 +1,4 @@
-"""Several workers, as real processes: one is killed under load and replaced, and in the end nothing is left."""
+"""Several worker processes: one that is killed under load is replaced, and all end without leaving anything."""
 
 from __future__ import annotations
 
@@ -81,12 +81,12 @@ def running(triton: TritonServer, folder: Path, **settings: str) -> Iterator[Fro
 
 
 class Load:
-    """Callers that ask again and again, each over a connection of its own, as many clients do."""
+    """Callers that send one request after another, each on a new connection, as many clients do."""
 
     def __init__(self, url: str, images: list[str], callers: int = 4) -> None:
         self.outcomes: Counter[str] = Counter()
         self._url, self._images = url, images
-        self._ending = threading.Event()
+        self._stopping = threading.Event()
         self._threads = [threading.Thread(target=self._call) for _ in range(callers)]
 
     def __enter__(self) -> Load:
@@ -95,12 +95,12 @@ class Load:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ending.set()
+        self._stopping.set()
         for thread in self._threads:
             thread.join(60)
 
     def _call(self) -> None:
-        while not self._ending.is_set():
+        while not self._stopping.is_set():
             try:
                 answer = httpx.post(self._url, json={"images": self._images, "k": 1}, timeout=30)
                 right = answer.status_code == 200 and len(answer.json()["successful_results"]) == len(self._images)
@@ -109,9 +109,7 @@ class Load:
                 self.outcomes["connection lost"] += 1
 
 
-def test_a_worker_killed_under_load_costs_its_own_requests_and_is_replaced(
-    triton: TritonServer, image_server: ImageServer, tmp_path: Path
-) -> None:
+def test_a_killed_worker_is_replaced(triton: TritonServer, image_server: ImageServer, tmp_path: Path) -> None:
     urls = [image_server.add(f"/{number}.png", flat(RED)) for number in range(4)]
     with running(triton, tmp_path) as frontend:
         scraped = Scraped(frontend.url)
@@ -128,17 +126,17 @@ def test_a_worker_killed_under_load_costs_its_own_requests_and_is_replaced(
             assert eventually(lambda: load.outcomes["right"] > answered + 20)
         print(f"a worker killed: {dict(load.outcomes)}, {WORKERS} again after {recovered_seconds:.1f} s")
         assert set(load.outcomes) <= {"right", "connection lost"}
-        assert load.outcomes["connection lost"] <= 4  # what each caller had under way
+        assert load.outcomes["connection lost"] <= 4  # at most one request of each caller
         images = len(urls) * load.outcomes["right"]
         lost = len(urls) * load.outcomes["connection lost"]
         counted = scraped("birds_images_total", model_version="1", outcome="ok")
-        assert images <= counted <= images + lost  # nothing that the dead one counted is forgotten
+        assert images <= counted <= images + lost  # the counts of the killed worker are kept
         assert scraped("birds_images_in_flight") == scraped("birds_images_queued") == 0
         assert scraped("birds_http_requests_in_flight") == 1
-        ends_and_leaves_nothing(frontend, frontend.process.terminate)
+        assert_ends_cleanly(frontend, frontend.process.terminate)
 
 
-def ends_and_leaves_nothing(frontend: Frontend, stop: Callable[[], None]) -> None:
+def assert_ends_cleanly(frontend: Frontend, stop: Callable[[], None]) -> None:
     family = [frontend.process.pid, *descendants(frontend.process.pid)]
     assert list(frontend.scratch.glob("birds-metrics-*"))
     stop()
@@ -149,19 +147,21 @@ def ends_and_leaves_nothing(frontend: Frontend, stop: Callable[[], None]) -> Non
     assert not [line for line in lines if "exception" in line]
 
 
-def test_ctrl_c_ends_all(triton: TritonServer, tmp_path: Path) -> None:
+def test_ctrl_c_ends_all_processes(triton: TritonServer, tmp_path: Path) -> None:
     with running(triton, tmp_path) as frontend:
-        ends_and_leaves_nothing(frontend, lambda: os.killpg(frontend.process.pid, signal.SIGINT))  # as terminals do
+        assert_ends_cleanly(
+            frontend, lambda: os.killpg(frontend.process.pid, signal.SIGINT)
+        )  # a terminal signals the whole group
 
 
-def test_workers_do_not_outlive_a_parent_that_was_killed(triton: TritonServer, tmp_path: Path) -> None:
+def test_workers_end_with_a_killed_parent(triton: TritonServer, tmp_path: Path) -> None:
     with running(triton, tmp_path) as frontend:
         workers = frontend.workers()
         frontend.process.kill()
         assert eventually(lambda: not any(alive(pid) for pid in workers))
 
 
-def test_no_workers_at_all_is_a_mistake() -> None:
+def test_zero_workers_are_refused() -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "frontend"],
         env={**os.environ, "BIRDS_WORKERS": "0"},

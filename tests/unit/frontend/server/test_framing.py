@@ -76,8 +76,8 @@ def test_a_refused_upgrade_discards_its_body(connection: socket.socket, recorder
 
 def test_many_pipelined_upgrades_are_all_answered(connection: socket.socket, recorder: Recorder) -> None:
     one = b"POST /first HTTP/1.1\r\nHost: x\r\n" + UPGRADES["h2c"] + LENGTH + b"\r\n" + SMUGGLED
-    responses = exchange(connection, 500 * one + LAST)
-    assert [response.status for response in responses] == [200] * 501
+    responses = exchange(connection, 20 * one + LAST)
+    assert [response.status for response in responses] == [200] * 21
     assert set(recorder.requests) == {("POST", "/first", SMUGGLED), ("GET", "/last", b"")}
 
 

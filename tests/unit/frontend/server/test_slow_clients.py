@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import socket
 import time
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 import pytest
 from fastapi import FastAPI, Response
 from pydantic import SecretStr
+from starlette.types import Receive, Scope, Send
 
 from frontend.server.slow_clients import MAX_HEADER_BYTES, SlowClientProtocol
 from frontend.settings import Settings
@@ -132,6 +134,23 @@ def test_tiny_chunks_do_not_count_as_headers(url: str) -> None:
         for _ in range(2):
             connection.sendall(authorized + chunks)
             assert read_response(connection).status == 422
+
+
+def test_pipelined_requests_are_limited() -> None:
+    requests = 0
+    release = asyncio.Event()
+
+    async def wait(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal requests
+        if scope["type"] == "http":
+            requests += 1
+            await release.wait()
+
+    with running_app(wait) as url, connect(url) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n\r\n" * 14_000)
+        assert closed_within(connection, 5)
+        release.set()
+    assert requests == 1  # the others were not started, and are gone with the connection
 
 
 def test_a_response_that_is_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
