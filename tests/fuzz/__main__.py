@@ -1,7 +1,8 @@
 """Fuzz the decoder, the header check and the URL parser for a given time: `python -m tests.fuzz --minutes 30`.
 
-Two thirds of the time go to coverage-guided fuzzing, one third to mutated real files. Findings and the corpus, which
-later runs extend, are kept in .cache/fuzz. Exit code 1 means that something was found.
+Half of the time goes to coverage-guided fuzzing, a fifth to the search for files that are expensive to decode, the rest
+to mutated real files. Findings and the corpus, which later runs extend, are kept in .cache/fuzz. Exit code 1 means that
+something was found.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from pathlib import Path
 from tools import ROOT
 
 CACHE = ROOT / ".cache" / "fuzz"
-_SHARES = {"decoder": 0.5, "header": 0.1, "urls": 0.1}
+_SHARES = {"decoder": 0.3, "header": 0.1, "urls": 0.1}
+_COST_SHARE = 0.2
 _MUTATIONS_PER_MINUTE = 400_000  # throughput of one core
 _EXAMPLES_PER_MINUTE = 30
+_COST = [sys.executable, "-m", "tests.fuzz.cost"]
 
 
 def main() -> int:
@@ -30,6 +33,9 @@ def main() -> int:
     if minutes <= 0:
         parser.error("--minutes must be more than 0")
     failed = [target for target, share in _SHARES.items() if not _coverage_guided(target, share * minutes * 60)]
+    print(f"Searching for expensive files for {_COST_SHARE * minutes * 60:.0f} s …", flush=True)
+    if subprocess.run([*_COST, f"--minutes={_COST_SHARE * minutes}"], cwd=ROOT, check=False).returncode:
+        failed.append("cost")
     if not _properties(minutes):
         failed.append("properties")
     for finding in sorted(CACHE.glob("*-crash-*")) + sorted(CACHE.glob("*-timeout-*")) + sorted(CACHE.glob("*-oom-*")):
@@ -56,7 +62,7 @@ def _coverage_guided(target: str, seconds: float) -> bool:
 def _properties(minutes: float) -> bool:
     environment = {
         **os.environ,
-        "BIRDS_FUZZ_MUTATIONS": str(round(_MUTATIONS_PER_MINUTE * minutes * (1 - sum(_SHARES.values())))),
+        "BIRDS_FUZZ_MUTATIONS": str(round(_MUTATIONS_PER_MINUTE * minutes * (1 - _COST_SHARE - sum(_SHARES.values())))),
         "BIRDS_FUZZ_EXAMPLES": str(max(25, round(_EXAMPLES_PER_MINUTE * minutes))),
     }
     print(f"Fuzzing with {environment['BIRDS_FUZZ_MUTATIONS']} mutated files and made-up requests …", flush=True)

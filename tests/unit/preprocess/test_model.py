@@ -1,0 +1,181 @@
+"""The `preprocess` model between requests and responses, with a stand-in for Triton's Python module."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import ImageCms
+
+from tests.support.hostile_images import bmp_row_of_zeros
+from tests.support.images import BLUE, GREEN, RED, encoded, flat, halves
+from tests.support.processes import eventually
+from tests.support.profiles import rgb_profile
+from tools.models.repository import MODEL_REPOSITORY
+
+LIMITS = {"width": 24, "height": 16, "max_pixels": 50_000_000, "max_bytes": 20_000_000}
+SLOW = flat(RED, "GIF", (4000, 3000))
+
+
+class Error:
+    INTERNAL, INVALID_ARG = "internal", "invalid argument"
+
+    def __init__(self, message: str, code: str) -> None:
+        self.message, self.code = message, code
+
+
+class Tensor:
+    def __init__(self, name: str, array: np.ndarray) -> None:
+        self.name, self.array = name, array
+
+    def as_numpy(self) -> np.ndarray:
+        return self.array
+
+
+class Response:
+    def __init__(self, tensors: list[Tensor] | None = None, error: Error | None = None) -> None:
+        self.tensors, self.error = tensors or [], error
+
+    @property
+    def pixels(self) -> np.ndarray:
+        return self.tensors[0].array
+
+
+class Request:
+    """A request of some images; responses that come late are in `sent`."""
+
+    def __init__(self, *images: bytes, outputs: tuple[str, ...] = ("PIXELS",)) -> None:
+        self.images = Tensor("IMAGE", np.array([[image] for image in images], dtype=np.object_))
+        self.outputs = outputs
+        self.sent: list[Response] = []
+
+    def requested_output_names(self) -> list[str]:
+        return list(self.outputs)
+
+    def get_response_sender(self) -> Request:
+        return self
+
+    def send(self, response: Response, flags: int) -> None:
+        assert flags == 1
+        self.sent.append(response)
+
+
+@pytest.fixture
+def logged() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def model(logged: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    stub: Any = types.ModuleType("triton_python_backend_utils")
+    stub.InferenceRequest, stub.InferenceResponse, stub.Tensor, stub.TritonError = Request, Response, Tensor, Error
+    stub.TRITONSERVER_RESPONSE_COMPLETE_FINAL = 1
+    stub.Logger = types.SimpleNamespace(log_error=logged.append)
+    stub.get_input_tensor_by_name = lambda request, _: request.images
+    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", stub)
+    spec = importlib.util.spec_from_file_location(
+        "preprocess_model", MODEL_REPOSITORY / "preprocess" / "1" / "model.py"
+    )
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    parameters = {**LIMITS, "decode_seconds": 0.5, "decode_bytes_per_pixel": 20}
+    config = {
+        "parameters": {name: {"string_value": str(value)} for name, value in parameters.items()},
+        "output": [{"name": "PIXELS"}, {"name": "PIXELS_30x40"}],
+    }
+    model = module.TritonPythonModel()
+    model.initialize({"model_config": json.dumps(config)})
+    yield model
+    model.finalize()
+
+
+def answers(model: Any, *requests: Request) -> list[Response]:
+    """The responses, in the order of the requests, whether they come at once or late."""
+    responses = model.execute(list(requests))
+    late = [request for request, response in zip(requests, responses, strict=True) if response is None]
+    assert eventually(lambda: all(request.sent for request in late))
+    return [response or request.sent[0] for request, response in zip(requests, responses, strict=True)]
+
+
+def is_colour(pixels: np.ndarray, colour: tuple[int, ...]) -> bool:
+    return bool(np.abs(pixels.astype(int) - colour).max() <= 8)
+
+
+def test_answers_each_request_with_its_own_pixels(model: Any) -> None:
+    first, second = answers(model, Request(flat(RED), flat(BLUE, "JPEG")), Request(flat(GREEN, "WEBP")))
+    assert first.pixels.shape == (2, 16, 24, 3)
+    assert is_colour(first.pixels[0], RED)
+    assert is_colour(first.pixels[1], BLUE)
+    assert is_colour(second.pixels[0], GREEN)
+
+
+def test_output_name_decides_the_size(model: Any) -> None:
+    (response,) = answers(model, Request(flat(RED, "GIF"), outputs=("PIXELS", "PIXELS_30x40")))
+    assert [tensor.array.shape for tensor in response.tensors] == [(1, 16, 24, 3), (1, 30, 40, 3)]
+
+
+def test_bad_image_fails_its_own_request(model: Any) -> None:
+    good, bad = model.execute([Request(flat(RED)), Request(b"nothing")])
+    assert good.error is None
+    assert (bad.error.code, bad.error.message) == (Error.INVALID_ARG, "not_an_image: the bytes are not an image")
+
+
+def test_slow_image_is_answered_after_its_batch(model: Any) -> None:
+    quick, slow = Request(flat(GREEN)), Request(SLOW, flat(GREEN))
+    model._decode_in_worker = delayed(model._decode_in_worker)
+    responses = model.execute([quick, slow])
+    assert is_colour(responses[0].pixels, GREEN)
+    assert responses[1] is None
+    assert eventually(lambda: bool(slow.sent))
+    (late,) = slow.sent
+    assert is_colour(late.pixels[0], RED)
+    assert is_colour(late.pixels[1], GREEN)
+
+
+def delayed(decode: Any) -> Any:
+    """`decode` once the batch has been answered without it."""
+
+    def wait(*arguments: Any) -> Any:
+        eventually(lambda: False, 0.5)
+        return decode(*arguments)
+
+    return wait
+
+
+def test_too_expensive_image_fails_with_a_code(model: Any) -> None:
+    bomb = Request(bmp_row_of_zeros())
+    model.execute([bomb])
+    assert eventually(lambda: bool(bomb.sent))
+    assert bomb.sent[0].error is not None
+    assert bomb.sent[0].error.message.startswith("too_expensive: ")
+    assert bomb.sent[0].error.code == Error.INVALID_ARG
+
+
+def test_bug_is_logged_and_not_shown(model: Any, logged: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model.workers, "decode", lambda *_: 1 / 0)
+    (response,) = answers(model, Request(flat(RED, "GIF")))
+    assert (response.error.code, response.error.message) == (Error.INTERNAL, "internal_error: it has been logged")
+    assert "ZeroDivisionError" in logged[0]
+
+
+def test_profile_is_judged_by_a_worker_once(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a worker has found that a profile means sRGB, images that have it are decoded here."""
+    asked = []
+    decode = model.workers.decode
+    monkeypatch.setattr(model.workers, "decode", lambda *arguments: asked.append(1) or decode(*arguments))
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    wide = rgb_profile(((0.64, 0.33), (0.21, 0.71), (0.15, 0.06)), 2.2)
+    counts = []
+    for profile in (srgb, wide):
+        for _ in range(3):
+            answers(model, Request(encoded(halves(RED, BLUE), "JPEG", icc_profile=profile)))
+        counts.append(len(asked))
+    assert counts == [1, 4]
