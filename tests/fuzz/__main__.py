@@ -12,7 +12,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 from tools import ROOT
 
@@ -66,7 +65,7 @@ def _properties(minutes: float) -> bool:
         "BIRDS_FUZZ_EXAMPLES": str(max(25, round(_EXAMPLES_PER_MINUTE * minutes))),
     }
     print(f"Fuzzing with {environment['BIRDS_FUZZ_MUTATIONS']} mutated files and made-up requests …", flush=True)
-    tests = Path(__file__).parent
+    tests = ROOT / "tests" / "unit" / "test_fuzz.py"
     return (
         subprocess.run([sys.executable, "-m", "pytest", "-q", tests], env=environment, cwd=ROOT, check=False).returncode
         == 0

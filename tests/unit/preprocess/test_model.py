@@ -162,15 +162,21 @@ def test_too_expensive_image_fails_with_a_code(model: Any) -> None:
 def test_bug_is_logged_and_not_shown(model: Any, logged: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model.workers, "decode", lambda *_: 1 / 0)
     (response,) = answers(model, Request(flat(RED, "GIF")))
+    assert response.error is not None
     assert (response.error.code, response.error.message) == (Error.INTERNAL, "internal_error: it has been logged")
     assert "ZeroDivisionError" in logged[0]
 
 
 def test_profile_is_judged_by_a_worker_once(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a worker has found that a profile means sRGB, images that have it are decoded here."""
-    asked = []
+    asked: list[bytes] = []
     decode = model.workers.decode
-    monkeypatch.setattr(model.workers, "decode", lambda *arguments: asked.append(1) or decode(*arguments))
+
+    def counted(data: bytes, *arguments: Any) -> Any:
+        asked.append(data)
+        return decode(data, *arguments)
+
+    monkeypatch.setattr(model.workers, "decode", counted)
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     wide = rgb_profile(((0.64, 0.33), (0.21, 0.71), (0.15, 0.06)), 2.2)
     counts = []
