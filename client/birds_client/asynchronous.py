@@ -20,6 +20,7 @@ from birds_client.results import Failure, Models, Result, models_from, result_fr
 DEFAULT_URL = "http://127.0.0.1:8000"
 UNREADABLE = "unreadable_file"  # the one code that the client gives, not the service
 
+_SHORTENED_CHARACTERS = 100
 _REQUESTS_AT_ONCE = 4
 _ATTEMPTS = 8  # with their pauses about a minute, longer than a restart of Triton
 _STARTED_ATTEMPTS = 2  # an image may be what broke the answer: it is sent once more, not again and again
@@ -154,7 +155,8 @@ class AsyncBirdsClient:
                     if "url" not in line:
                         if line.get("errors"):
                             raise error_for(line["status"], line["errors"], started=True)
-                    elif (name := line["url"]) in waiting:
+                        continue
+                    for name in _names_meant(line["url"], waiting):
                         result = result_from(waiting[name], line)
                         if result.failure and result.failure.code == _OVERLOADED and not is_last:
                             refused.add(name)
@@ -165,3 +167,10 @@ class AsyncBirdsClient:
 
     def _other_service(self) -> Unreachable:
         return Unreachable(f"{self._http.base_url} does not answer as this service does")
+
+
+def _names_meant(name: str, waiting: dict[str, Image]) -> list[str]:
+    """Return the waiting images that an answer means. It names what cannot be a URL by its first characters."""
+    if name in waiting:
+        return [name]
+    return [other for other in waiting if len(name) == _SHORTENED_CHARACTERS and other.startswith(name)]

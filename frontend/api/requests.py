@@ -120,6 +120,12 @@ def _unknown_field(name: str) -> Mistake:
     return Mistake("field_unknown", {"field": shown})
 
 
+def _is_image_data(text: str) -> bool:
+    beginning = text[:_NAME_CHARACTERS].strip()
+    is_base64 = len(beginning) >= _BASE64_MIN_CHARACTERS and beginning.startswith(_BASE64_BEGINNINGS)
+    return is_base64 or beginning.lower().startswith("data:")
+
+
 def _shown(name: str) -> str:
     """Return the name of a field as an answer may repeat it: short, and without half surrogate pairs."""
     return name[:_NAME_CHARACTERS].encode("utf-8", "replace").decode()
@@ -199,9 +205,7 @@ class _Parser:
         return True
 
     def _add(self, text: str) -> None:
-        is_data = text.startswith("data:") or (
-            len(text) >= _BASE64_MIN_CHARACTERS and text.startswith(_BASE64_BEGINNINGS)
-        )
+        is_data = _is_image_data(text)
         if is_data or len(text) > MAX_LENGTH:
             text = text[:_NAME_CHARACTERS]
             self.rejected[text] = ImageDataInsteadOfUrl if is_data else InvalidUrl

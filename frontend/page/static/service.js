@@ -79,7 +79,7 @@ export function classify(images, { k, version, signal, onLine, onUploaded }) {
 function nameInAnswer({ url }, index) {
   if (url === undefined) return String(index);
   const characters = [...url];
-  return characters.length > MAX_URL_CHARACTERS || url.startsWith("data:") ? characters.slice(0, 100).join("") : url;
+  return characters.length > MAX_URL_CHARACTERS || /^\s*data:/i.test(url) ? characters.slice(0, 100).join("") : url;
 }
 
 function body(images, k, version) {

@@ -286,3 +286,12 @@ def test_unfinished_run_ends_with_the_client(anything: str) -> None:
         next(results)
     with pytest.raises(RuntimeError, match="with"):
         next(results)
+
+
+def test_shortened_urls_are_matched(image_server: ImageServer) -> None:
+    """The service names a URL over 8,192 characters by its first 100, and equal names once."""
+    long = ["http://example.org/".ljust(8193, "a") + end for end in "bc"]
+    address = service(image_server, lambda urls: whole(list(dict.fromkeys(url[:100] for url in urls))))
+    with BirdsClient(address) as client:
+        results = list(client.classify(["http://example.org/", *long]))
+    assert sorted(str(result.image) for result in results) == sorted(["http://example.org/", *long])

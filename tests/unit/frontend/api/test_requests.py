@@ -156,6 +156,7 @@ def test_long_url_is_named_by_its_beginning() -> None:
     "text",
     [
         "data:image/jpeg;base64,/9j/4AAQSkZJRgABAQ",
+        " DATA:image/jpeg;base64,/9j/4AAQSkZJRgABAQ",
         "/9j/4AAQSkZJRgABAQAAAQABAAD",
         "iVBORw0KGgoAAAANSUhEUgAAAAE" + "A" * 100_000,
         "R0lGODlhAQABAIAAAAAAAP///yH5",
