@@ -23,7 +23,7 @@ from frontend.errors import (
     UnknownModelVersion,
 )
 from frontend.inference.client import Inference
-from frontend.inference.scores import BACKGROUND, Prediction, Scores
+from frontend.inference.scores import BACKGROUND, ImageScores, Prediction
 from frontend.inference.versions import ModelVersions, VersionRoute
 from frontend.limits.fair_semaphore import FairSemaphore, Holder
 from frontend.limits.worker_pool import as_produced
@@ -155,7 +155,7 @@ class ImageClassifier:
         no_bird = any(best.bird_name == BACKGROUND for best in result.best(1))
         return Outcome(position, image.name, predictions, version, no_bird)
 
-    async def _result(self, image: Image, options: ClassifyOptions, version: str | None) -> Scores | ImageError:
+    async def _result(self, image: Image, options: ClassifyOptions, version: str | None) -> ImageScores | ImageError:
         try:
             with fail_after(_seconds_until(options.deadline)):
                 async with image.open() as content:

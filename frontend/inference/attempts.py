@@ -18,8 +18,8 @@ from anyio import fail_after
 from grpc import aio
 
 from frontend.errors import DeadlineExceeded, InferenceFailed, TritonUnavailable
-from frontend.inference.failures import Failure, ModelNotFound, failure_of, translated
-from frontend.inference.server_pool import NoServer, Server, ServerPool
+from frontend.inference.failures import AttemptFailure, ModelNotFound, failure_of, translated
+from frontend.inference.server_pool import NoServer, ServerPool, TritonPeer
 from frontend.inference.shielded_calls import ShieldedCalls, cancellable_answer
 
 _PAUSE_SECONDS = 0.05
@@ -31,7 +31,7 @@ Request = Any  # service_pb2.ModelInferRequest, which carries no types
 Response = Any  # service_pb2.ModelInferResponse
 Metadata = tuple[tuple[str, str], ...]
 
-_DEATHS = (Failure.STUB_DIED, Failure.CONNECTION_LOST)
+_DEATHS = (AttemptFailure.STUB_DIED, AttemptFailure.CONNECTION_LOST)
 
 
 class Attempts:
@@ -52,8 +52,8 @@ class Attempts:
         that works, or the ImageError that Triton's last answer means.
         """
         end = inf if timeout_seconds is None else time.monotonic() + timeout_seconds
-        failures: list[Failure] = []
-        failed_on: set[Server] = set()
+        failures: list[AttemptFailure] = []
+        failed_on: set[TritonPeer] = set()
         async with AsyncExitStack() as alone:
             while True:
                 server = await self._choose(request.model_name, end, failed_on, is_probe)
@@ -70,7 +70,7 @@ class Attempts:
                 failed_on.add(server)
                 await asyncio.sleep(_PAUSE_SECONDS)
 
-    async def infer_on(self, server: Server, request: Request, timeout_seconds: float) -> Response:
+    async def infer_on(self, server: TritonPeer, request: Request, timeout_seconds: float) -> Response:
         """Send `request` to `server`, once. Raises aio.AioRpcError, DeadlineExceeded."""
         return await self._send(server, request, time.monotonic() + timeout_seconds, ())
 
@@ -78,14 +78,14 @@ class Attempts:
         """Wait a moment for calls that must not be cancelled."""
         await self._shielded.finish()
 
-    async def _choose(self, model: str, end: float, avoid: set[Server], is_probe: bool) -> Server:
+    async def _choose(self, model: str, end: float, avoid: set[TritonPeer], is_probe: bool) -> TritonPeer:
         try:
             return await self._pool.choose(model, end - _REPORT_SECONDS, not is_probe, avoid)
         except NoServer:
             # Before the first attempt to connect has ended nothing says that Triton is unavailable.
             raise (TritonUnavailable() if self._pool.is_settled else DeadlineExceeded()) from None
 
-    async def _send(self, server: Server, request: Request, end: float, metadata: Metadata) -> Response:
+    async def _send(self, server: TritonPeer, request: Request, end: float, metadata: Metadata) -> Response:
         """Send once. Triton drops the image from its queues at `end`."""
         seconds = None if isinf(end) else max(end - time.monotonic(), 1e-6)
         if seconds is not None:
@@ -105,28 +105,29 @@ class Attempts:
         finally:
             server.calls -= 1
 
-    def _note(self, server: Server, model: str, failure: Failure) -> None:
-        if failure in (Failure.STUB_DIED, Failure.STOPPING):
+    def _note(self, server: TritonPeer, model: str, failure: AttemptFailure) -> None:
+        if failure in (AttemptFailure.STUB_DIED, AttemptFailure.STOPPING):
             self._pool.mark_sick(server, model)
-        elif failure is Failure.QUEUE_FULL:
+        elif failure is AttemptFailure.QUEUE_FULL:
             self._pool.mark_full(server)
 
     def _final_error(
-        self, failures: list[Failure], server: Server, model: str, error: aio.AioRpcError, is_probe: bool
+        self, failures: list[AttemptFailure], server: TritonPeer, model: str, error: aio.AioRpcError, is_probe: bool
     ) -> Exception | None:
         """Return what to raise after the last of `failures`, or None if the image may be sent again."""
         match failures[-1]:
-            case Failure.FINAL:
+            case AttemptFailure.FINAL:
                 return translated(error)
-            case Failure.QUEUE_FULL:
-                return None if self._pool.has_other(model, server) else translated(error)
-            case Failure.UNKNOWN_MODEL:
-                return ModelNotFound() if failures.count(Failure.UNKNOWN_MODEL) >= _MAX_ATTEMPTS else None
-            case Failure.STUB_DIED | Failure.CONNECTION_LOST if not is_probe:
+            case AttemptFailure.QUEUE_FULL:
+                is_first = failures.count(AttemptFailure.QUEUE_FULL) == 1
+                return None if is_first and self._pool.has_other(model, server) else translated(error)
+            case AttemptFailure.UNKNOWN_MODEL:
+                return ModelNotFound() if failures.count(AttemptFailure.UNKNOWN_MODEL) >= _MAX_ATTEMPTS else None
+            case AttemptFailure.STUB_DIED | AttemptFailure.CONNECTION_LOST if not is_probe:
                 deaths = [failure for failure in failures if failure in _DEATHS]
                 if len(deaths) == 1:
                     return None
-                return InferenceFailed() if Failure.STUB_DIED in deaths else TritonUnavailable()
+                return InferenceFailed() if AttemptFailure.STUB_DIED in deaths else TritonUnavailable()
         return translated(error) if is_probe and len(failures) >= _MAX_ATTEMPTS else None
 
     @asynccontextmanager

@@ -26,9 +26,9 @@ from frontend.errors import (
 from frontend.inference.answer_cache import AnswerCache
 from frontend.inference.attempts import Attempts, Request, Response
 from frontend.inference.contract import PROBE_PRIORITY, ensemble_model_version, probe_image
-from frontend.inference.failures import Failure, ModelNotFound, failure_of
-from frontend.inference.scores import Labels, Prediction, Row, Scores, parse_classification
-from frontend.inference.server_pool import NoServer, Server, ServerPool
+from frontend.inference.failures import AttemptFailure, ModelNotFound, failure_of
+from frontend.inference.scores import ImageScores, Labels, Prediction, Row, parse_classification
+from frontend.inference.server_pool import NoServer, ServerPool, TritonPeer
 from frontend.inference.shielded_calls import cancellable_answer
 from frontend.inference.single_flight import SingleFlight
 from frontend.inference.target import triton_target
@@ -87,7 +87,9 @@ class Inference:
         """
         return (await self.scores(image, timeout_seconds, version)).best(k, among)
 
-    async def scores(self, image: bytes, timeout_seconds: float | None = None, version: str | None = None) -> Scores:
+    async def scores(
+        self, image: bytes, timeout_seconds: float | None = None, version: str | None = None
+    ) -> ImageScores:
         """Return the probabilities that `version` of the classifier gives an encoded image.
 
         One image a call: Triton makes the batches, and a bad image fails alone. While a lost Triton is likely to
@@ -146,7 +148,7 @@ class Inference:
             return False
         return True
 
-    async def _scores(self, image: bytes, timeout_seconds: float | None, version: str | None) -> Scores:
+    async def _scores(self, image: bytes, timeout_seconds: float | None, version: str | None) -> ImageScores:
         model = f"{MODEL}_v{version}" if version else MODEL
         known = self._versions.get(version or "")
         if known is not None and (fingerprint := known.fingerprint) is not None:
@@ -155,7 +157,7 @@ class Inference:
                 try:
                     ask = partial(self._row, model, fingerprint, image, timeout_seconds)
                     row = await (ask() if known.is_random else self._answers.row(image, fingerprint, ask))
-                    return Scores(row, labels)
+                    return ImageScores(row, labels)
                 except _OtherWeights:
                     log.info("Triton serves %s with other weights than its catalogue said", model)
         return parse_classification(_strings(await self._infer(_all_classes(model, image), timeout_seconds)))
@@ -195,7 +197,7 @@ class Inference:
         return await self._attempts.infer(request, timeout_seconds, metadata)
 
     async def _read_catalogue(self, timeout_seconds: float) -> Catalogue:
-        asked: set[Server] = set()
+        asked: set[TritonPeer] = set()
         end = time.monotonic() + timeout_seconds
         while True:
             server = await self._pool.choose(_NO_MODEL, end, waits_for_recovery=False, avoid=asked)
@@ -214,7 +216,7 @@ class Inference:
                 ensemble, classifier = (answer.config for answer in configs)
                 return read_catalogue(ensemble, classifier)
 
-    async def _probe_server(self, server: Server, model: str) -> bool:
+    async def _probe_server(self, server: TritonPeer, model: str) -> bool:
         """Whether one server can serve `model` again."""
         request = _request(model, probe_image(), PROBE_PRIORITY)
         try:
@@ -222,7 +224,7 @@ class Inference:
         except DeadlineExceeded:
             return False
         except aio.AioRpcError as error:
-            return failure_of(error) in (Failure.QUEUE_FULL, Failure.UNKNOWN_MODEL)
+            return failure_of(error) in (AttemptFailure.QUEUE_FULL, AttemptFailure.UNKNOWN_MODEL)
         return True
 
 

@@ -40,7 +40,7 @@ class ModelNotFound(Exception):
     """No server has the model that was asked for."""
 
 
-class Failure(Enum):
+class AttemptFailure(Enum):
     """What the failure of one attempt says about the image and the server."""
 
     NOT_STARTED = "not started"  # the server did not receive the image, or is stopping: any other server may take it
@@ -52,24 +52,24 @@ class Failure(Enum):
     FINAL = "final"  # every server would answer the same
 
 
-def failure_of(error: aio.AioRpcError) -> Failure:
+def failure_of(error: aio.AioRpcError) -> AttemptFailure:
     """Classify the failure of one attempt."""
     code, message = error.code(), str(error.details() or "")
     if STUB_DEAD in message:
-        return Failure.STUB_DIED
+        return AttemptFailure.STUB_DIED
     if code is StatusCode.CANCELLED:  # not by us: a server that ends cancels what it has not finished
-        return Failure.CONNECTION_LOST
+        return AttemptFailure.CONNECTION_LOST
     if code is StatusCode.NOT_FOUND:
-        return Failure.UNKNOWN_MODEL
+        return AttemptFailure.UNKNOWN_MODEL
     if code is not StatusCode.UNAVAILABLE or QUEUE_TIMEOUT in message:
-        return Failure.FINAL
+        return AttemptFailure.FINAL
     if QUEUE_FULL in message:
-        return Failure.QUEUE_FULL
+        return AttemptFailure.QUEUE_FULL
     if any(text in message for text in _STOPPING):
-        return Failure.STOPPING
+        return AttemptFailure.STOPPING
     if any(text in message for text in _NOT_SENT):
-        return Failure.NOT_STARTED
-    return Failure.CONNECTION_LOST
+        return AttemptFailure.NOT_STARTED
+    return AttemptFailure.CONNECTION_LOST
 
 
 def translated(error: aio.AioRpcError) -> ImageError | TritonUnavailable:

@@ -41,7 +41,7 @@ async def look_up(target: TritonTarget) -> list[HostPort]:
     return sorted((HostPort(address, name.port) for address in addresses), key=str)
 
 
-class _Answer(asyncio.DatagramProtocol):
+class _LookupProtocol(asyncio.DatagramProtocol):
     """Waits for the datagram that answers one query."""
 
     def __init__(self, query_id: int) -> None:
@@ -63,7 +63,7 @@ async def _ask(name_server: HostPort, name: str, kind: int) -> set[str]:
     labels = b"".join(bytes([len(label)]) + label for label in name.rstrip(".").encode("ascii").split(b"."))
     query = _HEADER.pack(query_id, _RECURSION_DESIRED, 1, 0, 0, 0) + labels + struct.pack("!BHH", 0, kind, _IN)
     transport, answer = await asyncio.get_running_loop().create_datagram_endpoint(
-        lambda: _Answer(query_id), remote_addr=(name_server.host, name_server.port)
+        lambda: _LookupProtocol(query_id), remote_addr=(name_server.host, name_server.port)
     )
     try:
         transport.sendto(query)

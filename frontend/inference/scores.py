@@ -56,7 +56,7 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class Scores:
+class ImageScores:
     """What a model says about one image: `row` is float32 of shape [labels]."""
 
     row: Row
@@ -76,7 +76,7 @@ class Scores:
         return [self.labels.prediction(int(positions[place]), float(candidates[place])) for place in order]
 
 
-def parse_classification(entries: Iterable[bytes]) -> Scores:
+def parse_classification(entries: Iterable[bytes]) -> ImageScores:
     """Return the scores in the strings of Triton's classification extension, `score:index:label`, in any order."""
     scores: dict[int, float] = {}
     texts: dict[int, str] = {}
@@ -85,6 +85,6 @@ def parse_classification(entries: Iterable[bytes]) -> Scores:
         scores[int(index)] = float(score)
         texts[int(index)] = label[0] if label else index
     positions = sorted(scores)
-    return Scores(
+    return ImageScores(
         np.array([scores[position] for position in positions], np.float32), Labels(texts[p] for p in positions)
     )

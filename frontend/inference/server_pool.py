@@ -38,7 +38,7 @@ class NoServer(Exception):
     """No Triton server is available for a model."""
 
 
-class Server:
+class TritonPeer:
     """One Triton server and what is known about it."""
 
     def __init__(self, address: HostPort) -> None:
@@ -78,10 +78,10 @@ class ServerPool:
     `probe` sends one real inference for a model to a server and returns whether it succeeded.
     """
 
-    def __init__(self, target: TritonTarget, probe: Callable[[Server, str], Awaitable[bool]]) -> None:
+    def __init__(self, target: TritonTarget, probe: Callable[[TritonPeer, str], Awaitable[bool]]) -> None:
         self._target = target
         self._probe = probe
-        self._servers: dict[HostPort, Server] = {}
+        self._servers: dict[HostPort, TritonPeer] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._turn = 0
         self._lookup_wanted = asyncio.Event()
@@ -99,7 +99,7 @@ class ServerPool:
         await asyncio.gather(self._following, return_exceptions=True)
         await asyncio.gather(*(server.close() for server in self._servers.values()), *self._closing)
 
-    async def choose(self, model: str, end: float, waits_for_recovery: bool, avoid: set[Server]) -> Server:
+    async def choose(self, model: str, end: float, waits_for_recovery: bool, avoid: set[TritonPeer]) -> TritonPeer:
         """Return the next server for `model` in turn, preferably none of `avoid`.
 
         Waits until the first connection attempts have ended. With `waits_for_recovery` it also waits for a lost server
@@ -122,23 +122,23 @@ class ServerPool:
         is_connected = any(server.is_connected for server in self._servers.values())
         return is_connected or time.monotonic() < self._lost_at + RECOVERY_SECONDS
 
-    def has_other(self, model: str, server: Server) -> bool:
+    def has_other(self, model: str, server: TritonPeer) -> bool:
         """Whether another server could take a request that `server` refused because its queue is full."""
         now = time.monotonic()
         return any(other.full_until <= now for other in self._available(model) if other is not server)
 
-    def mark_full(self, server: Server) -> None:
+    def mark_full(self, server: TritonPeer) -> None:
         """Prefer other servers for a moment."""
         server.full_until = time.monotonic() + _FULL_SECONDS
 
-    def mark_sick(self, server: Server, model: str) -> None:
+    def mark_sick(self, server: TritonPeer, model: str) -> None:
         """Send `server` no images for `model` until a probe of that model succeeds."""
         if model not in server.sick_models:
             server.sick_models.add(model)
             self._note_loss()
             server.start(self._probe_until_well(server, model))
 
-    def _next(self, model: str, avoid: set[Server]) -> Server | None:
+    def _next(self, model: str, avoid: set[TritonPeer]) -> TritonPeer | None:
         available = self._available(model)
         if not available:
             return None
@@ -148,7 +148,7 @@ class ServerPool:
         self._turn += 1
         return preferred[self._turn % len(preferred)]
 
-    def _available(self, model: str) -> list[Server]:
+    def _available(self, model: str) -> list[TritonPeer]:
         """Servers that can serve `model`. An address that the name no longer has counts only while no other works."""
         able = [server for server in self._servers.values() if server.can_serve(model)]
         return [server for server in able if server.is_listed] or able
@@ -194,7 +194,7 @@ class ServerPool:
         """Connect to new addresses, and forget old ones once nothing depends on them."""
         for address in addresses:
             if address not in self._servers:
-                server = self._servers[address] = Server(address)
+                server = self._servers[address] = TritonPeer(address)
                 server.start(self._watch(server))
         listed = [server for server in self._servers.values() if server.address in addresses]
         replaced = any(server.is_connected for server in listed)
@@ -206,7 +206,7 @@ class ServerPool:
                 self._closing.add(closing)
                 closing.add_done_callback(self._closing.discard)
 
-    async def _watch(self, server: Server) -> None:
+    async def _watch(self, server: TritonPeer) -> None:
         """Follow the state of a server's connection; gRPC connects again by itself once it is asked to."""
         while True:
             try:
@@ -215,7 +215,7 @@ class ServerPool:
                 log.exception("unexpected failure while watching the connection to Triton at %s", server.address)
                 await asyncio.sleep(_URGENT_LOOKUP_SECONDS)
 
-    async def _watch_once(self, server: Server) -> None:
+    async def _watch_once(self, server: TritonPeer) -> None:
         """Act on the present state of a server's connection, and wait until it changes."""
         state = server.channel.get_state(try_to_connect=True)
         if state is ChannelConnectivity.READY:
@@ -230,7 +230,7 @@ class ServerPool:
             await self._notify()
         await server.channel.wait_for_state_change(state)
 
-    async def _greet(self, server: Server) -> bool:
+    async def _greet(self, server: TritonPeer) -> bool:
         """Ask a newly connected server for its version. It gets no request before it has answered."""
         version, is_answered = "", True
         try:
@@ -245,7 +245,7 @@ class ServerPool:
         await self._notify()
         return is_answered
 
-    async def _probe_until_well(self, server: Server, model: str) -> None:
+    async def _probe_until_well(self, server: TritonPeer, model: str) -> None:
         log.warning("Triton at %s cannot serve %s: a Python process has died, or it is stopping", server.address, model)
         while model in server.sick_models:
             await asyncio.sleep(_PROBE_PAUSE_SECONDS)

@@ -73,7 +73,7 @@ class FakeVersion:
 
 
 @dataclass
-class Inference:
+class InferenceCall:
     """One inference that the fake was asked for."""
 
     model: str
@@ -89,10 +89,10 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
         self.versions = {"1": FakeVersion()} if versions is None else versions
         self.default: str | None = next(iter(self.versions), None)
         self.server_version = server_version
-        self.behaviour: Callable[[Inference], Awaitable[None]] | None = None  # may wait, or raise TritonFailure
+        self.behaviour: Callable[[InferenceCall], Awaitable[None]] | None = None  # may wait, or raise TritonFailure
         self.catalogue_failure: TritonFailure | None = None
         self.catalogue_seconds = 0.0
-        self.inferences: list[Inference] = []
+        self.inferences: list[InferenceCall] = []
         self.catalogues = 0
         self.cancelled = 0
         self.is_stub_dead = False
@@ -152,7 +152,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
             self.cancelled += 1
             raise
 
-    async def _answer(self, request: Any, inference: Inference) -> Any:
+    async def _answer(self, request: Any, inference: InferenceCall) -> Any:
         if self.is_stub_dead:
             raise dead_stub()
         if self.behaviour is not None:
@@ -203,12 +203,12 @@ def running_in_a_thread(triton: FakeTriton) -> Iterator[str]:
         loop.close()
 
 
-def _inference(request: Any) -> Inference:
+def _inference(request: Any) -> InferenceCall:
     parameters = {
         name: getattr(value, value.WhichOneof("parameter_choice")) for name, value in request.parameters.items()
     }
     image = request.raw_input_contents[0][4:]
-    return Inference(request.model_name, image, parameters.get("priority") == PROBE_PRIORITY, parameters)
+    return InferenceCall(request.model_name, image, parameters.get("priority") == PROBE_PRIORITY, parameters)
 
 
 def _by_colour(image: bytes) -> list[float]:

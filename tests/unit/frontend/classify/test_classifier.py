@@ -10,7 +10,7 @@ from anyio import current_time
 from frontend.classify.classifier import ClassifyOptions, ImageClassifier, images_at
 from frontend.errors import TritonUnavailable, UnknownModelVersion
 from frontend.inference.client import Inference
-from frontend.inference.scores import Scores
+from frontend.inference.scores import ImageScores
 from frontend.inference.versions import Catalogue, ModelVersions, VersionRoute
 from tests.support.images import RED, flat
 
@@ -23,7 +23,7 @@ class StillLoading(Inference):
         image: bytes,
         timeout_seconds: float | None = None,
         version: str | None = None,
-    ) -> Scores:
+    ) -> ImageScores:
         raise UnknownModelVersion(version=version or "")
 
 

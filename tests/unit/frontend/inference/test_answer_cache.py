@@ -24,7 +24,7 @@ from tests.support.fake_triton import (
     rejection,
     running_tritons,
 )
-from tests.support.fake_triton import Inference as Asked
+from tests.support.fake_triton import InferenceCall as Asked
 from tests.support.images import BLUE, RED, flat
 from tests.support.waiting import until
 

@@ -28,7 +28,7 @@ from tests.support.fake_triton import (
     running_tritons,
     stopping,
 )
-from tests.support.fake_triton import Inference as Asked
+from tests.support.fake_triton import InferenceCall as Asked
 from tests.support.images import BLUE, GREEN, RED, flat
 from tests.support.waiting import until
 
@@ -161,6 +161,20 @@ async def test_full_servers_are_not_asked_again_and_again() -> None:
         codes = await asyncio.gather(*(outcome(inference) for _ in range(100)))
     assert set(codes) == {Overloaded.code}
     assert sum(len(triton.images) for triton in tritons) < 1.2 * len(codes)
+
+
+async def test_slow_refusals_are_not_repeated_for_ever() -> None:
+    tritons = [FakeTriton() for _ in range(2)]
+
+    async def slowly_refuses(_: Asked) -> None:
+        await asyncio.sleep(0.15)
+        raise full_queue()
+
+    for triton in tritons:
+        triton.behaviour = slowly_refuses
+    async with running_tritons(*tritons) as url, Inference(url) as inference:
+        assert await outcome(inference, timeout_seconds=5) == Overloaded.code
+    assert sum(len(triton.images) for triton in tritons) <= 2
 
 
 async def test_unknown_version_is_asked_for_five_times() -> None:

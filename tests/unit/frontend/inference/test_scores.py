@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from frontend.inference.scores import Labels, Prediction, Scores, parse_classification
+from frontend.inference.scores import ImageScores, Labels, Prediction, parse_classification
 
 TEXTS = [
     "Ara macao (Scarlet Macaw)",
@@ -30,12 +30,12 @@ def test_best_labels_are_those_of_a_plain_sort(seed: int) -> None:
     row = np.array([chance.choice((0.0, 0.25, 0.5, chance.random())) for _ in names], np.float32)
     among = None if chance.random() < 0.5 else {f"bird {chance.randrange(40)}" for _ in range(chance.randrange(8))}
     k = chance.randrange(12)
-    found = [(best.bird_name, best.score) for best in Scores(row, Labels(names)).best(k, among)]
+    found = [(best.bird_name, best.score) for best in ImageScores(row, Labels(names)).best(k, among)]
     assert found == plain([float(score) for score in row], names, k, among)
 
 
 def test_labels_have_scientific_and_common_names() -> None:
-    scores = Scores(np.array([0.1, 0.2, 0.3, 0.4, 0.5], np.float32), Labels(TEXTS))
+    scores = ImageScores(np.array([0.1, 0.2, 0.3, 0.4, 0.5], np.float32), Labels(TEXTS))
     assert scores.best(2) == [Prediction("Pica pica", None, 0.5), Prediction("Ara macao", "Scarlet Macaw", 0.4)]
     assert scores.best(10, {"Ara macao", "Larus canus"}) == [
         Prediction("Ara macao", "Scarlet Macaw", 0.4),

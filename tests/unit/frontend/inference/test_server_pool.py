@@ -23,7 +23,7 @@ from tests.support.fake_triton import (
     full_queue,
     running_tritons,
 )
-from tests.support.fake_triton import Inference as Asked
+from tests.support.fake_triton import InferenceCall as Asked
 from tests.support.images import RED, flat
 from tests.support.name_server import NAME, NameServer
 from tests.support.waiting import until

@@ -17,7 +17,7 @@ from tests.support.fake_triton import (
     FakeTriton,
     running_tritons,
 )
-from tests.support.fake_triton import Inference as Asked
+from tests.support.fake_triton import InferenceCall as Asked
 from tests.support.waiting import until
 
 
