@@ -246,25 +246,6 @@ def test_trickling_body_gets_408(triton: TritonServer) -> None:
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["errors"] == ["The body took too long to arrive"]
 
 
-def test_bodies_in_memory_are_bounded(triton: TritonServer, image_server: ImageServer) -> None:
-    """Each body is small enough. The fifth is too much while four are still arriving."""
-    good = image_server.add("/good.png", flat(GREEN))
-    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10000\r\n\r\n"
-    with running_frontend(settings_for(triton, max_request_bytes=10_000)) as url, ExitStack() as stack:
-        host, _, port = url.removeprefix("http://").partition(":")
-        for _ in range(4):
-            client = stack.enter_context(socket.create_connection((host, int(port))))
-            client.sendall(head + b" " * 9_999)
-        padded = json.dumps({"images": [good]}).encode() + b" " * 5_000
-
-        def refused() -> bool:
-            return httpx.post(url, content=padded, timeout=30).status_code == 503
-
-        assert eventually(refused)
-        stack.close()
-        assert eventually(lambda: not refused())
-
-
 def test_many_threads_of_requests_leave_nothing_behind(triton: TritonServer, image_server: ImageServer) -> None:
     """Far more at once than is taken on: all are answered, most with 503, and afterwards all is as before."""
     urls = [image_server.add(f"/{n}.png", flat(GREEN)) for n in range(5)]

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+import anyio
 import httpx
 import pytest
 from pydantic import SecretStr
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
 
-from frontend.errors import ServiceOverloaded
+from frontend.errors import ServiceError, ServiceOverloaded
 from frontend.limits.admission import Admission
+from frontend.middleware.body_limit import BodyLimitMiddleware
+from frontend.middleware.request_context import RequestContext
 from tests.support.frontend_server import StartFrontend
 from tests.support.raw_http import address_of, connect, read_response
 
@@ -68,6 +75,44 @@ def test_a_stalled_body_is_refused_with_503(url: str) -> None:
         response = read_response(connections[0])
     assert response.status == 503
     assert response.headers[b"retry-after"]
+
+
+def test_bodies_in_memory_are_bounded() -> None:
+    """40 bodies of 1,000 bytes at once, where there is room for four, and one more may be completed."""
+    held: list[int] = []
+    finished: list[int] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["more_body"]:
+            held.append(middleware._budget.held_bytes)
+        await asyncio.sleep(0.01)
+        finished.append(scope["number"])
+
+    async def refuse(request: Request, error: ServiceError) -> Response:
+        raise error
+
+    async def post_body(number: int) -> None:
+        pieces = iter([True, True, True, False])
+
+        async def receive() -> Message:
+            await asyncio.sleep(0)
+            return {"type": "http.request", "body": b" " * 250, "more_body": next(pieces)}
+
+        async def send(message: Message) -> None:
+            raise AssertionError
+
+        state = {"request_context": RequestContext(f"net:192.0.2.{number % 5}", anyio.current_time() + 60)}
+        scope = {"type": "http", "method": "POST", "path": "/", "headers": [], "state": state, "number": number}
+        await middleware(scope, receive, send)
+
+    async def post_all() -> None:
+        await asyncio.gather(*(post_body(number) for number in range(40)))
+
+    middleware = BodyLimitMiddleware(app, "/", 1000, Admission(10), refuse)
+    asyncio.run(post_all())
+    assert sorted(finished) == list(range(40))
+    assert max(held) <= 5 * 1000
+    assert middleware._budget.held_bytes == 0
 
 
 @pytest.mark.parametrize("expect", [b"", b"Expect: 100-continue\r\n"], ids=["plain", "Expect: 100-continue"])
