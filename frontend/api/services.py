@@ -46,4 +46,8 @@ def get_services(request: Request) -> Services:
     return services
 
 
-ServicesDependency = Annotated[Services, Depends(get_services)]
+async def _services(request: Request) -> Services:  # FastAPI runs a dependency that is not async in a thread
+    return get_services(request)
+
+
+ServicesDependency = Annotated[Services, Depends(_services)]

@@ -35,6 +35,11 @@ class Admission:
         """Images that are accepted and not yet done."""
         return sum(ticket.remaining for ticket in self._tickets)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether a new request can be refused at all: it has at most the unfinished images ahead."""
+        return self.unfinished > self._max_backlog
+
     def would_refuse(self, caller: str, images: int = 1) -> ServiceOverloaded | None:
         """Return the error with which `admit` would refuse such a request now, or None.
 

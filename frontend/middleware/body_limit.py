@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 
 from anyio import CancelScope, fail_after
@@ -17,6 +18,7 @@ from frontend.middleware.request_context import RequestContext, request_context_
 # Memory for bodies, in bodies of the largest size: this many large ones at once, or many more small ones.
 _LARGEST_BODIES = 4
 _MEMORY_WAIT_SECONDS = 5.0
+_MAX_COUNTED_BYTES = 65_536  # of a body that is parsed only to count its images: 0.3 ms at most
 
 
 class BodyLimitMiddleware:
@@ -24,6 +26,8 @@ class BodyLimitMiddleware:
 
     Before it reads a body it refuses what announces more than `max_bytes` (RequestTooLarge) and what `admission` would
     refuse anyway (ServiceOverloaded). `refuse` turns the error into the response; neither routing nor parsing is paid.
+    While the backlog is full, it also reads small bodies and counts their images: a refusal of five images then costs
+    0.4 ms, where the route needs 0.9 ms.
 
     While the application reads, it gets RequestTooLarge for more than `max_bytes`, RequestTimeout for a body that is
     incomplete at the request's deadline, and ServiceOverloaded when there is no memory for the body: callers share the
@@ -56,14 +60,36 @@ class BodyLimitMiddleware:
             return
         body = _LimitedBody(receive, context, self._max_bytes, self._budget)
         try:
+            if self._admission.is_full:
+                try:
+                    await self._refuse_by_images(body, context.caller)
+                except ServiceError as error:
+                    response = await self._refuse(request, error)
+                    await response(scope, body.receive, send)
+                    return
             await self._app(scope, body.receive, send)
         finally:
             body.release()
+
+    async def _refuse_by_images(self, body: _LimitedBody, caller: str) -> None:
+        if refusal := self._admission.would_refuse(caller, _count_images(await body.peek())):
+            raise refusal
 
     def _why_refused(self, request: Request, context: RequestContext) -> ServiceError | None:
         if int(request.headers.get("content-length", 0)) > self._max_bytes:
             return RequestTooLarge(max=self._max_bytes)
         return self._admission.would_refuse(context.caller)
+
+
+def _count_images(message: Message) -> int:
+    """Return the number of images in a small, complete body, and 1 for any other body: at least one is certain."""
+    body = message.get("body", b"")
+    if message.get("more_body", False) or len(body) > _MAX_COUNTED_BYTES:
+        return 1
+    try:
+        return max(len(set(json.loads(body)["images"])), 1)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return 1
 
 
 class _LimitedBody:
@@ -76,9 +102,18 @@ class _LimitedBody:
         self._reservation = Reservation(budget, context.caller, self._cancel)
         self._cancel_scope: CancelScope | None = None
         self._received_bytes = 0
+        self._peeked: Message | None = None
         self._is_complete = False
 
+    async def peek(self) -> Message:
+        """Return the first message, which `receive` will return once more."""
+        self._peeked = await self.receive()
+        return self._peeked
+
     async def receive(self) -> Message:
+        if self._peeked is not None:
+            peeked, self._peeked = self._peeked, None
+            return peeked
         if self._is_complete:
             return await self._receive()
         with CancelScope(deadline=self._deadline) as self._cancel_scope:
