@@ -35,7 +35,9 @@ def classify(
         list[str] | None,
         typer.Option("--from", metavar="FILE", help="A list of more, one on each line; - reads the list from stdin."),
     ] = None,
-    k: Annotated[int, typer.Option("--k", "-k", min=0, help="How many species to name for each image.")] = 3,
+    k: Annotated[
+        int, typer.Option("--k", "-k", min=0, metavar="N", help="How many species to name for each image.")
+    ] = 3,
     model_version: Annotated[
         str | None, typer.Option(metavar="VERSION", help="Ask this version of the model instead of the default one.")
     ] = None,
@@ -50,12 +52,13 @@ def classify(
             "continues where it stopped.",
         ),
     ] = None,
-    url: Annotated[str, typer.Option(envvar="BIRDS_URL", help="The running frontend.")] = DEFAULT_URL,
+    url: Annotated[str, typer.Option(envvar="BIRDS_URL", metavar="URL", help="The running frontend.")] = DEFAULT_URL,
     triton: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Ask Triton itself, at its gRPC address, not a frontend.")
     ] = None,
     api_key: Annotated[
-        str | None, typer.Option(envvar="BIRDS_API_KEY", help="The frontend's API key, if it asks for one.")
+        str | None,
+        typer.Option(envvar="BIRDS_API_KEY", metavar="KEY", help="The frontend's API key, if it asks for one."),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Results and errors only: no bar, no summary.")] = False,
 ) -> None:

@@ -133,8 +133,8 @@ def perf(
 
 
 def soak(
-    minutes: Annotated[float, typer.Option(min=0.01, help="How long.")] = 20,
-    seed: Annotated[int, typer.Option(help="For the order of the faults and the traffic.")] = 1,
+    minutes: Annotated[float, typer.Option(min=0.01, metavar="M", help="How long.")] = 20,
+    seed: Annotated[int, typer.Option(metavar="N", help="For the order of the faults and the traffic.")] = 1,
     clients: Annotated[int, typer.Option(min=1, max=64, metavar="N", help="Clients of each kind.")] = 1,
     pause: Annotated[float, typer.Option(min=0.01, metavar="S", help="Seconds after each fault has healed.")] = 10,
     json: Annotated[

@@ -91,7 +91,7 @@ Mirror = Annotated[
 _DEFAULT_TRITON = "http://127.0.0.1:8010"
 
 
-@app.command("list")
+@app.command("list", short_help="Show the versions.")
 def list_versions(repository: Repository = None, triton: TritonUrl = _DEFAULT_TRITON, as_json: Json = False) -> None:
     """Show the versions, which of them is the default, and which the running Triton serves."""
     from tools.models import commands
@@ -100,7 +100,7 @@ def list_versions(repository: Repository = None, triton: TritonUrl = _DEFAULT_TR
     typer.echo(json.dumps({"versions": versions}, indent=2) if as_json else _table(versions))
 
 
-@app.command()
+@app.command(short_help="Build the first version.")
 def build(
     source: BuiltIn = None,
     savedmodel: SavedModel = None,
@@ -147,7 +147,7 @@ def build(
     build(BuildOptions(source, own, mirror), repository or MODEL_REPOSITORY)
 
 
-@app.command()
+@app.command(short_help="Check a model and serve it.")
 def publish(
     source: BuiltIn = None,
     savedmodel: SavedModel = None,
