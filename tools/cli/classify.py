@@ -41,6 +41,16 @@ def classify(
     model_version: Annotated[
         str | None, typer.Option(metavar="VERSION", help="Ask this version of the model instead of the default one.")
     ] = None,
+    min_score: Annotated[
+        float | None, typer.Option(min=0, max=1, metavar="S", help="Leave out species with a lower score, 0 to 1.")
+    ] = None,
+    species: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|NAME",
+            help="Only these species: a file of scientific names, one on each line, or a list of the service's.",
+        ),
+    ] = None,
     output_format: Annotated[
         Format | None, typer.Option("--format", "-f", help="How to write the results.  [default: table]")
     ] = None,
@@ -84,6 +94,8 @@ def classify(
             lists=lists or [],
             k=k,
             model_version=model_version,
+            min_score=min_score,
+            species=species,
             output_format=output_format or "table",
             out=out,
             url=url,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from frontend.i18n.messages import failure_message
 from frontend.inference.client import Inference
 from frontend.inference.versions import ModelVersions
 from frontend.settings import Settings
+from tools.errors import UsageError
 
 _BACKLOG = 16
 
@@ -52,14 +53,24 @@ class DirectClient:
         await self._opened.aclose()
 
     async def classify(
-        self, images: Iterable[Image], k: int = DEFAULT_K, *, model_version: str | None = None
+        self,
+        images: Iterable[Image],
+        k: int = DEFAULT_K,
+        *,
+        model_version: str | None = None,
+        min_score: float | None = None,
+        species: str | Sequence[str] | None = None,
     ) -> AsyncGenerator[Result, None]:
-        """Yield one result for each image as soon as it is known. Raises UnknownModelVersion."""
-        choice = await self._versions.choose(model_version)
+        """Yield one result for each image as soon as it is known. `species` are names: only a frontend has lists.
+
+        Raises UnknownModelVersion, or UsageError for the name of a list.
+        """
+        if isinstance(species, str):
+            raise UsageError(f"{species}: there is no such file, and Triton itself has no lists of species")
+        route = await self._versions.choose(model_version)
         taken: list[Image] = []
-        outcomes = self._classifier.outcomes(
-            self._sources(images, taken), ClassifyOptions(k, choice, max_waiting_outcomes=_BACKLOG)
-        )
+        options = ClassifyOptions(k, route, max_waiting_outcomes=_BACKLOG, min_score=min_score or 0.0, species=species)
+        outcomes = self._classifier.outcomes(self._sources(images, taken), options)
         async with aclosing(outcomes):
             async for outcome in outcomes:
                 image = taken[outcome.position]
@@ -67,7 +78,7 @@ class DirectClient:
                     yield Result(image, [], self._reason(outcome.result))
                 else:
                     predictions = [Prediction(**vars(prediction)) for prediction in outcome.result]
-                    yield Result(image, predictions, model_version=outcome.model_version)
+                    yield Result(image, predictions, None, outcome.model_version, outcome.no_bird)
 
     async def _sources(self, images: Iterable[Image], taken: list[Image]) -> AsyncGenerator[ClassifierImage, None]:
         for image in images:

@@ -55,7 +55,7 @@ def find_images(names: Iterable[str], lists: Iterable[str]) -> Inputs:
     fails later.
     """
     found = Inputs()
-    named = [*names, *(line for path in lists for line in _lines(path))]
+    named = [*names, *(line for path in lists for line in read_list(path))]
     images = (image for name in named for image in _expand(name, found.skipped))
     found.images = list(dict.fromkeys(images))
     return found
@@ -102,7 +102,8 @@ def _in_folder(folder: Path, skipped: Counter[str]) -> Iterator[Path]:
     yield from unreadable  # each becomes one failure
 
 
-def _lines(path: str) -> list[str]:
+def read_list(path: str) -> list[str]:
+    """The entries of a list, `-` for standard input, without quotes, blank lines and comments. Raises SourceError."""
     try:
         content = sys.stdin.buffer.read() if path == STDIN else Path(path).read_bytes()
         lines = (_unquoted(line.strip()) for line in _decoded(content).splitlines())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from birds_client import AsyncBirdsClient, ClientError, Image, Result, Unauthori
 from frontend.errors import ServiceError
 from frontend.i18n.messages import message, service_error_message
 from tools.cli.formats import FORMATS, record
-from tools.cli.inputs import Inputs, find_images, name_of
+from tools.cli.inputs import Inputs, find_images, name_of, read_list
 from tools.cli.language import language_of_this_person
 from tools.cli.progress import Screen, Tally
 from tools.cli.results_file import ResultsFile
@@ -40,7 +40,13 @@ class Service(Protocol):
     async def __aexit__(self, *_: object) -> None: ...
 
     def classify(
-        self, images: Iterable[Image], k: int, *, model_version: str | None
+        self,
+        images: Iterable[Image],
+        k: int,
+        *,
+        model_version: str | None,
+        min_score: float | None,
+        species: str | Sequence[str] | None,
     ) -> AsyncGenerator[Result, None]: ...
 
 
@@ -52,6 +58,8 @@ class Request:
     lists: list[str]
     k: int
     model_version: str | None
+    min_score: float | None
+    species: str | None  # a file, or the name of a list of the service
     output_format: str
     out: Path | None
     url: str
@@ -141,9 +149,18 @@ def _service(request: Request, language: str, screen: Screen) -> Service:
 
 async def _run(service: Service, images: list[Image], request: Request, write: Callable[[Result], None]) -> None:
     """Write each result as soon as it is known."""
-    async with (
-        service,
-        aclosing(service.classify(images, request.k, model_version=request.model_version)) as results,
-    ):
+    results = service.classify(
+        images,
+        request.k,
+        model_version=request.model_version,
+        min_score=request.min_score,
+        species=request.species and _species(request.species),
+    )
+    async with service, aclosing(results):
         async for result in results:
             write(result)
+
+
+def _species(named: str) -> str | list[str]:
+    """The names in the file `named`, or the name of one of the service's lists if there is no such file."""
+    return read_list(named) if Path(named).is_file() else named

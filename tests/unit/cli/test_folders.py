@@ -115,6 +115,21 @@ def test_zero_species_is_said_truly(classify: Run, red: Path) -> None:
     assert done.stdout == "red bird.png     -  no species to show\n"
 
 
+def test_score_and_species_are_passed_on(classify: Run, red: Path, image_server: ImageServer, tmp_path: Path) -> None:
+    bodies: list[dict[str, object]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        bodies.append(await request.json())
+        return web.Response(text='{"url": "http://x/a.jpg", "predictions": []}\n')
+
+    url = image_server.add("/", answer)
+    (tmp_path / "garden.txt").write_text("# in my garden\nTurdus merula\nParus major\n")
+    for species in ("garden.txt", "europe"):
+        assert classify("http://x/a.jpg", "--url", url, "--min-score", "0.3", "--species", species).returncode == 0
+    assert [body["species"] for body in bodies] == [["Turdus merula", "Parus major"], "europe"]
+    assert {body["min_score"] for body in bodies} == {0.3}
+
+
 def test_missing_key_names_the_option(classify: Run, red: Path, image_server: ImageServer) -> None:
     async def guarded(_: web.Request) -> web.Response:
         return web.json_response({"errors": ["A valid API key is required"]}, status=401)
