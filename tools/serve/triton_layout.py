@@ -16,6 +16,7 @@ from tools.serve.supervisor import StartFailed
 
 BACKENDS = ROOT / "backends"
 _NUMPY_FIX = Path(__file__).with_name("numpy2_stub_fix.py")
+_ENVIRONMENT = "environment"
 _STUB = "triton_python_backend_stub"
 _SHELL_SAFE = re.compile(r"[A-Za-z0-9/._-]+")
 # Only the frontend needs the keys, and Triton decodes untrusted files.
@@ -59,6 +60,9 @@ def lay_out(wheel: Path, repository: Path, scratch: Path) -> None:
     """
     scratch.mkdir(mode=0o700)
     (scratch / "models").symlink_to(repository.absolute())
+    # The stub finds the virtual environment by PATH. On Python 3.13 it aborts ("pybind11::cast_error") if that path is
+    # not ASCII, as this link's is.
+    (scratch / _ENVIRONMENT).symlink_to(sys.prefix)
     python = scratch / "backends" / "python"
     shutil.copytree(wheel / "tritonserver" / "backends" / "python", python)
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -82,13 +86,19 @@ def triton_environment(wheel: Path, scratch: Path) -> dict[str, str]:
     return {
         **{name: value for name, value in os.environ.items() if name not in _FRONTEND_ONLY},
         "LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries)),
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path.endswith("site-packages")),
+        "PATH": os.pathsep.join([str(scratch / _ENVIRONMENT / "bin"), os.environ.get("PATH", os.defpath)]),
+        "PYTHONPATH": os.pathsep.join(_packages(scratch)),
         # For the programs that stubs start. The interpreter inside a stub starts from Python's isolated configuration,
         # ignores both, and has ASCII with surrogateescape as its file-system encoding.
         "LC_ALL": "C.UTF-8",
         "PYTHONUTF8": "1",
     }
+
+
+def _packages(scratch: Path) -> list[str]:
+    """Return the folders of installed packages, as paths below `scratch` where possible."""
+    packages = [path for path in sys.path if path.endswith("site-packages")]
+    return [path.replace(f"{sys.prefix}/", f"{scratch / _ENVIRONMENT}/", 1) for path in packages]
 
 
 def _bundled_libraries(wheel: Path) -> Sequence[Path]:

@@ -39,6 +39,17 @@ def test_noexec_is_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert not triton_layout._can_run_programs(tmp_path)
 
 
+def test_a_stub_sees_only_ascii_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Python 3.13 it aborts while it starts if the virtual environment's path has an umlaut."""
+    prefix = Path("/home/müller/Vögel/.venv")
+    packages = prefix / "lib" / "python3.13" / "site-packages"
+    monkeypatch.setattr("sys.prefix", str(prefix))
+    monkeypatch.setattr("sys.path", ["/home/müller/Vögel", str(packages)])
+    environment = triton_environment(tmp_path, tmp_path)
+    assert environment["PYTHONPATH"] == f"{tmp_path}/environment/lib/python3.13/site-packages"
+    assert environment["PATH"].split(":")[0] == f"{tmp_path}/environment/bin"
+
+
 @pytest.mark.parametrize("name", ["with space", "with,comma", "Vögel", "$(id)", "a;b"])
 def test_a_folder_that_a_shell_would_split_is_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
