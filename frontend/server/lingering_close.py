@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 LINGER_SECONDS = 2.0
+_MAX_STUCK_CHECKS = 30  # each after LINGER_SECONDS
 MAX_DISCARDED_BYTES = 64_000_000  # four request bodies of the largest size, by default
 
 
@@ -18,6 +19,9 @@ class LingeringTransport:
 
     Discarding ends when the client closes the connection, MAX_DISCARDED_BYTES have arrived, or the response has left
     this process and at least LINGER_SECONDS have passed since. An idle connection, by `is_idle`, is closed at once.
+
+    A client that reads nothing for a minute is given up. The protocol's own timer does not see the end of a response:
+    below its low-water mark of 16 kB the transport counts as writable.
     """
 
     def __init__(
@@ -27,6 +31,7 @@ class LingeringTransport:
         self._loop = loop
         self._is_idle = is_idle
         self._is_flushed = False
+        self._unsent_bytes = self._stuck_checks = 0
         self._discarded_bytes = 0
         self.is_lingering = False
 
@@ -43,7 +48,7 @@ class LingeringTransport:
     def close(self) -> None:
         if self.is_closing():
             return
-        if self._is_idle():
+        if self._is_idle() and self._transport.get_write_buffer_size() == 0:
             self._transport.close()
             return
         self.is_lingering = True
@@ -64,8 +69,11 @@ class LingeringTransport:
     def _close_when_flushed(self) -> None:
         if self._transport.is_closing():
             return
-        if self._is_flushed:
-            self._transport.close()
+        if self._is_flushed or self._stuck_checks == _MAX_STUCK_CHECKS:
+            self._transport.abort()
             return
-        self._is_flushed = self._transport.get_write_buffer_size() == 0
+        unsent_bytes = self._transport.get_write_buffer_size()
+        self._is_flushed = unsent_bytes == 0
+        self._stuck_checks = self._stuck_checks + 1 if unsent_bytes == self._unsent_bytes else 0
+        self._unsent_bytes = unsent_bytes
         self._loop.call_later(LINGER_SECONDS, self._close_when_flushed)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from collections.abc import Iterator
+from unittest.mock import Mock
 
 import pytest
 from pydantic import SecretStr
 
 from frontend.server import lingering_close
+from frontend.server.lingering_close import LingeringTransport
 from frontend.settings import Settings
 from tests.support.frontend_server import running_frontend
 from tests.support.processes import eventually
@@ -80,6 +83,23 @@ def test_lingering_ends_in_time(url: str, monkeypatch: pytest.MonkeyPatch) -> No
             return False
 
         assert eventually(is_reset)
+
+
+def test_a_reader_that_stops_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last kilobytes of a response, which the protocol's own timer does not see."""
+    monkeypatch.setattr(lingering_close, "LINGER_SECONDS", 0.001)
+    transport = Mock(spec=asyncio.Transport)
+    transport.is_closing.return_value = False
+    transport.get_write_buffer_size.return_value = 10_000
+
+    async def close() -> None:
+        aborted = asyncio.Event()
+        transport.abort.side_effect = aborted.set
+        LingeringTransport(transport, asyncio.get_running_loop(), is_idle=lambda: True).close()
+        await asyncio.wait_for(aborted.wait(), 10)
+
+    asyncio.run(close())
+    transport.close.assert_not_called()
 
 
 def test_idle_connections_do_not_delay_the_end() -> None:
