@@ -1,8 +1,8 @@
 """Sends one inference to the servers of a pool, and decides after each failure whether to send it again.
 
 An image can kill the Python process that decodes it. An image that was with a process or server when it died is
-therefore sent once more at most, and alone: at any time one such image is under way, so a second death concerns no
-other. What provably did not start may be sent again until the deadline.
+therefore sent once more at most, and alone: only one such image is at Triton at any time, so a second death
+affects no other. What certainly did not start may be sent again until the deadline.
 """
 
 from __future__ import annotations

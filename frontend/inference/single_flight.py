@@ -43,7 +43,7 @@ class SingleFlight(Generic[K, T]):
             await asyncio.wait({flight.task})
         except asyncio.CancelledError:
             if flight.callers == 1 and not flight.task.done():
-                self._land(key, flight.task)  # whoever asks from now on starts a new flight
+                self._land(key, flight.task)  # a new caller starts a new flight
                 flight.task.cancel()
                 await wait_shielded(flight.task)
             raise

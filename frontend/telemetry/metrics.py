@@ -105,7 +105,7 @@ class Metrics:
         )
         self._cache_lookups = Counter(
             "birds_answer_cache_lookups",
-            "Images looked up in the answer cache: hit; shared with an equal image under way; or miss.",
+            "Images looked up in the answer cache: hit; shared with an equal image in flight; or miss.",
             ["outcome"],
             registry=registry,
         )

@@ -1,4 +1,4 @@
-"""The log: one line a request, in JSON or for a terminal, without secrets, and nobody else can write one."""
+"""The log has one line for each request, as JSON or for a terminal. It holds no secrets and no forged lines."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SECRET = "s3cr3t"
         ("is this fine? yes, at 12:30", "is this fine? yes, at 12:30"),
     ],
 )
-def test_of_a_url_no_credentials_query_or_fragment_is_shown(text: str, shown: str) -> None:
+def test_urls_are_logged_without_secrets(text: str, shown: str) -> None:
     assert redact(text) == shown
 
 
@@ -84,7 +84,7 @@ def lines(request: pytest.FixtureRequest) -> Lines:
     ],
     ids=["line feed", "JSON", "terminal control", "line separator", "next line", "right to left"],
 )
-def test_nobody_can_forge_a_line(lines: Lines, hostile: str) -> None:
+def test_hostile_text_cannot_forge_a_line(lines: Lines, hostile: str) -> None:
     with bound_contextvars(request_id="r1"):
         lines.log.warning("%s", hostile)
         lines.log.warning("request", extra={"path": hostile, "status": 200})
@@ -98,7 +98,7 @@ def test_nobody_can_forge_a_line(lines: Lines, hostile: str) -> None:
         assert control not in lines.text
 
 
-def test_a_traceback_is_kept_and_holds_no_query(lines: Lines) -> None:
+def test_traceback_is_logged_without_queries(lines: Lines) -> None:
     try:
         raise ValueError(f"https://user:{SECRET}@example.org/?token={SECRET}")  # noqa: TRY301
     except ValueError:
@@ -108,7 +108,7 @@ def test_a_traceback_is_kept_and_holds_no_query(lines: Lines) -> None:
     assert f"?token={SECRET}" not in lines.text.replace("raise ValueError(f", "")
 
 
-def test_a_line_of_json_has_its_parts() -> None:
+def test_json_line_has_level_logger_and_time() -> None:
     lines = Lines(as_json=True)
     with bound_contextvars(request_id="r1"):
         lines.log.info("request", extra={"images": {"ok": 2}, "color_message": "no"})
@@ -123,7 +123,7 @@ def test_a_line_of_json_has_its_parts() -> None:
     }
 
 
-def test_a_request_at_a_terminal_starts_with_what_a_person_looks_for() -> None:
+def test_terminal_line_starts_with_method_path_and_status() -> None:
     lines = Lines(as_json=False)
     lines.log.info("request", extra={"method": "POST", "path": "/", "status": 200, "seconds": 0.1})
     assert "POST / 200" in lines.text
@@ -134,7 +134,7 @@ def test_a_request_at_a_terminal_starts_with_what_a_person_looks_for() -> None:
     ("form", "terminal", "is_json"),
     [("auto", True, False), ("auto", False, True), ("json", True, True), ("console", False, False)],
 )
-def test_the_form_suits_what_stdout_is(
+def test_auto_format_depends_on_the_terminal(
     form: Any, terminal: bool, is_json: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: terminal, raising=False)
@@ -165,7 +165,7 @@ def requests(lines: Lines, count: int = 1) -> list[dict[str, Any]]:
     return found()
 
 
-def test_each_request_writes_one_line_with_what_became_of_it(
+def test_each_request_logs_one_line_with_its_outcome(
     written: Lines, frontend: httpx.Client, image_server: ImageServer
 ) -> None:
     image = flat(RED)
@@ -184,16 +184,14 @@ def test_each_request_writes_one_line_with_what_became_of_it(
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/metrics", "/static/page.js"])
-def test_what_machines_ask_all_the_time_is_logged_at_debug_only(
-    written: Lines, frontend: httpx.Client, path: str
-) -> None:
+def test_health_checks_and_scrapes_are_logged_at_debug(written: Lines, frontend: httpx.Client, path: str) -> None:
     assert frontend.get(path).status_code == 200
     assert [line["level"] for line in requests(written)] == ["debug"]
     frontend.get("/nowhere")
     assert [line["level"] for line in requests(written, 2)] == ["debug", "info"]
 
 
-def test_no_secret_is_ever_logged(written: Lines, frontend: httpx.Client, image_server: ImageServer) -> None:
+def test_no_secret_is_logged(written: Lines, frontend: httpx.Client, image_server: ImageServer) -> None:
     urls = [
         f"{image_server.url('/missing.png')}?token={SECRET}",
         f"{image_server.add('/page.png', b'<html>')}?token={SECRET}",

@@ -54,7 +54,7 @@ def test_images_requests_and_bytes_are_counted(fresh: str, image_server: ImageSe
     assert scraped("birds_workers") == 1
 
 
-def test_what_is_under_way_and_what_waits_shows(fresh: str, image_server: ImageServer) -> None:
+def test_images_in_flight_and_queued_are_counted(fresh: str, image_server: ImageServer) -> None:
     released = asyncio.Event()
 
     async def slow(_: web.Request) -> web.Response:
@@ -74,7 +74,7 @@ def test_what_is_under_way_and_what_waits_shows(fresh: str, image_server: ImageS
     assert scraped("birds_http_requests_in_flight") == 1
 
 
-def test_a_client_that_goes_away_leaves_no_gauge_behind(fresh: str, image_server: ImageServer) -> None:
+def test_disconnected_client_leaves_gauges_at_zero(fresh: str, image_server: ImageServer) -> None:
     async def endless(_: web.Request) -> web.Response:
         await asyncio.sleep(60)
         return web.Response()
@@ -90,7 +90,7 @@ def test_a_client_that_goes_away_leaves_no_gauge_behind(fresh: str, image_server
     assert scraped("birds_download_duration_seconds_count", outcome="failed") == 0
 
 
-def test_a_request_that_fails_as_a_whole_is_counted_by_its_code(image_server: ImageServer) -> None:
+def test_failed_requests_are_counted_by_code(image_server: ImageServer) -> None:
     url = image_server.add("/red.png", flat(RED))
     with running_frontend(Settings(triton_url=f"127.0.0.1:{free_port()}", download_allow_networks=LOOPBACK)) as nobody:
         scraped = Scraped(nobody)
@@ -100,7 +100,7 @@ def test_a_request_that_fails_as_a_whole_is_counted_by_its_code(image_server: Im
         assert scraped("birds_http_requests_total", route="/", method="POST", status="503") == 1
 
 
-def test_clients_cannot_make_up_labels(fresh: str) -> None:
+def test_clients_cannot_choose_labels(fresh: str) -> None:
     httpx.get(f"{fresh}/metrics")
     httpx.get(f"{fresh}/made/up/0")
     httpx.request("PROPFIND", f"{fresh}/made/up/0")
@@ -117,7 +117,7 @@ def test_clients_cannot_make_up_labels(fresh: str) -> None:
     assert after["birds_http_requests_total", frozenset({("route", "unmatched"), ("method", "GET"), ("status", "404")})]
 
 
-def test_the_counters_of_all_workers_are_one_and_the_gauges_of_dead_ones_go(tmp_path: Path) -> None:
+def test_counters_of_workers_add_up_and_dead_gauges_go(tmp_path: Path) -> None:
     program = """
 import os
 from frontend.telemetry.metrics import Metrics

@@ -21,21 +21,21 @@ MADE = re.compile(r"[0-9a-f]{32}")
 
 
 @pytest.mark.parametrize("sane", ["a", "7f3c", "0b5c9d6e-8f1a-4b7e-9d8e-000000000001", "a.b_c:d/e+f=@g", "x" * 128])
-def test_a_sane_id_is_kept(sane: str) -> None:
+def test_short_plain_id_is_kept(sane: str) -> None:
     assert request_id(sane) == sane
 
 
 @pytest.mark.parametrize("other", [None, "", " ", "x" * 129, "a b", "a\tb", "-a", "a;b", 'a"b', "é", "a#1", "{{a}}"])
-def test_another_is_replaced(other: str | None) -> None:
+def test_other_ids_are_replaced(other: str | None) -> None:
     assert MADE.fullmatch(request_id(other))
 
 
 @given(st.text())
-def test_whatever_is_offered_an_id_is_short_and_plain(offered: str) -> None:
+def test_every_id_is_short_and_plain(offered: str) -> None:
     assert re.fullmatch(r"[!-~]{1,128}", request_id(offered))
 
 
-def test_every_answer_bears_it(frontend: httpx.Client, image_server: ImageServer) -> None:
+def test_every_answer_has_the_id(frontend: httpx.Client, image_server: ImageServer) -> None:
     url = image_server.add("/red.png", flat(RED))
     answers = [
         frontend.post("/", json={"images": [url]}, headers={"X-Request-ID": "mine"}),
@@ -54,7 +54,7 @@ def test_every_answer_bears_it(frontend: httpx.Client, image_server: ImageServer
     assert len(made) == 3
 
 
-def test_tritons_log_names_each_image_by_it(
+def test_triton_logs_the_id_of_each_image(
     triton: TritonServer, frontend: httpx.Client, image_server: ImageServer
 ) -> None:
     urls = [image_server.add(f"/{number}.png", flat((0, 200, 10 + number))) for number in range(3)]

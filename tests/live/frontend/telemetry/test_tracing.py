@@ -107,9 +107,7 @@ def by_position(spans: list[Span]) -> dict[int, Span]:
     return {span.attributes["birds.image.position"]: span for span in spans}
 
 
-def test_a_caller_that_does_not_sample_gets_no_spans(
-    traced: str, collector: TraceCollector, image_server: ImageServer
-) -> None:
+def test_unsampled_request_has_no_spans(traced: str, collector: TraceCollector, image_server: ImageServer) -> None:
     unsampled, sampled = "ab" * 16, "cd" * 16
     url = image_server.add("/other.png", flat((0, 200, 33)))  # an image seen before would not reach Triton
     for trace_id, flags in ((unsampled, "00"), (sampled, "01")):
@@ -126,7 +124,7 @@ def untraced(collector: TraceCollector, monkeypatch: pytest.MonkeyPatch) -> Sett
     return Settings(triton_url=f"127.0.0.1:{free_port()}", api_keys=(SecretStr(KEY),))
 
 
-def test_a_request_that_fails_as_a_whole_fails_its_span(
+def test_failed_request_fails_its_span(
     collector: TraceCollector, untraced: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_SERVICE_NAME", "another-name")
@@ -146,7 +144,7 @@ def post(url: str, traceparent: str, **headers: str) -> int:
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer no-key"}], ids=["no key", "a wrong key"])
-def test_a_strangers_trace_is_named_and_not_continued(
+def test_untrusted_trace_is_linked_but_not_continued(
     collector: TraceCollector, untraced: Settings, headers: dict[str, str]
 ) -> None:
     strangers = os.urandom(16).hex()
@@ -156,14 +154,14 @@ def test_a_strangers_trace_is_named_and_not_continued(
     assert not [span for span in collector.spans if span.trace_id == strangers]
 
 
-def test_without_keys_all_are_strangers(collector: TraceCollector, untraced: Settings) -> None:
+def test_without_keys_no_caller_is_trusted(collector: TraceCollector, untraced: Settings) -> None:
     trace_id = os.urandom(16).hex()
     with running_frontend(untraced.model_copy(update={"api_keys": ()})) as url:
         assert post(url, f"00-{trace_id}-{CALLER}-01", **TRUSTED) == 503
     assert [span.parent_id for span in collector.spans if trace_id in span.linked_traces] == [""]
 
 
-def test_the_sampler_decides_whatever_strangers_say(
+def test_sampler_decides_for_untrusted_callers(
     collector: TraceCollector, untraced: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
@@ -175,7 +173,7 @@ def test_the_sampler_decides_whatever_strangers_say(
     assert not [span for span in collector.spans if strangers in (span.trace_id, *span.linked_traces)]
 
 
-def test_a_collector_that_is_not_there_stops_nothing(tmp_path: Path) -> None:
+def test_missing_collector_does_not_stop_the_service(tmp_path: Path) -> None:
     port = free_port()
     environment = {
         **os.environ,
@@ -199,7 +197,7 @@ def test_a_collector_that_is_not_there_stops_nothing(tmp_path: Path) -> None:
     assert all(json.loads(line) for line in output.splitlines())
 
 
-def test_without_otel_variables_nothing_of_it_is_imported() -> None:
+def test_without_otel_variables_the_sdk_is_not_imported() -> None:
     program = """
 import asyncio, sys
 from frontend.app import create_app
@@ -230,7 +228,7 @@ ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318/"}
         ({**ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, "otlp", "http://collector:4318/v1/traces"),
     ],
 )
-def test_the_standard_variables_decide(
+def test_standard_variables_choose_the_exporter(
     environment: dict[str, str], exporter: str | None, tritons_url: str | None
 ) -> None:
     assert exporter_name(environment) == exporter
@@ -241,7 +239,7 @@ def test_the_standard_variables_decide(
 @pytest.mark.parametrize(
     "environment", [{"OTEL_TRACES_EXPORTER": "zipkin"}, {**ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}]
 )
-def test_what_cannot_be_had_is_a_mistake_at_the_start(environment: dict[str, str]) -> None:
+def test_unsupported_export_fails_at_the_start(environment: dict[str, str]) -> None:
     with pytest.raises(TracingError, match="OTEL_"):
         exporter_name(environment)
     ended = subprocess.run(
