@@ -15,7 +15,7 @@ from aiohttp import web
 from playwright.async_api import FilePayload, Page, Route, expect
 
 from tests.support.image_server import ImageServer
-from tests.support.images import BLUE, GREEN, RED, flat
+from tests.support.images import BLUE, GREEN, GREY, RED, flat
 from tests.support.programs import AXE
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.needs("chromium", "axe-core")]
@@ -87,6 +87,13 @@ async def test_drop_three_photos(page: Page) -> None:
     assert float(width.removesuffix("px")) > 50
     assert await first.locator("img").evaluate("image => image.decode().then(() => image.naturalWidth)") == 40
     assert await first.locator("img").get_attribute("alt") == "Photo red.jpg"
+
+
+async def test_background_reads_no_bird_found(page: Page) -> None:
+    await choose(page, {"grey.png": flat(GREY)})
+    await expect(page.locator("#count")).to_have_text("1 of 1 done")
+    await expect(page.locator(".predictions li .common").first).to_have_text("No bird found")
+    await expect(page.locator(".predictions li .scientific").first).to_have_text("")
 
 
 async def test_paste_five_urls_with_one_bad(page: Page, image_server: ImageServer) -> None:
