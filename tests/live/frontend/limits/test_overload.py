@@ -3,54 +3,22 @@
 from __future__ import annotations
 
 import itertools
-import os
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-import httpx
 import psutil
 import pytest
 from aiohttp import web
 
+from tests.support.frontend_process import frontend_process
 from tests.support.image_server import ImageServer
 from tests.support.images import encoded, halves
-from tests.support.processes import eventually
 from tools.measure.soak.checked_load import Case, CheckedLoad
-from tools.serve.child_process import ChildProcess
-from tools.serve.ports import free_port
 from tools.serve.triton_process import TritonServer
 
 SECONDS = 15
+MAX_BACKLOG = "64"  # the default would need hundreds of clients
 CLIENTS = 12  # enough to keep everything busy, few enough that all are accepted
 CROWD = 64  # a quarter is accepted; the others ask again 0.1 s after a refusal: about 500 requests a second
-
-
-@contextmanager
-def frontend_process(triton: TritonServer) -> Iterator[tuple[str, int]]:
-    port = free_port()
-    settings = {
-        "BIRDS_PORT": str(port),
-        "BIRDS_TRITON_URL": triton.grpc_url,
-        "BIRDS_DOWNLOAD_ALLOW_NETWORKS": "127.0.0.0/8",
-        "BIRDS_LOG_LEVEL": "warning",
-        "BIRDS_MAX_BACKLOG": "64",  # the default would need hundreds of clients
-    }
-    process = ChildProcess([sys.executable, "-m", "frontend"], {**os.environ, **settings})
-    url = f"http://127.0.0.1:{port}"
-    try:
-        assert eventually(lambda: is_ready(url), 60)
-        yield url, process.pid
-    finally:
-        process.stop(10)
-
-
-def is_ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health/ready", timeout=10).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def load(url: str, cases: list[Case], clients: int, seconds: float) -> tuple[CheckedLoad, float]:
@@ -76,7 +44,7 @@ def test_tenfold_load_keeps_throughput_and_memory(
         return web.Response(body=photo + str(next(serial)).encode())
 
     cases = [Case(image_server.add(f"/{n}.jpg", never_the_same_file), bird="Rubra maxima") for n in range(200)]
-    with frontend_process(triton) as (url, pid):
+    with frontend_process(triton.grpc_url, max_backlog=MAX_BACKLOG) as (url, pid):
         frontend = psutil.Process(pid)
         calm, best = load(url, cases, CLIENTS, SECONDS)
         before = frontend.memory_info().rss

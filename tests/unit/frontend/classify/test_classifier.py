@@ -8,7 +8,7 @@ import pytest
 from anyio import current_time
 
 from frontend.classify.classifier import ClassifyOptions, ImageClassifier, images_at
-from frontend.errors import TritonUnavailable, UnknownModelVersion
+from frontend.errors import ImageError, InferenceFailed, TritonUnavailable, UnknownModelVersion
 from frontend.inference.client import Inference
 from frontend.inference.scores import ImageScores
 from frontend.inference.versions import Catalogue, ModelVersions, VersionRoute
@@ -52,3 +52,25 @@ async def test_unnamed_version_is_a_temporary_failure() -> None:
     """The caller made no mistake and may try again: 503."""
     with pytest.raises(TritonUnavailable):
         await outcome_of(VersionRoute("1"))
+
+
+class Poisoned(Inference):
+    """A Triton whose Python process died of the image."""
+
+    calls = 0
+
+    async def scores(
+        self, image: bytes, timeout_seconds: float | None = None, version: str | None = None
+    ) -> ImageScores:
+        self.calls += 1
+        raise InferenceFailed()
+
+
+async def test_failed_image_is_not_sent_again() -> None:
+    """The room inference/ has already tried once more, alone. Another repeat could end more Python processes."""
+    inference = Poisoned("127.0.0.1:1")
+    classifier = ImageClassifier(inference, ModelVersions(catalogue), max_pixels=10_000_000)
+    options = ClassifyOptions(1, VersionRoute("1"), deadline=current_time() + 10)
+    results = [outcome.result async for outcome in classifier.outcomes(images_at(["a"], download), options)]
+    assert [result.code for result in results if isinstance(result, ImageError)] == ["inference_failed"]
+    assert inference.calls == 1
