@@ -18,6 +18,8 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     """The file; `kind` is a format by Pillow's name."""
     file = io.BytesIO()
     if kind == "HEIF":
+        if isinstance(options.get("exif"), Image.Exif):
+            options["exif"] = options["exif"].tobytes()  # becomes the container's own boxes for rotation
         pillow_heif.from_pillow(image).save(file, **options)  # a plugin of Pillow would take pi_heif's place
     else:
         image.save(file, kind, **options)

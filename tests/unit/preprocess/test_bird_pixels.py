@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 from bird_pixels import ImageRejected, PixelFormat, decode, open_image
@@ -12,7 +14,7 @@ from tests.support.images import BLUE, RED, encoded, flat, halves
 WANTED = PixelFormat(width=24, height=16, max_pixels=1_000_000, max_bytes=1_000_000)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF"])
 def test_decodes_every_accepted_format(kind: str) -> None:
     pixels = decode(flat(RED, kind, (64, 48)), WANTED)
     assert pixels.shape == (16, 24, 3)
@@ -34,7 +36,7 @@ def test_decodes_first_frame_of_animation() -> None:
 
 
 @pytest.mark.parametrize("size", [(80, 40), (1600, 500)], ids=["small", "decoded at a reduced scale"])
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "HEIF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_applies_exif_orientation(orientation: int, kind: str, size: tuple[int, int]) -> None:
     """A picture that was rotated before saving comes out upright if EXIF says how it was rotated."""
@@ -116,6 +118,22 @@ def _to_16_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
 
 
+def test_bmp_with_unused_alpha_is_opaque() -> None:
+    """Many programs write 32 bits per pixel and leave the fourth byte zero; such a picture came out white."""
+    unused, used = (Image.new("RGBA", (48, 32), (*RED, alpha)) for alpha in (0, 0))
+    used.putpixel((0, 0), (*RED, 255))
+    assert decode(_with_alpha_mask(encoded(unused, "BMP")), WANTED)[8, 12].tolist() == list(RED)
+    assert decode(_with_alpha_mask(encoded(used, "BMP")), WANTED)[8, 12].tolist() == [255, 255, 255]
+
+
+def _with_alpha_mask(bmp: bytes) -> bytes:
+    """The file with a version 4 header, which says which bits are alpha."""
+    masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    header = struct.pack("<I", 108) + bmp[18:30] + struct.pack("<I", 3) + bmp[34:54] + masks + bytes(52)
+    offset = 14 + len(header)
+    return b"BM" + struct.pack("<IHHI", offset + len(bmp) - 54, 0, 0, offset) + header + bmp[54:]
+
+
 def test_transparent_palette_colour_becomes_background() -> None:
     image = Image.new("P", (9, 9), 0)
     image.putpalette([0, 0, 0, 255, 255, 255])
@@ -136,7 +154,7 @@ def test_judges_pixel_count_by_the_header() -> None:
         decode(header, WANTED)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF"])
 def test_refuses_truncated_files(kind: str) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (50, 50, 3), dtype=np.uint8)
     whole = encoded(Image.fromarray(noise), kind)
