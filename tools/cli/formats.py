@@ -17,6 +17,7 @@ from tools.cli.inputs import name_of
 
 Record = dict[str, Any]
 _COLUMNS = ("image", "rank", "bird_name", "common_name", "score", "code", "message", "model_version")
+BACKGROUND = "background"  # the label of the class without a bird
 _NAME_CELLS = 48  # at most, in a pipe
 _NAME_SHARE = 0.45  # of the width of a terminal
 _ZERO = 0.005  # what a score with two digits shows as 0.00
@@ -113,6 +114,8 @@ class Table(JsonLines):
 
     def _label(self, prediction: Record) -> str:
         common, name = prediction["common_name"], prediction["bird_name"]
+        if name == BACKGROUND:
+            return message("page", "no_bird", self._language)
         return f"{common} ({name})" if common else name
 
     def _row(self, name: str, score: str, text: str) -> str:

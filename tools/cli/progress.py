@@ -12,8 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from frontend.i18n.messages import message
-
-_BACKGROUND = "background"
+from tools.cli.formats import BACKGROUND
 
 
 @dataclass
@@ -31,7 +30,7 @@ class Tally:
             return
         self.succeeded += 1
         best = result.predictions[0].bird_name if result.predictions else None
-        if result.no_bird or best == _BACKGROUND:
+        if result.no_bird or best == BACKGROUND:
             self.without_bird += 1
         elif best:
             self.species.add(best)
