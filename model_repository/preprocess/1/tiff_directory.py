@@ -41,7 +41,7 @@ class TiffDirectory:
         self._is_big = data[2:4] in (b"+\0", b"\0+")
         try:
             self._entries = self._read()
-        except struct.error as error:
+        except (struct.error, OverflowError) as error:  # an offset behind the end, or of 64 bits
             raise damaged() from error
 
     def _read(self) -> dict[int, tuple[int, int, int]]:

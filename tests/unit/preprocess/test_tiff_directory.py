@@ -107,6 +107,13 @@ def test_directory_outside_of_the_file_is_refused() -> None:
             decode(b"II*\0" + struct.pack("<I", offset) + bytes(8), WANTED)
 
 
+@pytest.mark.parametrize("offset", [0, 100, 2**63 - 1, 2**63, 2**64 - 1])
+def test_directory_outside_of_a_bigtiff_is_refused(offset: int) -> None:
+    """Found by fuzzing: an offset of 64 bits was an unexpected failure."""
+    with pytest.raises(ImageRejected, match=r"^not_an_image: "):
+        decode(b"II+\0\x08\0\0\0" + struct.pack("<Q", offset) + bytes(8), WANTED)
+
+
 @pytest.mark.parametrize("dtype", [np.uint32, np.int32])
 def test_scales_32_bit_grey_to_its_own_range(dtype: type) -> None:
     darkest, brightest = (0, 2**32 - 1) if dtype is np.uint32 else (-(2**31), 2**31 - 1)
