@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,7 +100,9 @@ def count_labels(version: Path) -> int:
 
 def _listed_files(version: Path) -> list[str]:
     """Relative paths of the files a manifest lists: not itself, and not the hidden files of file managers and NFS."""
-    paths = (path.relative_to(version) for path in sorted(version.rglob("*")) if path.is_file())
+    # Through links to folders, too: volumes in clusters are made of them.
+    files = (Path(folder, name) for folder, _, names in os.walk(version, followlinks=True) for name in names)
+    paths = (path.relative_to(version) for path in sorted(files) if path.is_file())
     return [
         path.as_posix()
         for path in paths

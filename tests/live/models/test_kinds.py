@@ -184,7 +184,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
-def test_each_kind_is_published_and_answers_as_it_must(service: Service, tmp_path: Path, kind: Kind) -> None:
+def test_each_kind_of_model_answers_correctly(service: Service, tmp_path: Path, kind: Kind) -> None:
     version = service.publish(kind.save(tmp_path / "model"), kind.labels(tmp_path), kind.scale)
     try:
         about = service.about(version)

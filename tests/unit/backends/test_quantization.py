@@ -70,7 +70,7 @@ def fake_quantizers(savedmodel: Path) -> list[Any]:
     return [node for node in model.get_ordered_ops() if node.get_type_name() == "FakeQuantize"]
 
 
-def test_answers_as_in_float_but_for_rounding(ranged: Path) -> None:
+def test_answers_differ_from_float_by_rounding(ranged: Path) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
     in_float = OpenVINOEngine(ranged, CPU, "f32").run({"pixels": pixels})["probabilities"]
     engine = OpenVINOEngine(ranged, CPU, "int8")
@@ -80,7 +80,7 @@ def test_answers_as_in_float_but_for_rounding(ranged: Path) -> None:
     assert (in_8_bits.argmax(axis=1) == in_float.argmax(axis=1)).all()
 
 
-def test_every_value_but_the_last_and_every_weight_gets_its_range(ranged: Path) -> None:
+def test_all_but_the_last_values_get_ranges(ranged: Path) -> None:
     """The input, five activations and four tensors of weights."""
     limits = [node.input_value(2).get_node().data for node in fake_quantizers(ranged)]
     assert len(limits) == 10

@@ -46,9 +46,7 @@ def answer(signature: Any, about: About, colour: tuple[int, int, int]) -> np.nda
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_pixels_arrive_in_the_scale_that_the_model_was_trained_on(
-    tmp_path: Path, labels_file: Path, scale: Scale
-) -> None:
+def test_pixels_arrive_in_the_stated_scale(tmp_path: Path, labels_file: Path, scale: Scale) -> None:
     """The model answers with the very values that it sees, as logits."""
     seen = {
         "0..255": (255, 0, 51),
@@ -72,7 +70,7 @@ def test_probabilities_are_left_as_they_are(
     assert "softmax" not in capfd.readouterr().out
 
 
-def test_logits_become_probabilities_and_the_user_is_told(
+def test_logits_become_probabilities_with_a_note(
     tmp_path: Path, labels_file: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     model = save_module(tmp_path / "own", lambda x: mean_colours(x) / 50 - 1)
@@ -82,33 +80,31 @@ def test_logits_become_probabilities_and_the_user_is_told(
 
 
 @pytest.mark.parametrize("size", [(224, 224), (299, 299), (384, 384), (200, 320)], ids=str)
-def test_the_version_tells_the_size_of_its_images(tmp_path: Path, labels_file: Path, size: tuple[int, int]) -> None:
+def test_the_version_records_its_image_size(tmp_path: Path, labels_file: Path, size: tuple[int, int]) -> None:
     model = save_module(tmp_path / "own", lambda x: mean_colours(x) / 50, size=size)
     _, about, _ = built(tmp_path, model, labels_file)
     assert (about.height, about.width) == size
 
 
-def test_a_model_for_any_size_gets_the_repositorys(tmp_path: Path, labels_file: Path) -> None:
+def test_any_size_becomes_the_size_of_the_repository(tmp_path: Path, labels_file: Path) -> None:
     model = save_module(tmp_path / "own", lambda x: mean_colours(x) / 50, size=(None, None))
     _, about, _ = built(tmp_path, model, labels_file)
     assert (about.height, about.width) == (24, 24)
 
 
 @pytest.mark.parametrize("signature", ["serving_default", "serve", "default", "image_classifier", "anything"])
-def test_the_signature_is_found_by_its_name_or_because_it_is_the_only_one(
-    tmp_path: Path, labels_file: Path, signature: str
-) -> None:
+def test_the_signature_is_found(tmp_path: Path, labels_file: Path, signature: str) -> None:
     model = save_module(tmp_path / "own", lambda x: mean_colours(x) / 50, signature=signature, input_name="image")
     wrapped, about, _ = built(tmp_path, model, labels_file)
     assert answer(wrapped, about, (0, 0, 255)).argmax(axis=1).tolist() == [2, 2, 2]
 
 
-def test_a_hub_module_of_tensorflow_1(tmp_path: Path, labels_file: Path) -> None:
+def test_a_hub_module_of_tensorflow_1_answers(tmp_path: Path, labels_file: Path) -> None:
     signature, about, _ = built(tmp_path, save_hub_module(tmp_path / "hub"), labels_file, "0..1")
     assert np.allclose(answer(signature, about, (0, 255, 0)), tf.nn.softmax([[0.0, 5.0, 0.0]]), atol=1e-5)
 
 
-def test_of_several_outputs_the_one_that_fits_the_labels(tmp_path: Path, labels_file: Path) -> None:
+def test_the_output_that_fits_the_labels_is_used(tmp_path: Path, labels_file: Path) -> None:
     model = save_module(
         tmp_path / "own", lambda x: {"embedding": tf.tile(mean_colours(x), [1, 4]), "logits": mean_colours(x) / 50}
     )
@@ -129,7 +125,7 @@ def test_a_keras_export_answers_like_the_model_itself(tmp_path: Path) -> None:
     assert np.allclose(signature(pixels=tf.constant(pixels))["probabilities"], expected, atol=1e-5)
 
 
-def test_what_openvino_cannot_run_is_left_to_tensorflow(
+def test_tensorflow_runs_what_openvino_cannot(
     tmp_path: Path, labels_file: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A Fourier transform of complex values by way of an operation that OpenVINO's frontend does not know."""
@@ -165,7 +161,7 @@ def test_labels_come_in_many_formats(tmp_path: Path, name: str, content: str) ->
     assert (version / "labels.txt").read_text() == "Red\nGreen\nBlue\n"
 
 
-def test_the_ids_of_a_label_map_are_numbers_not_strings(tmp_path: Path) -> None:
+def test_label_ids_are_sorted_as_numbers(tmp_path: Path) -> None:
     """As strings, 10 would come before 2. Names may hold commas in quotes."""
     labels = tmp_path / "aiy_birds_labelmap.csv"
     rows = [f'{number},"Bird, the {number}th"' for number in sorted(range(12), key=str)]
