@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, StrictFloat, StrictInt, StrictStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, StrictInt, StrictStr
 
 DEFAULT_K = 3
 FILES_FIELD = "files"  # name of the multipart form field
@@ -19,6 +19,7 @@ def _encodable(text: str) -> str:
 
 
 Text = Annotated[StrictStr, AfterValidator(_encodable)]
+Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 MAX_SPECIES = 2000
 SpeciesName = Annotated[Text, Field(max_length=200)]
 SpeciesNames = Annotated[list[SpeciesName], Field(min_length=1, max_length=MAX_SPECIES, fail_fast=True)]
@@ -37,7 +38,7 @@ class ClassifyRequest(BaseModel):
     model_version: ModelVersionName | None = Field(
         None, description="a version from GET /models; default: the one that /models calls default"
     )
-    min_score: StrictFloat | StrictInt | None = Field(None, ge=0, le=1, description=_MIN_SCORE)
+    min_score: Annotated[Score, Field(strict=True)] | None = Field(None, description=_MIN_SCORE)
     species: SpeciesName | SpeciesNames | None = Field(
         None,
         description="return only these species: a list of scientific names, or the name of a list from "
@@ -54,7 +55,7 @@ class FilesQuery(BaseModel):
     model_version: ModelVersionName | None = Field(
         None, description="a version from GET /models; default: the one that /models calls default"
     )
-    min_score: float | None = Field(None, ge=0, le=1, description=_MIN_SCORE)
+    min_score: Score | None = Field(None, description=_MIN_SCORE)
     species: SpeciesNames | None = Field(
         None,
         description="return only these species: scientific names (repeat the parameter), or the name of a list from "

@@ -64,10 +64,6 @@ async def sleepy(_: web.Request) -> web.Response:
     return web.Response()
 
 
-async def compressed(_: web.Request) -> web.Response:
-    return web.Response(body=gzip.compress(flat(RED)), headers={"Content-Encoding": "gzip"})
-
-
 async def inward(_: web.Request) -> web.Response:
     return web.Response(status=302, headers={"Location": "http://169.254.169.254/latest/meta-data/?secret=1"})
 
@@ -101,7 +97,6 @@ BAD_FILES = {
 BAD_HABITS = {
     "/endless": (endless, "too_large"),
     "/sleepy": (sleepy, "download_timeout"),
-    "/compressed": (compressed, "download_failed"),
     "/inward": (inward, "forbidden_url"),
     "/round": (round_and_round, "download_failed"),
     "/broken": (broken, "download_failed"),

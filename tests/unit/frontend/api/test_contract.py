@@ -91,6 +91,8 @@ def test_openapi_document_has_examples(frontend_without_triton: httpx.Client) ->
     schemas = document["components"]["schemas"]
     body = document["paths"]["/"]["post"]["requestBody"]["content"]["application/json"]
     assert body["schema"]["examples"]
+    (score, _) = body["schema"]["properties"]["min_score"]["anyOf"]
+    assert (score["minimum"], score["maximum"]) == (0, 1)
     assert set(schemas["ClassifyResponse"]["examples"][0]) == SHAPE
     assert {"200", "413", "422", "503"} <= set(document["paths"]["/"]["post"]["responses"])
 
