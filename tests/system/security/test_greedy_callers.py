@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -11,24 +11,16 @@ from contextlib import ExitStack, contextmanager
 import httpx
 import pytest
 
-from tests.support.frontend_process import frontend_process
 from tests.support.hostile_server import hostile_server
 from tests.support.image_server import ImageServer
 from tests.support.images import GREEN, flat
 from tests.support.meter import Meter, metered
 from tests.support.processes import eventually
-from tools.serve.triton_process import TritonServer
 
 MAX_ANSWER_SECONDS = 2
 INNOCENT_CALLERS = 38
 MIN_ANSWERS = 40
 PHOTO = flat(GREEN)
-
-
-@pytest.fixture(scope="module")
-def frontend(triton: TritonServer) -> Iterator[tuple[str, int]]:
-    with frontend_process(triton.grpc_url) as process:
-        yield process
 
 
 @contextmanager
@@ -81,6 +73,13 @@ def check(name: str, meter: Meter, starved: list[str], capsys: pytest.CaptureFix
     assert meter.refused == []
 
 
+def silence() -> Iterator[bytes]:
+    """Keep a connection open and send nothing."""
+    while True:
+        time.sleep(0.5)
+        yield b""
+
+
 def post_of(images: list[str]) -> bytes:
     body = b'{"images":["%s"]}' % b'","'.join(image.encode() for image in images)
     head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
@@ -95,7 +94,7 @@ def test_crowd_of_slow_urls_starves_nobody(
     url, pid = frontend
     good = image_server.add("/good.png", PHOTO)
     with ExitStack() as stack:
-        slow = stack.enter_context(hostile_server(lambda: (b"" for _ in itertools.count())))
+        slow = stack.enter_context(hostile_server(silence))
         meter = stack.enter_context(metered(url, pid, good))
         for n in range(330):
             address = f"127.0.2.{n % callers + 1}"

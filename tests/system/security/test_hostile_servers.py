@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from tests.support.frontend_process import frontend_process
 from tests.support.hostile_server import endless, hostile_server
 from tests.support.image_server import ImageServer
 from tests.support.images import GREEN, flat
 from tests.support.meter import metered
-from tools.serve.triton_process import TritonServer
 
+FRONTEND_SETTINGS = {"download_max_bytes": "2000000"}
 URLS = 16
 MIN_ANSWERS = 20
 MAX_GROWN_BYTES = 60e6
@@ -47,12 +45,6 @@ FLOODS = {
     "gzip name": endless(OK + b"Content-Encoding: gzip\r\n\r\n\x1f\x8b\x08\x08\0\0\0\0\0\xff", b"name" * 100),
     "redirects with floods": endless(b"HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n", b"x" * 1000),
 }
-
-
-@pytest.fixture(scope="module")
-def frontend(triton: TritonServer) -> Iterator[tuple[str, int]]:
-    with frontend_process(triton.grpc_url, download_max_bytes="2000000") as process:
-        yield process
 
 
 @pytest.mark.parametrize("kind", FLOODS)
