@@ -7,14 +7,23 @@ import asyncio
 import numpy as np
 import pytest
 import tritonclient.grpc.aio
+from PIL import Image
 from tritonclient.utils import InferenceServerException
 
 from tests.support.hostile_images import bmp_row_of_zeros
-from tests.support.images import GREEN, RED, flat
+from tests.support.images import GREEN, RED, encoded, flat
 from tests.support.processes import children
 from tools.serve.triton_process import TritonServer
 
-SLOW = flat(RED, "GIF", (8000, 6000))  # about a second
+
+def slow_gif() -> bytes:
+    """A red picture of 48 megapixels, which takes about a second. Pillow's quantizer overflows on so many pixels."""
+    image = Image.new("P", (8000, 6000), 0)
+    image.putpalette(RED)
+    return encoded(image, "GIF")
+
+
+SLOW = slow_gif()
 
 
 async def infer(
