@@ -70,7 +70,7 @@ def test_random_answers_are_served_on_request(tmp_path: Path, labels: Path, capf
     about, _ = built(tmp_path, own)
     assert about.random
     assert about.engine == "tensorflow"
-    assert "Note: the model answers" in capfd.readouterr().out
+    assert "Note: the model" in capfd.readouterr().out
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # in Keras, of NumPy 2
