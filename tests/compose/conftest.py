@@ -111,6 +111,6 @@ def cases(service: Service, hosted: list[str]) -> list[Case]:
     """What the undisturbed service says of each image: what it has to say however much is broken."""
     import httpx
 
-    answer = httpx.post("http://127.0.0.1:8000/", json={"images": hosted, "k": 1}, timeout=60).json()
+    answer = httpx.post(service.url, json={"images": hosted, "k": 1}, timeout=60).json()
     assert answer["failures"] == []
     return [Case(url, bird=answer["successful_results"][url][0]["bird_name"]) for url in hosted]

@@ -10,16 +10,25 @@ from typing import Any
 from tests.compose.base_images import has_standins
 from tests.compose.engine import Engine, compose_binary
 from tools import ROOT
+from tools.serve.ports import free_port, free_triton_ports
 
 PROJECT = "birds-test"
 _STANDIN_OVERRIDE = ROOT / "tests" / "compose" / "standins" / "compose.yml"
 
 
 class Service:
-    """The compose project, with `settings` as its environment."""
+    """The compose project, with `settings` as its environment, published on free ports."""
 
     def __init__(self, engine: Engine, settings: Mapping[str, str]) -> None:
-        self.engine = Engine({**engine.environment, **settings}, engine.own)
+        self.url = f"http://127.0.0.1:{(port := free_port())}/"
+        self.triton_ports = free_triton_ports()
+        published = {
+            "BIRDS_PORT": str(port),
+            "BIRDS_TRITON_HTTP_PORT": str(self.triton_ports.http),
+            "BIRDS_TRITON_GRPC_PORT": str(self.triton_ports.grpc),
+            "BIRDS_TRITON_METRICS_PORT": str(self.triton_ports.metrics),
+        }
+        self.engine = Engine({**engine.environment, **published, **settings}, engine.own)
         files = [ROOT / "docker-compose.yml", *([_STANDIN_OVERRIDE] if has_standins(engine) else [])]
         options = [part for file in files for part in ("-f", str(file))]
         self._command = [str(compose_binary()), "-p", PROJECT, "--project-directory", str(ROOT), *options]

@@ -13,12 +13,13 @@ from tools.measure.soak.checked_load import Case
 
 
 @pytest.mark.parametrize(
-    ("client", "port"), [(tritonclient.http, 8010), (tritonclient.grpc, 8011)], ids=["http", "grpc"]
+    ("client", "protocol"), [(tritonclient.http, "http"), (tritonclient.grpc, "grpc")], ids=["http", "grpc"]
 )
 def test_triton_answers_directly_as_through_the_frontends(
-    cases: list[Case], images: dict[str, bytes], client: object, port: int
+    service: Service, cases: list[Case], images: dict[str, bytes], client: object, protocol: str
 ) -> None:
-    triton = client.InferenceServerClient(f"127.0.0.1:{port}")  # type: ignore[attr-defined]
+    address = f"127.0.0.1:{getattr(service.triton_ports, protocol)}"
+    triton = client.InferenceServerClient(address)  # type: ignore[attr-defined]
     try:
         for case, photo in zip(cases, images.values(), strict=True):
             image = client.InferInput("IMAGE", [1, 1], "BYTES")  # type: ignore[attr-defined]
@@ -31,16 +32,16 @@ def test_triton_answers_directly_as_through_the_frontends(
         triton.close()
 
 
-def test_uploads_are_classified_through_haproxy(cases: list[Case], images: dict[str, bytes]) -> None:
+def test_uploads_are_classified_through_haproxy(service: Service, cases: list[Case], images: dict[str, bytes]) -> None:
     files = [("files", (name, content)) for name, content in images.items()]
-    answer = httpx.post("http://127.0.0.1:8000/files", files=files, timeout=60).json()
+    answer = httpx.post(f"{service.url}files", files=files, timeout=60).json()
     assert {name: found[0]["bird_name"] for name, found in answer["successful_results"].items()} == {
         name: case.bird for name, case in zip(images, cases, strict=True)
     }
 
 
 def test_the_default_weights_are_used_where_they_can_be_had(service: Service) -> None:
-    models = httpx.get("http://127.0.0.1:8000/models", timeout=30).json()
+    models = httpx.get(f"{service.url}models", timeout=30).json()
     mirror = service.engine.environment.get("BIRDS_MODEL_MIRROR_FOLDER")
     (version,) = models["versions"]
     if mirror:
@@ -50,4 +51,7 @@ def test_the_default_weights_are_used_where_they_can_be_had(service: Service) ->
 
 
 def test_tritons_own_metrics_are_published(service: Service) -> None:
-    assert "nv_inference_request_success" in httpx.get("http://127.0.0.1:8012/metrics", timeout=30).text
+    assert (
+        "nv_inference_request_success"
+        in httpx.get(f"http://127.0.0.1:{service.triton_ports.metrics}/metrics", timeout=30).text
+    )

@@ -14,17 +14,15 @@ from tests.compose.service import Service
 from tests.support.processes import eventually
 from tools.measure.soak.checked_load import Case, CheckedLoad
 
-URL = "http://127.0.0.1:8000/"
 
-
-def load(cases: list[Case]) -> CheckedLoad:
-    return CheckedLoad(URL, cases, clients=4, images_per_request=2)
+def load(service: Service, cases: list[Case]) -> CheckedLoad:
+    return CheckedLoad(service.url, cases, clients=4, images_per_request=2)
 
 
 def test_a_frontend_that_is_killed_costs_no_request(service: Service, cases: list[Case]) -> None:
     victim, *_ = service.containers("frontend")
     (pid,) = (pid for pid, command in service.processes(victim).items() if "frontend" in command)
-    with load(cases) as users:
+    with load(service, cases) as users:
         users.wait_for_complete(20, since=0, timeout_seconds=60)
         os.kill(pid, signal.SIGKILL)
         killed_at = time.monotonic()
@@ -46,7 +44,7 @@ def test_a_stub_that_is_killed_is_replaced_with_its_triton(service: Service, cas
         for pid, command in service.processes(triton).items()
         if "python_backend_stub" in command and f"/models/{model}/" in command
     ]
-    with load(cases) as users:
+    with load(service, cases) as users:
         users.wait_for_complete(20, since=0, timeout_seconds=60)
         os.kill(stubs[0], signal.SIGKILL)
         killed_at = time.monotonic()
@@ -70,7 +68,7 @@ def test_frontends_scale_to_four_and_all_of_them_work(service: Service, cases: l
         frontends = service.containers("frontend")
         assert len(frontends) == 4
         before = {container: _classified(service, container) for container in frontends}
-        with load(cases) as users:
+        with load(service, cases) as users:
             deadline = time.monotonic() + 60
             while any(_classified(service, container) <= before[container] for container in frontends):
                 assert time.monotonic() < deadline, "a frontend got no request"
@@ -93,7 +91,7 @@ def test_triton_ends_cleanly_when_it_is_asked_to(service: Service, cases: list[C
     service.compose("stop", "triton")
     record(f"docker compose stop triton: {time.monotonic() - started:.1f} s")
     assert service.inspect(triton)["State"]["ExitCode"] == 0
-    refused = httpx.post(URL, json={"images": [cases[0].url]}, timeout=90)
+    refused = httpx.post(service.url, json={"images": [cases[0].url]}, timeout=90)
     assert refused.status_code == 503
     assert "Retry-After" in refused.headers
     started = time.monotonic()
@@ -101,4 +99,4 @@ def test_triton_ends_cleanly_when_it_is_asked_to(service: Service, cases: list[C
     for frontend in service.containers("frontend"):
         service.wait_until("healthy", frontend)
     record(f"Triton started again, frontends healthy: {time.monotonic() - started:.1f} s")
-    assert httpx.post(URL, json={"images": [cases[0].url]}, timeout=60).json()["failures"] == []
+    assert httpx.post(service.url, json={"images": [cases[0].url]}, timeout=60).json()["failures"] == []

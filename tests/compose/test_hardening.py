@@ -57,7 +57,6 @@ def test_nothing_is_published_but_the_stated_ports_on_loopback(service: Service)
     assert {binding["HostIp"] for bindings in published.values() for binding in bindings} == {"127.0.0.1"}
 
 
-@pytest.mark.usefixtures("service")
 @pytest.mark.parametrize(
     ("method", "path"),
     [
@@ -68,8 +67,9 @@ def test_nothing_is_published_but_the_stated_ports_on_loopback(service: Service)
         ("GET", "trace/setting"),
     ],
 )
-def test_triton_lets_nobody_control_it(method: str, path: str) -> None:
-    assert httpx.request(method, f"http://127.0.0.1:8010/v2/{path}", timeout=30).status_code == 403
+def test_triton_lets_nobody_control_it(service: Service, method: str, path: str) -> None:
+    url = f"http://127.0.0.1:{service.triton_ports.http}/v2/{path}"
+    assert httpx.request(method, url, timeout=30).status_code == 403
 
 
 def test_triton_has_no_way_out(service: Service) -> None:

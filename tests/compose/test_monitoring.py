@@ -25,9 +25,9 @@ def query(service: Service, expression: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def seen(cases: list[Case]) -> None:
+def seen(service: Service, cases: list[Case]) -> None:
     """Prometheus has seen some load, and some of it fail."""
-    url = "http://127.0.0.1:8000/"
+    url = service.url
     with CheckedLoad(url, cases, clients=2, images_per_request=2):
         for _ in range(_SCRAPES_SECONDS):
             for bad in ("http://10.0.0.1/", f"{cases[0].url}.missing"):

@@ -10,20 +10,20 @@ from tests.support.processes import eventually
 BUILDER = ("run", "--rm", "-T", "model-builder", "birds", "models")
 
 
-def versions() -> dict[str, bool]:
+def versions(service: Service) -> dict[str, bool]:
     """The versions that are served, and which is the default; none while HAProxy has no healthy frontend."""
-    answer = httpx.get("http://127.0.0.1:8000/models", timeout=60)
+    answer = httpx.get(f"{service.url}models", timeout=60)
     return {v["version"]: v["default"] for v in answer.json()["versions"]} if answer.status_code == 200 else {}
 
 
 def test_a_version_that_was_published_is_served_after_a_restart_and_can_be_retired(service: Service) -> None:
-    before = versions()
+    before = versions(service)
     service.compose(*BUILDER, "publish", "--repository", "/models", "--source", "imagenet-birds", "--not-default")
     restart(service)
-    assert eventually(lambda: versions() == {**before, "2": False}, 30)
+    assert eventually(lambda: versions(service) == {**before, "2": False}, 30)
     service.compose(*BUILDER, "retire", "2", "--repository", "/models")
     restart(service)
-    assert eventually(lambda: versions() == before, 30)
+    assert eventually(lambda: versions(service) == before, 30)
 
 
 def restart(service: Service) -> None:

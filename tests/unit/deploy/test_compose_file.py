@@ -60,7 +60,14 @@ def test_tritons_ports_are_the_same_everywhere() -> None:
     assert f"EXPOSE {' '.join(ports)}\n" in dockerfile
     passed_through = (ROOT / "deploy" / "haproxy" / "triton.cfg").read_text(encoding="utf-8")
     assert re.findall(r"bind :(\d+)", passed_through) == ports
-    assert SERVICES["haproxy"]["ports"] == [f"127.0.0.1:{port}:{port}" for port in ["8000", *ports]]
+    published = re.findall(r"TRITON_[A-Z]+_PORT:-(\d+)\}:(\d+)", " ".join(SERVICES["haproxy"]["ports"]))
+    assert published == [(port, port) for port in ports]
+
+
+def test_frontend_is_published_where_its_settings_say() -> None:
+    default = Settings.model_fields
+    host, port = default["host"].default, default["port"].default
+    assert SERVICES["haproxy"]["ports"][0] == f"${{BIRDS_HOST:-{host}}}:${{BIRDS_PORT:-{port}}}:8000"
 
 
 @pytest.mark.parametrize("name", [name for name in SERVICES if "build" not in SERVICES[name]])
