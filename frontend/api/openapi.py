@@ -30,6 +30,10 @@ _NDJSON_CONTENT = {
 
 CLASSIFY_RESPONSES: Responses = {
     200: {"content": {NDJSON: _NDJSON_CONTENT}},
+    400: {
+        "description": "Not a valid HTTP request. The address and the headers have at most 64 kB",
+        "content": {"text/plain": {"schema": {"type": "string"}}},
+    },
     401: {
         "model": ClassifyResponse,
         "description": "This service requires an API key, and the request has no valid key",

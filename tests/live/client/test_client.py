@@ -93,7 +93,7 @@ def test_failures_are_told_in_the_language_asked_for(frontend: httpx.Client) -> 
         (result,) = birds.classify(["ftp://x/"])
     assert result.failure
     assert result.failure.code == "invalid_url"
-    assert result.failure.message == "Das ist keine http- oder https-URL, von der heruntergeladen werden kann"
+    assert result.failure.message == "Das ist keine gültige http- oder https-URL, oder sie ist nicht erlaubt"
 
 
 def test_a_version_can_be_named_and_is_told(birds: BirdsClient) -> None:
