@@ -18,17 +18,15 @@ from frontend.download.address_policy import AddressPolicy
 from frontend.download.connector import Refused
 from frontend.download.decompression import BodyDecoder, UnreadableCompressionError
 from frontend.download.host_slots import HostSlots
+from frontend.download.redirects import MAX_REDIRECTS, redirect_target
 from frontend.download.response_protocol import ResponseFramingError
-from frontend.download.urls import join_redirect
 from frontend.errors import DownloadFailed, DownloadTimeout, InvalidUrl, Overloaded, TooLarge
 from frontend.limits.memory_budget import Reservation
 from frontend.telemetry import request_stats
 
 log = logging.getLogger(__name__)
 
-_MAX_REDIRECTS = 5
 _RETRY_AFTER_SECONDS = (0.1, 0.4)  # where the server does not say
-_REDIRECTS = {301, 302, 303, 307, 308}
 _TEMPORARY = {502, 503, 504}  # worth one more try
 _BUSY = {429, *_TEMPORARY}  # worth one more try when the server says when
 
@@ -91,7 +89,7 @@ class Fetcher:
 
     async def _follow(self, target: URL, reservation: Reservation) -> bytes:
         found = await self._get(target, reservation)
-        for _ in range(_MAX_REDIRECTS):
+        for _ in range(MAX_REDIRECTS):
             if isinstance(found, bytes):
                 return found
             try:
@@ -113,9 +111,8 @@ class Fetcher:
                 self._host_slots.slot(f"{target.raw_host}:{target.port}", reservation.caller),
                 self._session.get(target, allow_redirects=False, proxy=self._proxy) as response,
             ):
-                location = response.headers.get("Location")
-                if response.status in _REDIRECTS and location:
-                    return self._redirect(target, location)
+                if (redirected_to := redirect_target(target, response)) is not None:
+                    return redirected_to
                 self._check_head(response)
                 return await self._read(response, reservation)
         except Refused as refused:
@@ -128,12 +125,6 @@ class Fetcher:
             if retry and not isinstance(error, aiohttp.ClientConnectorCertificateError):
                 raise _WorthRetrying(failure) from error
             raise failure from error
-
-    def _redirect(self, base: URL, location: str) -> URL:
-        try:
-            return join_redirect(base, location)
-        except InvalidUrl as error:
-            raise DownloadFailed(reason="redirect") from error
 
     def _check_head(self, response: aiohttp.ClientResponse) -> None:
         if response.status != HTTPStatus.OK:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import socket
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urlsplit
 
 import idna
 from yarl import URL
@@ -16,8 +16,6 @@ MAX_LENGTH = 8192
 _MAX_HOST_LENGTH = 254  # 253 and an optional final dot
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _NEVER = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")  # controls, and the backslash, which browsers read as a slash
-_C0_OR_SPACE = "".join(map(chr, range(0x21)))
-_NOT_UTF8 = re.compile("[\udc80-\udcff]")
 _HOST = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
 _NUMERIC_LABEL = re.compile(r"(0x[0-9a-f]*|[0-9]+)")
 _ASCII = "".join(map(chr, range(0x21, 0x7F)))
@@ -54,24 +52,6 @@ def parse_url(text: str) -> URL:
         query_string=query,
         encoded=True,
     )
-
-
-def join_redirect(base: URL, location: str) -> URL:
-    """Return the URL that a redirect from `base` leads to. Raises InvalidUrl as parse_url does.
-
-    `location` is the header's value as aiohttp decodes it: bytes that are not UTF-8 are lone surrogates. It is read as
-    browsers read it (WHATWG URL): such bytes are encoded, tabs are dropped, and backslashes before the query are
-    slashes.
-    """
-    if len(location) > MAX_LENGTH:
-        raise InvalidUrl()
-    encoded = _NOT_UTF8.sub(lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", location)
-    encoded = encoded.strip(_C0_OR_SPACE).replace("\t", "")
-    end = min((at for at in (encoded.find("?"), encoded.find("#")) if at >= 0), default=len(encoded))
-    try:
-        return parse_url(urljoin(str(base), encoded[:end].replace("\\", "/") + encoded[end:].replace("\\", "%5C")))
-    except ValueError as error:
-        raise InvalidUrl() from error
 
 
 def _normalized(host: str, bracketed: bool) -> str:

@@ -6,7 +6,8 @@ import numpy as np
 from bird_pixels import ImageRejected, PixelFormat, decode
 
 from frontend.classify.image_sniff import check_image
-from frontend.download.urls import join_redirect, parse_url
+from frontend.download.redirects import join_redirect
+from frontend.download.urls import parse_url
 from frontend.errors import ImageError, InvalidUrl
 
 WANTED = PixelFormat(width=32, height=24, max_pixels=4_000_000, max_bytes=1_000_000)

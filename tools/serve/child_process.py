@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from tools.serve import watchdog
+from tools.serve import orphans
 
 _WATCHDOG_GRACE_SECONDS = 10  # longer than Triton's own exit timeout
 _token = secrets.token_hex(16)
@@ -42,7 +42,7 @@ class ChildProcess:
         self._process = subprocess.Popen(
             command,
             cwd=folder,
-            env={**environment, watchdog.TOKEN_VARIABLE: _token},
+            env={**environment, orphans.TOKEN_VARIABLE: _token},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT if output else None,
@@ -83,8 +83,8 @@ def _start_watchdog() -> None:
     with _watchdog_lock:
         if _watchdog is None or _watchdog.poll() is not None:
             _watchdog = subprocess.Popen(
-                [sys.executable, "-I", "-S", watchdog.__file__, _token, str(_WATCHDOG_GRACE_SECONDS)],
-                env={name: value for name, value in os.environ.items() if name != watchdog.TOKEN_VARIABLE},
+                [sys.executable, "-I", "-S", orphans.__file__, _token, str(_WATCHDOG_GRACE_SECONDS)],
+                env={name: value for name, value in os.environ.items() if name != orphans.TOKEN_VARIABLE},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

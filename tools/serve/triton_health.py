@@ -10,7 +10,7 @@ from frontend.inference.contract import QUEUE_FULL, QUEUE_TIMEOUT
 from tools.models.repository import CLASSIFIER, ENSEMBLE, PREPROCESS
 from tools.serve.health_check import HealthCheck
 from tools.triton.control import ControlError, LocalFault, Refused, TritonControl
-from tools.triton.stubs import Instance, running_stubs
+from tools.triton.running_stubs import Instance, running_stubs
 
 _log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from tools.triton.arguments import Ports, models_in, restricting_arguments, trit
 from tools.triton.direct_http import open_directly
 from tools.triton.locked_files import LockedFiles, remove_leftovers
 from tools.triton.probe import STARTING
-from tools.triton.stubs import running_stubs
+from tools.triton.running_stubs import running_stubs
 
 _REPOSITORY = Path("/models")
 _SHARED_MEMORY = Path("/dev/shm")

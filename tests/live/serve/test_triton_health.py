@@ -18,8 +18,8 @@ from tools.serve.ports import free_port, free_triton_ports
 from tools.serve.triton_health import TritonHealth
 from tools.serve.triton_process import TritonServer
 from tools.triton.control import ControlError, LocalFault, Refused, TritonControl
+from tools.triton.running_stubs import running_stubs
 from tools.triton.settings import TritonSettings
-from tools.triton.stubs import running_stubs
 
 
 @pytest.fixture

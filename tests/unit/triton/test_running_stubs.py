@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tools.triton.stubs import Instance, _parse
+from tools.triton.running_stubs import Instance, _parse
 
 STUB = "/tmp/birds-triton-1_files/backends/python/triton_python_backend_stub"
 MODELS = "/tmp/birds-triton-1_files/models"

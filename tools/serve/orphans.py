@@ -1,6 +1,6 @@
 """Ends the processes of a program that was killed. Runs as a program of its own; standard library only.
 
-    python -I -S watchdog.py TOKEN GRACE_SECONDS
+    python -I -S orphans.py TOKEN GRACE_SECONDS
 
 Its standard input is a pipe from the program it watches; the kernel closes it however that program ends. The watchdog
 then ends every process whose environment contains TOKEN_VARIABLE=TOKEN. The environment is inherited, so this finds
