@@ -1,6 +1,6 @@
 """Reads a JSON object step by step, so that a caller can stop at the first value that it cannot use.
 
-`json.loads` builds the whole document first. Of a body like [[],[],…] that takes 25 times the memory of the body.
+`json.loads` builds the whole document first. For a body like [[],[],…] that takes 25 times the memory of the body.
 """
 
 from __future__ import annotations
@@ -10,13 +10,21 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-# Other values than strings are only decoded if the rest of the document is at most this long.
+# An array or object is decoded only if the rest of the document is at most this long.
 _MAX_DECODED_CHARACTERS = 65_536
 _MAX_NUMBER_CHARACTERS = 100
 
 _WHITESPACE = re.compile(r"[ \t\n\r]*")
 _NUMBER_CHARACTERS = re.compile(r"[-+.eE0-9]*")
-_KINDS = {'"': "string", "[": "array", "{": "object", "t": "boolean", "f": "boolean", "n": "null"}
+_KINDS = {
+    '"': "string",
+    "[": "array",
+    "{": "object",
+    "t": "boolean",
+    "f": "boolean",
+    "n": "null",
+    **dict.fromkeys("-0123456789", "number"),
+}
 
 
 def _reject_constant(name: str) -> None:
@@ -63,7 +71,10 @@ class JsonReader:
 
     def kind(self) -> str:
         """Return the JSON type of the value here, without reading it."""
-        return _KINDS.get(self._next_character(), "number")
+        kind = _KINDS.get(self._next_character())
+        if kind is None:
+            raise ValueError(f"value expected at position {self._position}")
+        return kind
 
     def string(self) -> str:
         """Read the string here."""
@@ -89,7 +100,7 @@ class JsonReader:
         return value
 
     def end(self) -> None:
-        """Check that nothing follows."""
+        """Check that nothing but white space follows."""
         if self._next_character():
             raise ValueError("there is text after the JSON value")
 
