@@ -1,4 +1,4 @@
-"""Reads and checks requests. Time and memory stay bounded, whatever the body of POST / holds."""
+"""Reads and checks the body of POST /. Time and memory stay bounded, whatever the body contains."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from frontend.api.json_reader import JsonReader, JsonTooLarge
-from frontend.api.schemas import MAX_SPECIES, ClassifyRequest
+from frontend.api.schemas import MAX_SPECIES, ClassifyRequest, FilesQuery
 from frontend.api.services import ServicesDependency
 from frontend.download.urls import MAX_LENGTH
 from frontend.errors import ImageDataInsteadOfUrl, InvalidRequest, InvalidUrl, Mistake
 
-# The answer names a longer string than MAX_LENGTH by its first characters, so that it does not repeat megabytes.
+# An answer shows only this many characters of a string that is longer than MAX_LENGTH: it must not repeat megabytes.
 _NAME_CHARACTERS = 100
-# A list over the limit is read further, to find all mistakes of the request, up to this many times the limit.
+# A list of too many images is read up to this many times the limit, to find the request's other mistakes.
 _MAX_EXCESS = 20
 _MAX_MISTAKES = 10
 
@@ -37,7 +37,7 @@ OpenImage = Callable[[str], AbstractAsyncContextManager[bytes]]
 
 @dataclass(frozen=True)
 class UrlRequest:
-    """A valid body of POST /. `rejected` holds those of `fields.images` that fail before any download."""
+    """A valid body of POST /. `rejected` maps each of its images that fails without a download to its failure."""
 
     fields: ClassifyRequest
     rejected: dict[str, type[InvalidUrl]]
@@ -63,7 +63,7 @@ class UrlRequest:
 
 
 async def read_url_request(request: Request, services: ServicesDependency) -> UrlRequest:
-    """Read the body of POST /. Raises InvalidRequest, and what reading the body raises."""
+    """Read the body of POST /. Raises InvalidRequest, ClientDisconnect, and the errors of BodyLimitMiddleware."""
     _check_content_type(request)
     return parse_url_request(await request.body(), services.settings.max_images)
 
@@ -72,7 +72,7 @@ UrlRequestDependency = Annotated[UrlRequest, Depends(read_url_request)]
 
 
 def parse_url_request(body: bytes, max_images: int) -> UrlRequest:
-    """Parse the body of POST /. Of more than `max_images` images it keeps one too many. Raises InvalidRequest."""
+    """Parse the body of POST /. Raises InvalidRequest. Keeps at most `max_images` + 1 images."""
     parser = _Parser(max_images)
     try:
         parser.read(JsonReader(body.decode(json.detect_encoding(body))))
@@ -95,8 +95,10 @@ def field_mistakes(errors: Iterable[ErrorDetails | dict[str, Any]]) -> list[Mist
         # A field of the query has the location ("query", name), a field of the JSON body (name, …).
         location = [part for part in error["loc"] if part not in ("query", "body")]
         name = str(location[0]) if location else "body"
-        unknown = error["type"] == "extra_forbidden"
-        mistakes.setdefault(name, _unknown_field(name) if unknown else Mistake(f"{name}_invalid"))
+        if error["type"] == "extra_forbidden":  # only in the query: the parser has found those of the body
+            mistakes.setdefault(name, _unknown_field(name, FilesQuery))
+        else:
+            mistakes.setdefault(name, Mistake(f"{name}_invalid"))
     return list(mistakes.values())
 
 
@@ -111,10 +113,10 @@ def _check_content_type(request: Request) -> None:
         raise InvalidRequest([Mistake("content_type_invalid")])
 
 
-def _unknown_field(name: str) -> Mistake:
-    shown = _shown(name)
-    known = list(ClassifyRequest.model_fields)
-    close = ["images"] if name.lower() in _OTHER_NAMES_OF_IMAGES else get_close_matches(shown.lower(), known, n=1)
+def _unknown_field(name: str, model: type[ClassifyRequest | FilesQuery]) -> Mistake:
+    shown, known = _shown(name), list(model.model_fields)
+    is_other_name = name.lower() in _OTHER_NAMES_OF_IMAGES and "images" in known
+    close = ["images"] if is_other_name else get_close_matches(shown.lower(), known, n=1)
     if close:
         return Mistake("field_misspelt", {"field": shown, "suggestion": close[0]})
     return Mistake("field_unknown", {"field": shown})
@@ -127,7 +129,7 @@ def _is_image_data(text: str) -> bool:
 
 
 def _shown(name: str) -> str:
-    """Return the name of a field as an answer may repeat it: short, and without half surrogate pairs."""
+    """Return the name of a field as an answer may repeat it: short, and without lone surrogates."""
     return name[:_NAME_CHARACTERS].encode("utf-8", "replace").decode()
 
 
@@ -170,7 +172,7 @@ class _Parser:
     def _read_field(self, name: str, reader: JsonReader) -> bool:
         """Read the value of a field; return whether more fields may be read."""
         if name not in ClassifyRequest.model_fields:
-            self.mistakes.append(_unknown_field(name))
+            self.mistakes.append(_unknown_field(name, ClassifyRequest))
             return len(self.mistakes) < _MAX_MISTAKES and _skip(reader)
         if name == "species" and reader.kind() == "array":
             return self._read_species(reader)

@@ -1,4 +1,4 @@
-"""The documented contract, as far as it needs no Triton: refused requests, the OpenAPI document, health."""
+"""The parts of the documented contract that need no Triton: refused requests, the OpenAPI document, health."""
 
 from __future__ import annotations
 
@@ -144,6 +144,12 @@ def test_unknown_query_parameters_are_named(frontend_without_triton: httpx.Clien
     response = frontend_without_triton.post("/files?K=1&k=x&model_version=1", files={"files": ("a.png", b"a")})
     assert response.status_code == 422
     assert response.json()["errors"] == ["k must be a whole number", "Unknown field: K. Did you mean k?"]
+
+
+@pytest.mark.parametrize("name", ["images", "image", "url"])
+def test_only_query_parameters_are_suggested_for_uploads(frontend_without_triton: httpx.Client, name: str) -> None:
+    response = frontend_without_triton.post(f"/files?{name}=x", files={"files": ("a.png", b"a")})
+    assert response.json()["errors"] == [f"Unknown field: {name}"]
 
 
 @pytest.mark.parametrize(
