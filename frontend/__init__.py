@@ -1,3 +1,3 @@
-"""The HTTP front of the service: image URLs in, bird species out."""
+"""The HTTP frontend of the service: it takes image URLs or files and answers with bird species."""
 
 VERSION = "0.2.0"

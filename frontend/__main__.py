@@ -25,7 +25,7 @@ _WORKER_HEALTHCHECK_SECONDS = 15  # a worker that does not respond for this long
 
 def main() -> int:
     names = ", ".join(f"BIRDS_{name.upper()}" for name in Settings.model_fields)
-    epilog = f"Settings are environment variables: {names}. For traces: OpenTelemetry's OTEL_*."
+    epilog = f"Settings are environment variables: {names}. OpenTelemetry's OTEL_* variables turn traces on."
     argparse.ArgumentParser(prog="python -m frontend", description=__doc__, epilog=epilog).parse_args()
     try:
         settings = Settings()
@@ -59,7 +59,7 @@ def main() -> int:
 
 @contextmanager
 def _shared_metrics(workers: int) -> Iterator[None]:
-    """A private folder where several workers write their metrics, so that each can answer for all of them."""
+    """Give several workers a common private folder for their metrics, so that each can report the metrics of all."""
     if workers == 1:
         yield
         return

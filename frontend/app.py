@@ -9,11 +9,9 @@ from ipaddress import ip_address
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -86,7 +84,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_exception_handler(InvalidRequest, _invalid_request)
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(ClientDisconnect, _client_gone)
-    app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _bug)
     return app
 
@@ -109,7 +106,7 @@ def _add_middleware(
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=[str(proxy) for proxy in settings.trusted_proxies])
     if settings.cors_origins:
-        # Outside of authentication: browsers send a preflight request without a key and must be able to read a 401.
+        # Outside authentication, because browsers send preflight requests without a key and must be able to read a 401.
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
@@ -125,7 +122,7 @@ def _add_middleware(
 @asynccontextmanager
 async def _running_services(settings: Settings, metrics: Metrics, url_admission: Admission) -> AsyncIterator[Services]:
     if not settings.all_api_keys and not _is_loopback(settings.host):
-        log.warning("BIRDS_API_KEYS is not set: everybody who can reach %s can use the service", settings.host)
+        log.warning("BIRDS_API_KEYS is not set: anyone who can reach %s can use the service", settings.host)
     async with AsyncExitStack() as stack:
         downloader = await stack.enter_async_context(Downloader.from_settings(settings))
         inference = await stack.enter_async_context(
@@ -178,12 +175,7 @@ async def _service_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _client_gone(request: Request, _: Exception) -> Response:
     log.info("the client closed the connection of %s %s", request.method, request.url.path)
-    return Response(status_code=_CLIENT_CLOSED_REQUEST)  # for the access log: the client is gone
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return await http_exception_handler(request, error)
+    return Response(status_code=_CLIENT_CLOSED_REQUEST)  # only the access log sees this status
 
 
 async def _bug(request: Request, error: Exception) -> JSONResponse:

@@ -16,7 +16,7 @@ BirdsError
     ├── RequestTimeout      408
     ├── InvalidUpload       422     UnknownFormField    FieldBelongsInQuery
     └── NoImages            TooManyImages       UnknownModelVersion     UnknownSpecies      UnknownSpeciesList
-                            200: listed in `errors`, like every mistake in well-formed JSON
+                            200: listed in `errors`, like every limit that a request breaks
 
 Each type has a stable `code`. The message catalogues hold the sentence for each code.
 """
@@ -112,9 +112,9 @@ class InferenceFailed(ImageError):
 
 
 class TritonLost(ImageError):
-    """Triton went away before this image was done, while other images of the request were answered.
+    """Triton became unavailable before this image was done, while other images of the request were classified.
 
-    If Triton answered no image, the whole request fails with TritonUnavailable instead.
+    If no image was classified, the whole request fails with TritonUnavailable instead.
     """
 
     code = "triton_unavailable"
@@ -152,7 +152,7 @@ class ServiceError(BirdsError):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Headers that the response must carry."""
+        """Headers that the response must have."""
         seconds = self.parameters.get("seconds")
         return {} if seconds is None else {"Retry-After": str(seconds)}
 
@@ -221,7 +221,7 @@ class UnknownFormField(InvalidUpload):
 
 
 class FieldBelongsInQuery(InvalidUpload):
-    """A form field is sent that must be a query parameter."""
+    """The form has a field that must be a query parameter."""
 
     code = "field_belongs_in_query"
 

@@ -53,7 +53,7 @@ def _require_certificates(path: Path) -> Path:
 class Settings(BaseSettings):
     """Read from environment variables. Tests construct it with arguments instead."""
 
-    # Error messages contain no value, because it might be a key.
+    # Error messages do not show the value, because it might be a key.
     model_config = SettingsConfigDict(
         env_prefix="BIRDS_", env_ignore_empty=True, frozen=True, hide_input_in_errors=True
     )
@@ -73,7 +73,7 @@ class Settings(BaseSettings):
         description="Triton's gRPC address, host:port; for several servers ip:port,ip:port or dns:///name:port",
     )
     answer_cache_bytes: int = Field(
-        32_000_000, ge=0, description="memory for the answers to images that were seen before, in bytes; 0 turns it off"
+        32_000_000, ge=0, description="memory for answers to images that were seen before, in bytes; 0 turns it off"
     )
     model_mirror: str | None = Field(
         None, description="folder or base URL that has the classifier's files; tried before the Internet"
@@ -82,7 +82,10 @@ class Settings(BaseSettings):
         None, pattern="^[1-9][0-9]*$", description="model version that classifies a share of the images"
     )
     canary_percent: float = Field(
-        0, ge=0, le=100, description="that share, in percent; which images depends on their URL alone"
+        0,
+        ge=0,
+        le=100,
+        description="that share, in percent; the URL or file name of an image alone decides its version",
     )
     max_images: int = Field(1000, ge=1, description="maximum images in one request")
     max_k: int = Field(10, ge=1, description="maximum species that a request may ask for per image")
@@ -92,14 +95,14 @@ class Settings(BaseSettings):
     species_lists: DirectoryPath | None = Field(
         None, description="folder of species lists, NAME.txt, with one scientific name per line; # starts a comment"
     )
-    max_request_bytes: int = Field(16_000_000, ge=1, description="maximum size of a request body, in bytes")
+    max_request_bytes: int = Field(16_000_000, ge=1, description="maximum size of the body of POST /, in bytes")
     max_backlog: int = Field(
         320,
         ge=0,
         description="maximum images queued ahead of a request (plus three times its own) before it is refused",
     )
     request_timeout: float = Field(
-        60, gt=0, description="seconds after which a request is answered, whether all its images are done or not"
+        60, gt=0, description="seconds after which a request is answered, even if some of its images are not done"
     )
     download_timeout: float = Field(
         10, gt=0, description="seconds for one download, from the DNS query to the last byte"
@@ -116,7 +119,7 @@ class Settings(BaseSettings):
         None, description="PEM file with certificates of private authorities that image servers may use"
     )
     user_agent_contact: Annotated[str, Field(pattern=r"^[\x21-\x27\x2a-\x7e]+$")] | None = Field(
-        None, description="address or URL, without spaces, that owners of image servers may turn to; sent in User-Agent"
+        None, description="email address or URL, without spaces, for owners of image servers; sent in User-Agent"
     )
     max_pixels: int = Field(50_000_000, ge=1, description="maximum width × height of an image that is sent to Triton")
     download_ports: Annotated[tuple[Port, ...], NoDecode, CommaSeparated] = Field(
@@ -124,13 +127,13 @@ class Settings(BaseSettings):
     )
     download_allow_networks: Annotated[tuple[Network, ...], NoDecode, CommaSeparated] = Field(
         (),
-        description="networks (CIDRs, separated by commas) that images may be downloaded from although they are not "
-        "public, on any port",
+        description="networks (CIDRs, separated by commas) that are not public, but that images may be downloaded "
+        "from, on any port",
     )
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode, CommaSeparated] = Field(
         (),
-        description="API keys, separated by commas, one of which each request must send; without keys the service is "
-        "open to everybody",
+        description="API keys, separated by commas; each request must send one of them. Without keys, anyone can use "
+        "the service",
     )
     api_keys_file: Annotated[Path, AfterValidator(_require_keys)] | None = Field(
         None, description="file with more keys, one per line; lines that start with # are comments"
@@ -144,11 +147,11 @@ class Settings(BaseSettings):
     )
     cors_origins: Annotated[tuple[Origin, ...], NoDecode, CommaSeparated] = Field(
         (),
-        description="origins, such as https://example.org, separated by commas, or *, whose pages may use the API "
-        "from a browser",
+        description="origins whose pages may use the API from a browser, such as https://example.org, separated by "
+        "commas, or * for every origin",
     )
 
     @property
     def all_api_keys(self) -> list[SecretStr]:
-        """The keys of the variable and of the file. Raises ValueError if the file cannot be read any more."""
+        """The keys from BIRDS_API_KEYS and from the file. Raises ValueError if the file can no longer be read."""
         return [*self.api_keys, *(keys_in_file(self.api_keys_file) if self.api_keys_file else [])]

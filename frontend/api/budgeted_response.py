@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 MAX_UNREAD_BYTES = 64_000_000
 # The body is sent in slices of this size, as large as the write buffer of a connection. Smaller bodies do not count.
 _SLICE_BYTES = 65_536
-# Answers that are not read give way after a second. If there is still no room, the readers are just too many.
+# Answers that nobody reads give way after a second. If there is still no room, too many clients are reading.
 _MAX_WAIT_SECONDS = 5.0
 
 
@@ -49,7 +49,7 @@ class BudgetedResponse(Response):
             await self._reserve(reservation)
             await unless_disconnected(self._send_slices(send, reservation), _wait(evicted))
         except ClientDisconnect:
-            log.warning("an answer of %d bytes was given up: its client did not read it", len(self.body))
+            log.warning("dropped an answer of %d bytes because its client did not read it", len(self.body))
         finally:
             reservation.release()
 

@@ -8,15 +8,15 @@ from frontend.i18n.quality_values import quality_values
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
-# The same format has several names, none of which is registered. Each is answered by the name that the client used.
+# This format has several names, and none is registered. The answer has the name that the client asked for.
 LINE_TYPES = (NDJSON, "application/ndjson", "application/jsonl", "application/x-jsonlines", "application/jsonlines")
 
 
 def negotiated_media_type(request: Request) -> str:
     """Return JSON or one of LINE_TYPES, whichever the Accept header prefers.
 
-    Lines are sent only to clients that name their media type: `*/*` stands for JSON. At equal quality lines win,
-    because a client that names them can read both.
+    Lines are sent only to clients that name one of LINE_TYPES; `*/*` stands for JSON. At equal quality lines win,
+    because a client that names both can read both.
     """
     accepted = quality_values(", ".join(request.headers.getlist("accept")))
     lines = [name for name in accepted if name in LINE_TYPES]

@@ -12,7 +12,7 @@ _FILE_TYPES = ("image/", "application/octet-stream")
 _HEADER_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # The parser does not read this parameter. Some clients put its value in quotes.
 _EXTENDED_FILE_NAME = re.compile(r';\s*filename\*\s*=\s*"?([^;"]*)', re.IGNORECASE)
-# Python knows others that decode to half surrogate pairs, which no answer can hold.
+# Some other charsets of Python decode to lone surrogates, which UTF-8 and so an answer cannot hold.
 _EXTENDED_CHARSETS = ("utf-8", "iso-8859-1")
 
 

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says about the two classifying routes beyond what FastAPI derives from the code."""
+"""Parts of the OpenAPI document that FastAPI cannot derive from the code."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ CLASSIFY_RESPONSES: Responses = {
     },
 }
 MODELS_RESPONSES: Responses = {status: CLASSIFY_RESPONSES[status] for status in (401, 429, 503)}
-READY_RESPONSES: Responses = {503: {"description": "No, it fails", "content": {"application/json": {}}}}
+READY_RESPONSES: Responses = {503: {"description": "The inference fails", "content": {"application/json": {}}}}
 
 # FastAPI does not read the bodies of these two routes (see requests.py and uploads.py), so it cannot describe them.
 URL_REQUEST_BODY = {

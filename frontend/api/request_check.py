@@ -27,10 +27,10 @@ class RequestRefused(Exception):
 async def checked_options(
     image_count: int, fields: Fields, context: RequestContext, services: Services, language: str
 ) -> ClassifyOptions:
-    """Return what a request for `image_count` images wants. Raises RequestRefused and TritonUnavailable."""
+    """Return the options of a request for `image_count` images. Raises RequestRefused and TritonUnavailable."""
     settings = services.settings
-    asks_for_k = fields.k is not None and "k" in fields.model_fields_set
-    k = fields.k if asks_for_k and fields.k is not None else min(DEFAULT_K, settings.max_k)
+    is_given = "k" in fields.model_fields_set  # if it is not, fields.k can be a default that exceeds max_k
+    k = fields.k if is_given and fields.k is not None else min(DEFAULT_K, settings.max_k)
     messages = _broken_limits(image_count, k, settings, language)
     if messages and fields.model_version is None:
         raise RequestRefused(messages)
@@ -51,8 +51,8 @@ async def _species(
 ) -> Collection[str] | None:
     """Return the species that a request is restricted to. Raises UnknownSpecies and UnknownSpeciesList.
 
-    Species in a list of the operator that the model does not know are ignored, because a list of all birds of a region
-    serves several models. Names in the request itself must be known.
+    A list of the operator may name species that the model does not know, so that one list of a region's birds serves
+    several models. Species that the request itself names must be known.
     """
     wanted, lists = fields.species, services.species_lists
     if wanted is None:

@@ -30,7 +30,7 @@ from frontend.telemetry import request_stats
 
 
 class ImageSource(Protocol):
-    """The images of a request, as far as they are known."""
+    """The images of a request that have arrived so far."""
 
     @property
     def names(self) -> Sequence[str]:
@@ -84,7 +84,7 @@ class Answer:
                     raise  # no image was classified, so the answer has the status of the error
                 request_stats.failed(error.code)
                 finished += _lost(source.names, finished)
-                if not source.is_complete:  # the answer cannot list images that it does not know
+                if not source.is_complete:  # the answer cannot list images that have not arrived
                     response.errors.append(service_error_message(error, self.language))
         for outcome in sorted(finished, key=lambda outcome: outcome.position):
             if isinstance(outcome.result, ImageError):
@@ -138,7 +138,7 @@ class Answer:
 
 
 def _lost(names: Sequence[str], finished: list[Outcome]) -> list[Outcome]:
-    """Return a failure for each image that was not finished when Triton went away."""
+    """Return a failure for each image that was not finished when Triton became unavailable."""
     done = {outcome.position for outcome in finished}
     return [Outcome(position, name, TritonLost()) for position, name in enumerate(names) if position not in done]
 

@@ -83,10 +83,10 @@ async def classify(body: UrlRequestDependency, request: Request, services: Servi
 async def classify_files(
     request: Request, services: ServicesDependency, query: Annotated[FilesQuery, Query()]
 ) -> Response:
-    """Classify every file in the form's field `files` (repeated). Answer, limits and codes are those of `POST /`.
+    """Classify every file in the form's field `files` (repeated). Answer and codes are the same as those of `POST /`.
 
     File names take the place of URLs. If two names are equal, the second is answered as `name (2)`. The first files
-    are classified while later ones still arrive.
+    are classified while later ones are still arriving.
     """
     answer, context, settings = (
         Answer(request, services.answer_budget),
@@ -155,6 +155,6 @@ async def ready(services: ServicesDependency, response: Response) -> dict[str, s
 
 
 def _expected_files(request: Request, max_files: int) -> int:
-    """Estimate how many photos the body holds from its announced size, because the request does not say."""
+    """Estimate from its Content-Length how many photos the body holds, because the request does not say."""
     announced_bytes = int(request.headers.get("content-length", 0))
     return max(1, min(announced_bytes // _TYPICAL_PHOTO_BYTES, max_files))

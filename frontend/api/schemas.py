@@ -14,7 +14,7 @@ _EXAMPLE_URL = "https://upload.wikimedia.org/wikipedia/commons/1/18/Ara_macao_-_
 
 
 def _encodable(text: str) -> str:
-    text.encode()  # UnicodeEncodeError, a ValueError: JSON can hold half a surrogate pair, and an answer cannot
+    text.encode()  # raises a ValueError for a lone surrogate, which JSON can escape but UTF-8 cannot encode
     return text
 
 
@@ -136,12 +136,14 @@ class ClassifyResponse(BaseModel):
     no_bird: list[str] = Field([], description="the URLs of images whose most probable label is `background`")
     time_taken: float = Field(0.0, description="seconds")
     errors: list[str] = Field(
-        [], description="what is wrong with the request as a whole; if there is any, nothing was processed"
+        [],
+        description="what is wrong with the request as a whole; then there are no results, except when Triton was lost "
+        "while an upload was still arriving",
     )
     model_version: str | None = Field(None, description="the model version that answered")
     other_versions: dict[str, str] = Field(
         {},
-        description="by URL, the version that answered if it is not `model_version`: the canary or a new default",
+        description="by URL, the version that answered where it is not `model_version`: the canary or a new default",
     )
 
 

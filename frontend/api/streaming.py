@@ -62,7 +62,7 @@ class NdjsonResponse(Response):
         try:
             await unless_disconnected(self._stream(send), self._disconnected())
         except ClientDisconnect:
-            pass  # there is nobody to answer
+            pass  # nobody is left to answer
 
     async def _stream(self, send: Send) -> None:
         async with aclosing(self._lines) as lines:

@@ -30,7 +30,7 @@ from frontend.middleware.request_context import RequestContext
 
 # Empty parts are not images, but each costs memory.
 _MAX_EMPTY_PARTS = 100
-# Fields of forms that clients send files in. Text in them is a file that was sent in the wrong way.
+# Names of form fields in which clients send files. A text part with such a name was meant to be a file.
 _FILE_FIELDS = {"files", "file", "images", "image", "photos", "photo", "upload", "uploads"}
 _MAX_SHOWN_CHARACTERS = 100
 

@@ -1,7 +1,7 @@
 """Messages for codes, from the YAML catalogues in locales/, in the language that the reader prefers.
 
-A message that depends on a number is not a text but {placeholder: {category: text}}. The categories are the plural
-categories of the language (CLDR, through Babel).
+A message that depends on a number is not a string but a mapping: {placeholder: {category: text}}. The categories are
+the plural categories of the language (CLDR, from Babel).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def languages() -> list[str]:
 
 
 def preferred_language(accept_language: str | None) -> str:
-    """Return the language for an Accept-Language header: by quality, then by order. The default is English."""
+    """Return the language for an Accept-Language header: by quality, then by position. The default is English."""
     wanted = {tag.replace("_", "-"): quality for tag, quality in quality_values(accept_language).items()}
     refused = {tag for tag, quality in wanted.items() if quality == 0}
     ranked = sorted((tag for tag in wanted if tag not in refused), key=lambda tag: -wanted[tag])

@@ -1,1 +1,1 @@
-"""What surrounds every request: its deadline, authentication, rate and body limits, and the access log."""
+"""ASGI middleware around every request: access log, deadline, authentication, rate limit, body limit and paths."""

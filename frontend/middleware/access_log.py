@@ -32,7 +32,7 @@ class AccessLogMiddleware:
     """Logs, counts and traces every request.
 
     A caller with one of the `keys` is trusted to name the trace that its request belongs to. `api_paths` are the paths
-    whose requests other middleware may answer, so that no route is known for them.
+    of the API. Other middleware may respond before routing, and then the path stands for the route.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class _Exchange:
         self._is_complete = False
 
     def note_sent(self, message: Message) -> None:
-        """Note a message of the response. Adds the request id to its headers."""
+        """Note a message of the response, and add the request id to its headers."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
             MutableHeaders(scope=message)[HEADER] = self._stats.request_id
@@ -98,7 +98,7 @@ class _Exchange:
         log.log(logging.DEBUG if is_quiet else logging.INFO, REQUEST, extra=self._fields(seconds))
 
     def describe(self, span: SpanNotes) -> None:
-        """Write the outcome of the request on its span."""
+        """Write the outcome of the request to its span."""
         stats = self._stats
         span.rename(f"{self._scope['method']} {self._route}")
         span.set(

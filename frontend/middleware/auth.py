@@ -30,7 +30,7 @@ _PUBLIC_FOLDER = "/static/"
 
 
 class ApiKeys:
-    """The accepted API keys, stored as SHA-256 digests. Without any keys the service is open to everybody."""
+    """The accepted API keys, stored as SHA-256 digests. Without any keys, anyone can use the service."""
 
     def __init__(self, keys: Iterable[SecretStr]) -> None:
         self._digests = [hashlib.sha256(key.get_secret_value().encode()).digest() for key in keys]
@@ -41,8 +41,8 @@ class ApiKeys:
     def caller(self, authorization: str) -> str:
         """The caller's name for the key in an Authorization header. It does not reveal the key.
 
-        Raises Unauthorized. The time this takes reveals nothing about the keys: it compares digests, in constant
-        time, and always all of them.
+        Raises Unauthorized. The time that this takes reveals nothing about the keys: it always compares the digests of
+        all keys, each in constant time.
         """
         scheme, _, key = authorization.partition(" ")
         digest = hashlib.sha256(key.strip().encode()).digest()
@@ -103,7 +103,7 @@ def _is_public(scope: Scope) -> bool:
 def checked_key(key: SecretStr) -> SecretStr:
     """Return `key` if a header can carry it. Raises ValueError; the message does not contain the key."""
     if not _KEY.fullmatch(key.get_secret_value()):
-        raise ValueError("a key is one word of ASCII characters")
+        raise ValueError("a key must be one word of printable ASCII characters")
     return key
 
 

@@ -15,22 +15,22 @@ from frontend.limits.admission import Admission
 from frontend.limits.memory_budget import MemoryBudget, Reservation
 from frontend.middleware.request_context import RequestContext, request_context_of
 
-# Memory for bodies, in bodies of the largest size: this many large ones at once, or many more small ones.
+# The memory for bodies holds this many bodies of the maximum size, or many more smaller ones.
 _LARGEST_BODIES = 4
 _MEMORY_WAIT_SECONDS = 5.0
-_MAX_COUNTED_BYTES = 65_536  # of a body that is parsed only to count its images: 0.3 ms at most
+_MAX_COUNTED_BYTES = 65_536  # largest body that is parsed only to count its images: 0.3 ms at most
 
 
 class BodyLimitMiddleware:
     """Limits the bodies that are sent by POST to `path`, the one route that reads a body as a whole.
 
-    Before it reads a body it refuses what announces more than `max_bytes` (RequestTooLarge) and what `admission` would
-    refuse anyway (ServiceOverloaded). `refuse` turns the error into the response; neither routing nor parsing is paid.
-    While the backlog is full, it also reads small bodies and counts their images: a refusal of five images then costs
-    0.4 ms, where the route needs 0.9 ms.
+    Before it reads a body, it refuses requests whose Content-Length exceeds `max_bytes` (RequestTooLarge) and requests
+    that `admission` would refuse anyway (ServiceOverloaded). `refuse` turns the error into the response, so that a
+    refusal costs neither routing nor parsing. While the backlog is full, it also reads small bodies and counts their
+    images: refusing a request for five images then costs 0.4 ms, while the route would need 0.9 ms.
 
-    While the application reads, it gets RequestTooLarge for more than `max_bytes`, RequestTimeout for a body that is
-    incomplete at the request's deadline, and ServiceOverloaded when there is no memory for the body: callers share the
+    While the application reads the body, it gets RequestTooLarge for more than `max_bytes`, RequestTimeout if the body
+    is incomplete at the request's deadline, and ServiceOverloaded if there is no memory for the body: callers share the
     memory, and a body without new bytes gives way to others (MemoryBudget).
     """
 
@@ -54,7 +54,7 @@ class BodyLimitMiddleware:
             await self._app(scope, receive, send)
             return
         request, context = Request(scope), request_context_of(scope)
-        if error := self._why_refused(request, context):
+        if error := self._early_refusal(request, context):
             response = await self._refuse(request, error)
             await response(scope, receive, send)
             return
@@ -75,14 +75,14 @@ class BodyLimitMiddleware:
         if refusal := self._admission.would_refuse(caller, _count_images(await body.peek())):
             raise refusal
 
-    def _why_refused(self, request: Request, context: RequestContext) -> ServiceError | None:
+    def _early_refusal(self, request: Request, context: RequestContext) -> ServiceError | None:
         if int(request.headers.get("content-length", 0)) > self._max_bytes:
             return RequestTooLarge(max=self._max_bytes)
         return self._admission.would_refuse(context.caller)
 
 
 def _count_images(message: Message) -> int:
-    """Return the number of images in a small, complete body, and 1 for any other body: at least one is certain."""
+    """Return the number of distinct images in a small, complete body, at least 1. Return 1 for all other bodies."""
     body = message.get("body", b"")
     if message.get("more_body", False) or len(body) > _MAX_COUNTED_BYTES:
         return 1
@@ -106,7 +106,7 @@ class _LimitedBody:
         self._is_complete = False
 
     async def peek(self) -> Message:
-        """Return the first message, which `receive` will return once more."""
+        """Return the first message of the body. `receive` will return it again."""
         self._peeked = await self.receive()
         return self._peeked
 

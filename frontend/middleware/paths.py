@@ -1,4 +1,4 @@
-"""ASGI middleware that gives each resource one path, whatever a proxy in front adds and however a client writes it."""
+"""ASGI middleware that gives each resource one path, with or without a proxy's path in front or a slash at the end."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 class PathMiddleware:
     """Removes `root_path` from the front of a request's path, and a trailing slash.
 
-    Some proxies that serve the frontend below a path remove that path themselves, others do not; both work. Without
-    the second rule `/files/` would be redirected to an address that the server can only guess behind a proxy.
+    Some proxies that serve the frontend below a path remove that path themselves, others do not; both work. Removing
+    the slash replaces Starlette's redirect from `/files/` to `/files`: behind a proxy the server can only guess the
+    address that the redirect must name.
     """
 
     def __init__(self, app: ASGIApp, root_path: str) -> None:

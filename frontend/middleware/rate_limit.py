@@ -35,7 +35,8 @@ class RateLimit:
     def charge(self, caller: str, images: int) -> None:
         """Count `images` for `caller`.
 
-        Raises RateLimited if that exceeds the limit now, TooManyImages if it always would. A refusal counts nothing.
+        Raises RateLimited if that exceeds the limit now, TooManyImages if it always would. A refused request is not
+        counted.
         """
         if images > self._limit.amount:
             raise TooManyImages(max=self._limit.amount)

@@ -21,8 +21,8 @@ class RequestContext:
 
     `caller` is a stable name for the sender: `key:<digest>` with an API key, else `net:<network>`, an IPv4 address or
     an IPv6 /64. Everything that is shared fairly among callers (rate limit, slots, memory) uses this name.
-    `deadline` is the time on the event loop's clock at which the request is answered, finished or not.
-    `exit_stack` is closed when the request has ended, however it ended.
+    `deadline` is the time on the event loop's clock, in seconds, at which the request is answered even if it is not
+    done. `exit_stack` is closed when the request ends, whether it succeeds, fails or is cancelled.
     """
 
     caller: str
@@ -65,7 +65,7 @@ class RequestContextMiddleware:
 
 
 def request_context_of(scope: Scope) -> RequestContext:
-    """The RequestContext of the request with this scope."""
+    """The RequestContext of the request that has this ASGI scope."""
     context: RequestContext = scope["state"][_STATE_KEY]
     return context
 

@@ -1,4 +1,4 @@
-"""What a worker process runs: the application, and its end when the parent process is gone."""
+"""What a worker process runs: the application. A worker ends when its parent process has ended."""
 
 from __future__ import annotations
 

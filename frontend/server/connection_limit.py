@@ -8,7 +8,7 @@ import time
 
 log = logging.getLogger(__name__)
 
-# A waiting connection costs 5 kB. The work behind the connections has limits of its own.
+# A waiting connection costs 5 kB. The work that requests cause has limits of its own.
 MAX_CONNECTIONS = 4096
 # Below this the frontend could hold fewer than 128 connections, and its own files leave little room for downloads.
 MIN_OPEN_FILES = 256
@@ -16,13 +16,13 @@ _LOG_INTERVAL_SECONDS = 10.0
 
 
 class TooFewOpenFiles(Exception):
-    """The open-files limit is so low that the frontend could not serve. The text says what to do."""
+    """The open-files limit is so low that the frontend could not serve. The message says what to do."""
 
 
 def raise_open_files_limit() -> None:
     """Raise the soft limit of this process and its children to what they need, as far as the hard limit allows.
 
-    Raises TooFewOpenFiles if that is below MIN_OPEN_FILES.
+    Raises TooFewOpenFiles if the result is below MIN_OPEN_FILES.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = 2 * MAX_CONNECTIONS
@@ -33,7 +33,7 @@ def raise_open_files_limit() -> None:
         soft = needed
     if soft != resource.RLIM_INFINITY and soft < MIN_OPEN_FILES:
         raise TooFewOpenFiles(
-            f"The limit of open files is {soft}, but the frontend needs at least {MIN_OPEN_FILES}. "
+            f"The limit on open files is {soft}, but the frontend needs at least {MIN_OPEN_FILES}. "
             f"Raise it, for example with: ulimit -n {2 * MAX_CONNECTIONS}"
         )
 

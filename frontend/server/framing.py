@@ -15,15 +15,15 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 class FramingProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 protocol with these corrections:
 
-    - An offered upgrade is declined and the request served as HTTP/1.1 with its body (RFC 9110, section 7.8). httptools
-      ends the message after its headers, and uvicorn reads the body as the next request.
-    - Trailers are dropped. uvicorn appends them to the request's headers, where they could pass for headers that a
-      proxy sets or removes, such as X-Forwarded-For.
-    - `Connection: close` in a trailer ends the connection after the response. llhttp ignores what follows it, so the
-      next request on the connection would never be answered.
+    - An offered upgrade is declined, and the request is served as HTTP/1.1 with its body (RFC 9110, section 7.8).
+      Without this, httptools ends the message after its headers, and uvicorn reads the body as the next request.
+    - Trailers are dropped. uvicorn would append them to the request's headers, where they could pass for headers that
+      a proxy sets or removes, such as X-Forwarded-For.
+    - `Connection: close` in a trailer closes the connection after the response. llhttp ignores all bytes after such a
+      trailer, so the next request on the connection would never be answered.
     - A request with `Expect: 100-continue` is the last one on its connection. When it is refused, the client may send
       its body or leave it out, so the server can't know what the next bytes are.
-    - The answer to an invalid request never takes the place of the response to an earlier one.
+    - The 400 response to an invalid request never takes the place of the response to an earlier request.
     """
 
     _is_declining_upgrade = False
@@ -49,7 +49,7 @@ class FramingProtocol(HttpToolsProtocol):
         return data[:0]
 
     def _parse_without_upgrade(self) -> None:
-        """Give the request's headers to a new parser, without the offer: httptools has no way to decline it."""
+        """Give the headers to a new parser, without the Upgrade header: httptools cannot decline an upgrade."""
         method, version = self.parser.get_method(), self.parser.get_http_version()
         if method == b"CONNECT":
             raise httptools.HttpParserError("this server is not a proxy")

@@ -12,16 +12,16 @@ MAX_DISCARDED_BYTES = 64_000_000  # four request bodies of the largest size, by 
 
 
 class LingeringTransport:
-    """A transport whose `close` first ends its own direction, then reads and discards what the client still sends.
+    """A transport whose `close` first ends its sending side, then reads and discards what the client still sends.
 
     If the kernel closes a socket with unread bytes, it resets the connection, and the reset destroys a response that
     the client has not read yet (RFC 9112, section 9.6). nginx then answers 502 in its place.
 
     Discarding ends when the client closes the connection, MAX_DISCARDED_BYTES have arrived, or the response has left
-    this process and at least LINGER_SECONDS have passed since. An idle connection, by `is_idle`, is closed at once.
+    this process and at least LINGER_SECONDS have passed since. If `is_idle` returns true, `close` closes at once.
 
-    A client that reads nothing for a minute is given up. The protocol's own timer does not see the end of a response:
-    below its low-water mark of 16 kB the transport counts as writable.
+    If the client reads nothing for a minute, the connection is aborted. The protocol's send timer does not cover the
+    last bytes of a response: below its low-water mark of 16 kB the transport counts as writable.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class LingeringTransport:
         self._loop.call_later(LINGER_SECONDS, self._close_when_flushed)
 
     def close_now(self) -> None:
-        """Close without reading on. What is written already is still sent."""
+        """Close without reading further. Data that is already written is still sent."""
         self._transport.close()
 
     def discard(self, size_bytes: int) -> None:
-        """Note `size_bytes` that arrived and are not used."""
+        """Count `size_bytes` that arrived and are not used. Beyond MAX_DISCARDED_BYTES the connection is aborted."""
         self._discarded_bytes += size_bytes
         if self._discarded_bytes > MAX_DISCARDED_BYTES:
             self._transport.abort()

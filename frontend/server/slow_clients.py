@@ -1,4 +1,4 @@
-"""Limits of time and size for a connection, so that clients that send or read slowly cannot use up the server."""
+"""Time and size limits of a connection, so that clients that send or read slowly cannot exhaust the server."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from frontend.server.connection_limit import RefusedConnections, max_connections
 from frontend.server.framing import FramingProtocol
 from frontend.server.lingering_close import LingeringTransport
 
-# Requests of a client that does not wait for its responses. uvicorn queues all that have arrived: 20 connections with
-# 14,000 small requests each (5 MB in all) took 85 MB.
+# Maximum requests that a client may send before it gets a response. uvicorn queues all that have arrived: 20
+# connections with 14,000 small requests each (5 MB in all) took 85 MB.
 MAX_PIPELINED_REQUESTS = 20
 MAX_HEADER_BYTES = 65_536  # h11's default, uvicorn's other parser
 RECEIVE_TIMEOUT_SECONDS = 10.0
@@ -24,13 +24,13 @@ class SlowClientProtocol(FramingProtocol):
     """uvicorn's HTTP protocol with limits that uvicorn lacks:
 
     - The process holds at most `max_connections()` connections and closes further ones at once.
-    - A request's headers must be complete `receive_timeout_seconds` after the connection or their first byte. The rest
-      of a body that the application did not wait for has the same time after the response.
+    - A request's headers must be complete `receive_timeout_seconds` after the connection was made or their first byte
+      arrived. If the application responds before the body is complete, the rest of it must arrive in the same time.
     - At most MAX_PIPELINED_REQUESTS wait behind the current one.
-    - Headers, target and trailers have at most MAX_HEADER_BYTES; uvicorn would collect them without end. The count
-      covers whole reads of the socket, so the read in which headers begin may bring as much again.
-    - While a response waits to be read, half of it must leave in every `send_timeout_seconds`. uvicorn would hold it
-      for ever, even after its own close().
+    - Headers, target and trailers have at most MAX_HEADER_BYTES; uvicorn would collect them without end. The read of
+      the socket in which headers begin does not count, so they can be larger by the size of one read.
+    - While a response waits to be read, half of the waiting bytes must leave in every `send_timeout_seconds`. uvicorn
+      would hold them forever, even after its own close().
 
     uvicorn's keep-alive limit applies between requests. The application's deadline applies while it reads a body.
     """

@@ -44,7 +44,7 @@ def test_unusable_values_are_refused(monkeypatch: pytest.MonkeyPatch, name: str,
         Settings()
 
 
-def test_a_bad_setting_ends_the_start() -> None:
+def test_a_bad_setting_stops_the_start() -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "frontend"], env={"BIRDS_PORT": "none"}, capture_output=True, text=True, check=False
     )

@@ -219,7 +219,7 @@ def test_too_large_names_the_limit_of_triton(triton: TritonServer, image_server:
         pytest.param(b"\x80", id="not UTF-8"),
         pytest.param(b"[" * 100_000, id="100,000 brackets"),
         pytest.param(b'{"k": ' + b"1" * 5_000 + b"}", id="a number of 5,000 digits"),
-        pytest.param(b'{"images": ["\\ud800"]}', id="half a surrogate pair"),
+        pytest.param(b'{"images": ["\\ud800"]}', id="a lone surrogate"),
         pytest.param(b'{"images": NaN}', id="NaN"),
         pytest.param(b"", id="empty"),
     ],

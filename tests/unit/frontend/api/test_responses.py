@@ -66,7 +66,7 @@ async def answer_to(
 
 
 @pytest.mark.parametrize("error", [TritonUnavailable(), UnknownModelVersion(version="2")])
-async def test_finished_images_are_answered_when_triton_goes(error: ServiceError) -> None:
+async def test_finished_images_are_answered_when_triton_is_lost(error: ServiceError) -> None:
     """Before, one image that met a dead Triton discarded the whole list with 503."""
     done = [Outcome(2, "c", NotAnImage(), "1"), Outcome(1, "b", OWL, "1")]
     status, body = await answer_to(done, error, Source(["a", "b", "c", "d"]))
@@ -79,7 +79,7 @@ async def test_finished_images_are_answered_when_triton_goes(error: ServiceError
     assert answer["errors"] == []
 
 
-async def test_answer_says_so_when_it_cannot_name_every_image() -> None:
+async def test_answer_reports_that_some_images_are_unnamed() -> None:
     """The files of an upload that have not arrived are not known."""
     status, body = await answer_to([Outcome(0, "a", OWL, "1")], TritonUnavailable(), Source(["a", "b"], False))
     assert status == 200

@@ -151,7 +151,7 @@ async def test_form_with_an_empty_file_field_has_no_images() -> None:
 
 
 async def test_empty_parts_are_bounded() -> None:
-    """Before, 290 MB of empty parts cost 301 MB, although they are no images."""
+    """Before, 290 MB of empty parts cost 301 MB, although they are not images."""
     empty = part(b'name="files"; filename=""', b"")
     budget = MemoryBudget(10_000_000)
     upload = upload_of((empty * 100 for _ in range(20_000)), budget)  # about 100 MB

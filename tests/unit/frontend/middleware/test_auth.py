@@ -165,7 +165,7 @@ def test_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_pat
     ],
     ids=str,
 )
-def test_an_open_service_is_warned_about(
+def test_an_open_service_logs_a_warning(
     caplog: pytest.LogCaptureFixture, options: dict[str, Any], is_warned: bool
 ) -> None:
     with running_app(create_app(Settings(triton_url=f"127.0.0.1:{free_port()}", **options))):

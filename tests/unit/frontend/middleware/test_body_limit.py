@@ -35,7 +35,7 @@ def url(start_frontend: StartFrontend) -> str:
 
 @contextmanager
 def stalled_bodies(url: str, count: int, address: str, headers: bytes = b"") -> Iterator[list[socket.socket]]:
-    """Connections from `address` that have sent nine tenths of a body of the largest size."""
+    """Connections from `address` that have sent nine tenths of a body of the maximum size."""
     with ExitStack() as stack:
         connections = []
         for _ in range(count):
@@ -57,7 +57,7 @@ def test_stalled_bodies_give_way_to_other_callers(url: str) -> None:
     with stalled_bodies(url, 20, "127.0.0.2"):
         answers = [post(url, "127.0.0.3", MAX_BYTES // 2) for _ in range(10)]
     assert [status for status, _ in answers] == [422] * 10  # their bodies were read
-    print(f"slowest answer beside stalled bodies: {max(seconds for _, seconds in answers):.2f} s")
+    print(f"slowest answer during stalled bodies: {max(seconds for _, seconds in answers):.2f} s")
 
 
 def test_callers_with_keys_share_by_key(start_frontend: StartFrontend) -> None:
@@ -78,7 +78,7 @@ def test_a_stalled_body_is_refused_with_503(url: str) -> None:
 
 
 def test_bodies_in_memory_are_bounded() -> None:
-    """40 bodies of 1,000 bytes at once, where there is room for four, and one more may be completed."""
+    """40 bodies of 1,000 bytes arrive at once. There is room for four, and one more may be completed."""
     held: list[int] = []
     finished: list[int] = []
 

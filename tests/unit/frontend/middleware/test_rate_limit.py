@@ -41,7 +41,7 @@ def test_a_charge_expires_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
     limit.charge("someone", 10)
     with pytest.raises(RateLimited) as refusal:
         limit.check("someone")
-    for _ in range(20):  # a caller that waits as told is admitted before long
+    for _ in range(20):  # a caller that waits for Retry-After is soon admitted
         now += float(refusal.value.parameters["seconds"])
         try:
             limit.check("someone")

@@ -1,4 +1,4 @@
-"""Client connections: as many as there are open files for, and never so many that downloads get none."""
+"""The limit on client connections: half of the open files, so that downloads always get the other half."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def is_answered(connection: socket.socket) -> bool:
         return False
 
 
-def test_a_connection_too_many_is_refused(url_of_three: str) -> None:
+def test_a_connection_over_the_limit_is_refused(url_of_three: str) -> None:
     with ExitStack() as stack:
         held = [stack.enter_context(connect(url_of_three)) for _ in range(3)]
         assert is_answered(held[-1])
@@ -80,7 +80,9 @@ def test_refused_connections_are_counted_and_logged(url_of_three: str, caplog: p
     assert [record.args for record in caplog.records if "refused connections" in record.msg] in ([(1, 3)], [])
 
 
-def test_a_log_line_covers_its_interval(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refusals_share_a_log_line_per_interval(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     refused = connection_limit.RefusedConnections()
@@ -98,7 +100,7 @@ def test_half_of_the_files_are_for_connections(monkeypatch: pytest.MonkeyPatch, 
 
 
 def frontend_with_files(soft: int, hard: int, port: int) -> subprocess.Popen[str]:
-    """`python -m frontend` with these limits of open files."""
+    """Start `python -m frontend` with these limits on open files."""
     program = f"""
 import resource, runpy
 resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
@@ -126,11 +128,11 @@ def test_the_soft_limit_is_raised(hard: int, raised_to: int) -> None:
         process.communicate()
 
 
-def test_too_few_open_files_end_the_start() -> None:
+def test_too_few_open_files_stop_the_start() -> None:
     process = frontend_with_files(64, 64, free_port())
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 2
     assert stderr == (
-        "The limit of open files is 64, but the frontend needs at least 256. "
+        "The limit on open files is 64, but the frontend needs at least 256. "
         "Raise it, for example with: ulimit -n 8192\n"
     )

@@ -39,7 +39,7 @@ def connection(recorder: Recorder) -> Iterator[socket.socket]:
 
 
 def send_in_pieces(connection: socket.socket, data: bytes, pieces: int) -> None:
-    """Send `data` in so many segments, cut at random places that are the same in each run."""
+    """Send `data` in `pieces` segments, cut at random places that are the same in each run."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     cuts = sorted(random.Random(len(data)).sample(range(1, len(data)), pieces - 1))
     for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
@@ -182,7 +182,7 @@ def test_nothing_follows_a_connections_last_request(
 def test_a_refused_expectation_ends_the_connection(
     connection: socket.socket, recorder: Recorder, content: bytes
 ) -> None:
-    """The client may leave its body out after a refusal, so nobody can say where the next request begins."""
+    """The client may leave its body out after a refusal, so the server cannot know where the next request begins."""
     connection.sendall(b"POST /refused HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n" + LENGTH + b"\r\n")
     response = read_response(connection)
     assert (response.status, response.headers[b"connection"]) == (401, b"close")

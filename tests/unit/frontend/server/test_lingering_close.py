@@ -1,4 +1,4 @@
-"""A client that is still sending its body reads the response to it, whatever the server thinks of the body."""
+"""A client that is still sending its body can read the response, even if the server refuses the body."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_discarded_bytes_are_limited(url: str, monkeypatch: pytest.MonkeyPatch) 
             connection.sendall(10 * BODY)
 
 
-def test_a_kept_connection_discards_as_little(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kept_connection_has_the_same_limit(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lingering_close, "MAX_DISCARDED_BYTES", 1_000_000)
     with connect(url) as connection:
         connection.sendall(b"POST /files HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (10 * len(BODY)))
@@ -73,7 +73,7 @@ def test_lingering_ends_in_time(url: str, monkeypatch: pytest.MonkeyPatch) -> No
     with connect(url) as connection:
         connection.sendall(head % len(BODY) + b"\r\n")
         assert read_response(connection).status == 401
-        assert connection.recv(1) == b""  # the server has closed its own direction at once
+        assert connection.recv(1) == b""  # the server has ended its sending side at once
 
         def is_reset() -> bool:
             try:
@@ -85,8 +85,8 @@ def test_lingering_ends_in_time(url: str, monkeypatch: pytest.MonkeyPatch) -> No
         assert eventually(is_reset)
 
 
-def test_a_reader_that_stops_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last kilobytes of a response, which the protocol's own timer does not see."""
+def test_a_reader_that_stops_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last kilobytes of a response, which the protocol's send timer does not cover."""
     monkeypatch.setattr(lingering_close, "LINGER_SECONDS", 0.001)
     transport = Mock(spec=asyncio.Transport)
     transport.is_closing.return_value = False
@@ -102,7 +102,7 @@ def test_a_reader_that_stops_is_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
     transport.close.assert_not_called()
 
 
-def test_idle_connections_do_not_delay_the_end() -> None:
+def test_idle_connections_do_not_delay_the_shutdown() -> None:
     with running_frontend(Settings(triton_url=f"127.0.0.1:{free_port()}")) as url:
         connections = [connect(url) for _ in range(3)]
         connections[0].sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -54,19 +54,19 @@ def test_a_silent_connection_is_closed(connection: socket.socket) -> None:
     assert closed_within(connection, 5)
 
 
-def test_slow_headers_are_not_awaited(connection: socket.socket) -> None:
+def test_slow_headers_end_the_connection(connection: socket.socket) -> None:
     connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
     assert closed_within(connection, 5, b"a")
 
 
-def test_slow_headers_of_a_later_request(connection: socket.socket) -> None:
+def test_slow_headers_of_a_later_request_end_it(connection: socket.socket) -> None:
     connection.sendall(LIVE)
     assert read_response(connection).status == 200
     connection.sendall(b"GET / HTTP/1.1\r\nX-Slow: ")
     assert closed_within(connection, 5, b"a")
 
 
-def test_slow_rest_of_a_refused_body(connection: socket.socket) -> None:
+def test_a_slow_rest_of_a_refused_body_ends_it(connection: socket.socket) -> None:
     connection.sendall(b"POST /files HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
     assert read_response(connection).status == 401
     assert closed_within(connection, 5, b"a")
@@ -153,7 +153,7 @@ def test_pipelined_requests_are_limited() -> None:
     assert requests == 1  # the others were not started, and are gone with the connection
 
 
-def test_a_response_that_is_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_response_that_is_not_read_is_aborted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SlowClientProtocol, "send_timeout_seconds", 0.5)
     with large_response() as connection:
         time.sleep(2)  # reads nothing for longer than the limit; the kernel's buffers can't hold the response
