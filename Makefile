@@ -39,11 +39,11 @@ test-chart: $(VENV)/.dev ## the Helm chart, rendered and validated for every sup
 test-compose: $(VENV)/.dev ## build the images, bring docker-compose.yml up, break it; starts a Docker engine if there is none
 	@$(BIN)/python -m pytest tests/compose -m compose
 
-bench: $(VENV)/.dev ## measure the service, the design it replaced and the machine's limit (ARGS="--help")
+bench: $(VENV)/.dev ## compare the service with the design it replaced and the machine's limit (ARGS="--help")
 	@[ -d model_repository/classifier/1 ] || $(BIN)/birds models build
 	@exec $(BIN)/birds bench $(ARGS)
 
-fuzz: $(VENV)/.dev ## throw bad bytes and URLs at everything that meets strangers (MINUTES=10)
+fuzz: $(VENV)/.dev ## fuzz everything that reads untrusted bytes and URLs (MINUTES=10)
 	@$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10)
 
 check: $(VENV)/.dev ## lint, formatting, types and the direction of imports

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Asks the frontend with curl: URLs as JSON, files as a form, and an answer that comes line by line.
+# Classifies with curl and the frontend: a URL as JSON, a file as a form, and an answer line by line.
 #
 # examples/curl.sh photo.jpg https://example.org/parrot.jpg
 set -euo pipefail

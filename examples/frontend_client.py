@@ -1,4 +1,4 @@
-"""Asks the frontend through its Python client (pip install ./client), for URLs and files.
+"""Classifies URLs and files with the Python client (pip install ./client).
 
 python examples/frontend_client.py photo.jpg https://example.org/parrot.jpg
 """

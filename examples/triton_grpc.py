@@ -1,4 +1,4 @@
-"""Asks Triton itself over gRPC: it sends encoded images and prints the three best labels of each.
+"""Asks Triton directly over gRPC: sends encoded images and prints the three best labels of each.
 
 python examples/triton_grpc.py photo.jpg another.png
 """
@@ -11,7 +11,7 @@ import numpy as np
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
 
 files = sys.argv[1:]
-# A batch has one encoded image in each row. Triton makes batches of single requests, too.
+# A batch has one encoded image in each row. Triton also makes batches of single requests.
 images = np.array([[Path(file).read_bytes()] for file in files], dtype=np.object_)
 
 tensor = InferInput("IMAGE", list(images.shape), "BYTES")

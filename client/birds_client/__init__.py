@@ -1,10 +1,10 @@
-"""A typed Python client of the birds classification service, for ordinary and for asynchronous code.
+"""A typed Python client of the birds classification service, for synchronous and asynchronous code.
 
     with BirdsClient("http://127.0.0.1:8000") as birds:
         for result in birds.classify(["https://example.org/parrot.jpg", Path("owl.jpg")], k=1):
             print(result.image, result.predictions or result.failure)
 
-`errors.py` shows the exceptions that it raises.
+`errors.py` lists the exceptions that it raises.
 """
 
 from birds_client.asynchronous import DEFAULT_URL, UNREADABLE, AsyncBirdsClient

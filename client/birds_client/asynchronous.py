@@ -22,8 +22,8 @@ UNREADABLE = "unreadable_file"  # the one code that the client gives, not the se
 
 _SHORTENED_CHARACTERS = 100
 _REQUESTS_AT_ONCE = 4
-_ATTEMPTS = 8  # with their pauses about a minute, longer than a restart of Triton
-_STARTED_ATTEMPTS = 2  # an image may be what broke the answer: it is sent once more, not again and again
+_ATTEMPTS = 8  # about a minute with the pauses, which is longer than a restart of Triton
+_STARTED_ATTEMPTS = 2  # an image may be the cause of a broken answer: it is sent once more at most
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 15.0
 _OVERLOADED = "overloaded"  # refused by a full queue before anything looked at the image
 
@@ -85,8 +85,8 @@ class AsyncBirdsClient:
         Predictions below `min_score`, and other species than `species` (scientific names, or the name of one of the
         service's lists), are left out.
 
-        What the service was too busy for is sent again, for about a minute. An image that it has answered is never
-        sent again, and one whose answer broke off is sent once more. Raises ClientError.
+        Images that the service was too busy for are sent again, for about a minute. An image with an answer is never
+        sent again, and an image whose answer broke off is sent once more. Raises ClientError.
         """
         options = {"k": k, "model_version": model_version, "min_score": min_score, "species": species}
         given = {name: value for name, value in options.items() if value is not None}
@@ -99,7 +99,7 @@ class AsyncBirdsClient:
             await self._classify_batch(waiting, options, report)
 
     async def _classify_batch(self, waiting: dict[str, Image], options: dict[str, Any], report: Report) -> None:
-        """Report a result for each waiting image, with as many requests as that takes."""
+        """Report a result for each waiting image, with as many requests as needed."""
         pause_seconds = _FIRST_PAUSE_SECONDS
         started_attempts = 0
         for attempt in range(1, _ATTEMPTS + 1):
@@ -129,7 +129,7 @@ class AsyncBirdsClient:
             except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
                 if problem := certificate_problem(error):
                     raise Unreachable(problem) from error
-                if not self._has_answered:  # nothing runs there: more attempts would only make a person wait
+                if not self._has_answered:  # nothing runs there, so more attempts would only make the user wait
                     raise unreachable(error) from error
                 raise Retry(str(error) or type(error).__name__) from error
             except httpx.TransportError as error:
@@ -156,7 +156,7 @@ class AsyncBirdsClient:
                         if line.get("errors"):
                             raise error_for(line["status"], line["errors"], started=True)
                         continue
-                    for name in _names_meant(line["url"], waiting):
+                    for name in _names_matching(line["url"], waiting):
                         result = result_from(waiting[name], line)
                         if result.failure and result.failure.code == _OVERLOADED and not is_last:
                             refused.add(name)
@@ -169,8 +169,8 @@ class AsyncBirdsClient:
         return Unreachable(f"{self._http.base_url} does not answer as this service does")
 
 
-def _names_meant(name: str, waiting: dict[str, Image]) -> list[str]:
-    """Return the waiting images that an answer means. It names what cannot be a URL by its first characters."""
+def _names_matching(name: str, waiting: dict[str, Image]) -> list[str]:
+    """Return the waiting images that `name` stands for. The service shortens a URL that is too long."""
     if name in waiting:
         return [name]
     return [other for other in waiting if len(name) == _SHORTENED_CHARACTERS and other.startswith(name)]

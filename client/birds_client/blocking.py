@@ -1,4 +1,4 @@
-"""The client for ordinary code: the asynchronous one, on an event loop in a thread of its own."""
+"""The client for synchronous code: the asynchronous one, on an event loop in a thread of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class BirdsClient:
-    """As AsyncBirdsClient, without `await`; use as a context manager."""
+    """The same as AsyncBirdsClient, without `await`; use as a context manager."""
 
     def __init__(
         self,
@@ -76,12 +76,12 @@ class BirdsClient:
         waiting = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return waiting.result()
-        except BaseException:  # Ctrl-C ends the wait: the work ends, too
+        except BaseException:  # Ctrl-C ends the wait, and with it the work
             waiting.cancel()
             raise
 
     async def _close(self) -> None:
-        """Cancel what an unfinished `classify` still does, then close the connections."""
+        """Cancel the work of an unfinished `classify`, then close the connections."""
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()

@@ -17,7 +17,7 @@ _TIMEOUT = httpx.Timeout(10, read=120, write=120)  # above the service's own dea
 def open_http(base_url: str, api_key: str | None, language: str | None) -> httpx.AsyncClient:
     """Return a client of the service at `base_url`. Raises ConfigurationError; its text never holds the key."""
     headers = {"Accept": "application/x-ndjson", "User-Agent": f"birds-client/{__version__}"}
-    if api_key and (key := api_key.strip()):  # a key that comes from a file ends in a line end
+    if api_key and (key := api_key.strip()):  # a key from a file may end with a line end
         if not (key.isascii() and key.isprintable()):
             raise ConfigurationError("the API key must consist of printable ASCII characters")
         headers["Authorization"] = f"Bearer {key}"
@@ -35,7 +35,7 @@ def open_http(base_url: str, api_key: str | None, language: str | None) -> httpx
 
 
 def certificate_problem(error: BaseException) -> str | None:
-    """Why TLS verification failed, if that is what lies behind `error`."""
+    """Why TLS verification failed, if that is the cause of `error`; otherwise None."""
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"its TLS certificate is not valid: {cause.verify_message}"

@@ -19,7 +19,7 @@ _RETRY_STATUSES = {408, 429, 502, 503, 504}
 
 
 class ClientError(Exception):
-    """The service did not do the work. `request_id` is the request's name in the service's log, if it answered."""
+    """The service did not do the work. `request_id` is the id of the request in the service's log, if it answered."""
 
     request_id: str | None = None
 
@@ -29,7 +29,7 @@ class ConfigurationError(ClientError):
 
 
 class Unreachable(ClientError):
-    """The text is the error of the last attempt."""
+    """There was no complete answer. The text is the error of the last attempt."""
 
     def __str__(self) -> str:
         text = super().__str__()
@@ -37,11 +37,11 @@ class Unreachable(ClientError):
 
 
 class Unauthorized(ClientError):
-    """The text is the service's own sentence."""
+    """The service asks for an API key, or does not accept this one. The text is the service's own."""
 
 
 class Refused(ClientError):
-    """`status` is the HTTP status, `errors` the service's own sentences."""
+    """The service does not accept the request. `status` is the HTTP status; `errors` are the service's own messages."""
 
     def __init__(self, status: int, errors: list[str]) -> None:
         super().__init__("; ".join(errors) or f"HTTP status {status}")
@@ -62,7 +62,7 @@ class Retry(Exception):
 
 @contextmanager
 def request_id_of(response: httpx.Response) -> Iterator[None]:
-    """Give the errors raised inside the id of the request."""
+    """Add the id of the request to the errors that are raised in this context."""
     try:
         yield
     except (ClientError, Retry) as error:
@@ -79,7 +79,7 @@ def unreachable(error: Exception) -> Unreachable:
 
 
 async def check_status(response: httpx.Response) -> None:
-    """Raise the error that an answer with another status than 200 stands for."""
+    """Raise the matching error if the status of a response is not 200."""
     if response.status_code == httpx.codes.OK:
         return
     try:
@@ -91,7 +91,7 @@ async def check_status(response: httpx.Response) -> None:
 
 
 def error_for(status: int, errors: list[str], pause_seconds: float = 0, started: bool = False) -> Exception:
-    """The error that a status and the service's sentences stand for."""
+    """Return the error for a status and the messages of the service."""
     if status == httpx.codes.UNAUTHORIZED:
         return Unauthorized("; ".join(errors))
     if status in _RETRY_STATUSES:

@@ -1,4 +1,4 @@
-"""The images that a caller names, and how many of them share a request."""
+"""The images that a caller passes in, and the requests that they are grouped into."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 _URLS_PER_REQUEST = 32
 _FILES_PER_REQUEST = 16
-_BYTES_PER_REQUEST = 8 << 20  # a slow line can send this much before the service's deadline
+_BYTES_PER_REQUEST = 8 << 20  # a slow connection can send this much before the service's deadline
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,9 @@ def batches(images: Iterable[Image]) -> Iterator[list[Image]]:
     for image in images:
         if image in seen:
             continue
-        if isinstance(image, (str, Path)):  # contents are not remembered: an endless supply would fill the memory
+        if isinstance(
+            image, (str, Path)
+        ):  # contents are not remembered, because an endless supply would fill the memory
             seen.add(image)
         image_bytes, is_url = _size(image), isinstance(image, str)
         limit = _URLS_PER_REQUEST if is_url else _FILES_PER_REQUEST

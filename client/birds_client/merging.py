@@ -1,4 +1,4 @@
-"""Several workers side by side, and what they produce as one stream."""
+"""Runs several workers concurrently and merges their items into one stream."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class _End:
 
 
 async def merged(worker: Worker[T], count: int) -> AsyncGenerator[T, None]:
-    """Run `worker` `count` times at once and yield what the workers send, as they send it.
+    """Run `worker` `count` times concurrently and yield the items that the workers send.
 
     Each worker waits while `count` items wait for the reader. An exception of one worker is raised here, after the
     items that were sent before it, and cancels the other workers. Closing the generator cancels all of them.

@@ -1,4 +1,4 @@
-"""Every test of this folder needs Helm and is left to make test-chart."""
+"""Every test in this folder needs Helm and runs only with make test-chart."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ def rendered(values: Path) -> list[Object]:
 
 @pytest.fixture(params=VALUE_SETS, ids=lambda path: path.stem)
 def values(request: pytest.FixtureRequest) -> Path:
-    """One set of values after the other."""
+    """Each set of values in turn."""
     path: Path = request.param
     return path
 
 
 @pytest.fixture
 def objects(values: Path) -> list[Object]:
-    """What is rendered of each set; not to be changed."""
+    """The rendered objects of each set of values. Tests must not change them."""
     return rendered(values)
 
 
 @pytest.fixture
 def everything() -> list[Object]:
-    """The objects of the set that turns everything on; not to be changed."""
+    """The objects of the set that turns everything on. Tests must not change them."""
     return rendered(Path(__file__).with_name("values") / "everything.yaml")
 
 
 @pytest.fixture
 def minimal() -> list[Object]:
-    """The objects that the chart renders by itself; not to be changed."""
+    """The objects of the chart's own values. Tests must not change them."""
     return rendered(Path(__file__).with_name("values") / "minimal.yaml")

@@ -1,6 +1,6 @@
-"""Schemas of the objects that Kubernetes itself does not know: the fields that the chart uses, and no others.
+"""Schemas of the custom resources: the fields that the chart uses, and no others.
 
-Written after the projects' documentation: KEDA 2.17, prometheus-operator v1, Gateway API v1.
+They follow the documentation of the projects: KEDA 2.17, prometheus-operator v1, Gateway API v1.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _TRIGGER = _object(
     "authenticationRef",
     type={"const": "prometheus"},
     metricType={"enum": ["AverageValue", "Value"]},
-    # KEDA takes strings alone here.
+    # KEDA accepts only strings here.
     metadata=_object("serverAddress query threshold", "ignoreNullValues"),
     authenticationRef=_object("name"),
 )

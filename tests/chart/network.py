@@ -1,4 +1,4 @@
-"""What a release's NetworkPolicies let through, decided as Kubernetes specifies it."""
+"""Decides whether a release's NetworkPolicies allow a connection, as Kubernetes specifies it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.chart.objects import Object, matches, of_kind
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A pod by its labels and its namespace's name, or whatever has an address."""
+    """A pod, by its labels and the name of its namespace, or a host outside, by its address."""
 
     labels: Mapping[str, str] = field(default_factory=dict)
     namespace: str | None = None
@@ -20,7 +20,7 @@ class Endpoint:
 
 
 def allowed(objects: Sequence[Object], source: Endpoint, target: Endpoint, port: int, protocol: str = "TCP") -> bool:
-    """Whether a connection from `source` can be made: its egress and the target's ingress must both let it pass."""
+    """Whether `source` can connect to `target`: its egress and the target's ingress must both allow it."""
     return _lets_pass(objects, "Egress", source, target, port, protocol) and _lets_pass(
         objects, "Ingress", target, source, port, protocol
     )
@@ -29,7 +29,7 @@ def allowed(objects: Sequence[Object], source: Endpoint, target: Endpoint, port:
 def _lets_pass(
     objects: Sequence[Object], direction: str, pod: Endpoint, other: Endpoint, port: int, protocol: str
 ) -> bool:
-    """A pod that no policy of this direction selects is open; one that some select has what they add up to."""
+    """A pod that no policy of this direction selects is open. For other pods one policy must allow the connection."""
     if pod.namespace != NAMESPACE:
         return True
     policies = [
@@ -68,7 +68,7 @@ def _is(peer: Object, other: Endpoint) -> bool:
 
 
 def internet_blocks(objects: Sequence[Object], policy_name: str) -> Iterator[tuple[str, list[str]]]:
-    """(network, exceptions) of every block that a policy lets its pods leave for."""
+    """Yield (network, exceptions) for every block to which a policy allows egress."""
     for policy in of_kind(objects, "NetworkPolicy"):
         if policy["metadata"]["name"] == policy_name:
             for rule in policy["spec"].get("egress", []):

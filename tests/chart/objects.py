@@ -1,4 +1,4 @@
-"""Reading rendered objects: pods and what leads to them, quantities, labels."""
+"""Reads rendered objects: pods and what refers to them, quantities, labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _UNITS |= {unit + "i": 1024**power for power, unit in enumerate("KMGT", start=1)
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod, or a template of pods: whose it is, and what it is like."""
+    """A pod, or the pod template of a Deployment, with the object that owns it."""
 
     owner: Object
     labels: Mapping[str, str]
@@ -27,7 +27,7 @@ class Pod:
 
     @property
     def containers(self) -> list[Object]:
-        """Those that start first, first."""
+        """In the order in which they start."""
         return [*self.spec.get("initContainers", []), *self.spec["containers"]]
 
     @property
@@ -60,10 +60,10 @@ def matches(selector: Mapping[str, str] | None, labels: Mapping[str, str]) -> bo
 
 
 def quantity(value: str | int | float) -> float:
-    """500m, 2, 3Gi as a number. Raises ValueError for what Kubernetes would not take."""
+    """500m, 2, 3Gi as a number. Raises ValueError for a text that is not a quantity of Kubernetes."""
     match = re.fullmatch(r"([0-9.]+)(m|k|[KMGT]i?)?", str(value))
     if not match:
-        raise ValueError(f"{value} is no quantity")
+        raise ValueError(f"{value} is not a quantity")
     return float(match[1]) * _UNITS[match[2] or ""]
 
 
@@ -74,7 +74,7 @@ def ports_of(containers: Iterable[Object]) -> dict[str | int, int]:
 
 
 def secrets_and_configmaps(pod: Pod) -> Iterator[tuple[str, str]]:
-    """(kind, name) of everything that the pod cannot start without."""
+    """Yield (kind, name) of each Secret and ConfigMap that the pod needs to start."""
     for volume in pod.volumes.values():
         if "secret" in volume:
             yield "Secret", volume["secret"]["secretName"]

@@ -1,4 +1,4 @@
-"""What must hold between the objects of a release, and no schema looks at: each rule yields the problems it finds."""
+"""Rules about the objects of a release that no schema checks. Each rule yields the problems that it finds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tools.triton.settings import TritonSettings
 Rule: TypeAlias = Callable[[Sequence[Object]], Iterator[str]]
 
 _SETTINGS = {f"BIRDS_{name.upper()}" for kind in (Settings, TritonSettings) for name in kind.model_fields}
-# Named by the value sets: they are there before the release.
+# Secrets that the value sets name: they exist before the release.
 _OF_THE_OPERATOR = {"keys-of-ours", "key-of-the-test", "bucket-credentials"}
 _SCALERS = ("HorizontalPodAutoscaler", "ScaledObject")
 
@@ -33,9 +33,9 @@ def names_are_unique_and_short(objects: Sequence[Object]) -> Iterator[str]:
     counted = Counter((entry["apiVersion"], entry["kind"], entry["metadata"]["name"]) for entry in objects)
     for (_, kind, name), count in counted.items():
         if count > 1:
-            yield f"{kind} {name} is there {count} times"
+            yield f"{kind} {name} exists {count} times"
         if len(name) > 63 or not re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name):
-            yield f"{kind} {name} is no DNS label"
+            yield f"{kind} {name} is not a DNS label"
 
 
 def selectors_meet_their_pods(objects: Sequence[Object]) -> Iterator[str]:
@@ -70,7 +70,7 @@ def ports_are_declared(objects: Sequence[Object]) -> Iterator[str]:
                 if port.get("protocol") != "TCP":
                     yield f"Service {service['metadata']['name']}: {port['name']} does not say its protocol"
                 if port["targetPort"] not in ports_of(pod.spec["containers"]):
-                    yield f"Service {service['metadata']['name']} leads to {port['targetPort']}, which nobody declares"
+                    yield f"Service {service['metadata']['name']} leads to {port['targetPort']}, which nothing declares"
     yield from _scrapes(objects)
 
 
@@ -113,8 +113,8 @@ def mounts_have_volumes(objects: Sequence[Object]) -> Iterator[str]:
             for mount in container.get("volumeMounts", []):
                 used.add(mount["name"])
                 if mount["name"] not in pod.volumes:
-                    yield f"{pod.name}: {container['name']} mounts {mount['name']}, which is no volume"
-        yield from (f"{pod.name}: nobody mounts {name}" for name in pod.volumes.keys() - used)
+                    yield f"{pod.name}: {container['name']} mounts {mount['name']}, which is not a volume"
+        yield from (f"{pod.name}: no container mounts {name}" for name in pod.volumes.keys() - used)
 
 
 def references_exist(objects: Sequence[Object]) -> Iterator[str]:
@@ -122,14 +122,14 @@ def references_exist(objects: Sequence[Object]) -> Iterator[str]:
     for pod in pods(objects):
         for kind, name in secrets_and_configmaps(pod):
             if name not in names_of(objects, kind) | _OF_THE_OPERATOR:
-                yield f"{pod.name} needs the {kind} {name}, which is not there"
+                yield f"{pod.name} needs the {kind} {name}, which does not exist"
         if pod.spec.get("serviceAccountName") not in accounts:
-            yield f"{pod.name} runs as a ServiceAccount that is not there"
+            yield f"{pod.name} runs as a ServiceAccount that does not exist"
     services = {service["metadata"]["name"]: service["spec"]["ports"] for service in of_kind(objects, "Service")}
     for entry in of_kind(objects, "Ingress", "HTTPRoute"):
         for name, port in _backends(entry):
             if port not in [offered[key] for offered in services.get(name, []) for key in ("name", "port")]:
-                yield f"{entry['kind']} leads to {name}:{port}, which is not there"
+                yield f"{entry['kind']} leads to {name}:{port}, which does not exist"
 
 
 def _backends(entry: Object) -> Iterator[tuple[str, str | int]]:
@@ -216,7 +216,7 @@ def environment_is_of_settings(objects: Sequence[Object]) -> Iterator[str]:
             names = [variable["name"] for variable in container.get("env", [])]
             yield from (f"{pod.name}: {name} is set twice" for name, count in Counter(names).items() if count > 1)
             yield from (
-                f"{pod.name}: {name} is no setting"
+                f"{pod.name}: {name} is not a setting"
                 for name in names
                 if name.startswith("BIRDS_") and name not in _SETTINGS
             )
@@ -254,7 +254,7 @@ def images_are_pinned(objects: Sequence[Object]) -> Iterator[str]:
         for container in pod.containers:
             _, _, version = container["image"].rpartition("/")[2].partition(":")
             if version in ("", "latest"):
-                yield f"{pod.name}: {container['image']} is another image every day"
+                yield f"{pod.name}: {container['image']} has no fixed version"
 
 
 def there_is_time_to_stop(objects: Sequence[Object]) -> Iterator[str]:
@@ -268,7 +268,7 @@ def there_is_time_to_stop(objects: Sequence[Object]) -> Iterator[str]:
 
 
 def a_rollout_loses_no_capacity(objects: Sequence[Object]) -> Iterator[str]:
-    """Or, where there is no room for one pod more, at least never all of them at once."""
+    """Where there is no room for one more pod, the rollout must at least not stop all of them at once."""
     for deployment in of_kind(objects, "Deployment"):
         rolling = deployment["spec"]["strategy"]["rollingUpdate"]
         if rolling["maxUnavailable"] == 0 and rolling["maxSurge"] == 0:

@@ -1,6 +1,6 @@
-"""The part of the chart's schema that follows from the settings themselves: names, types and bounds.
+"""The part of the chart's schema that is generated from the settings: names, types and bounds.
 
-python -m tests.chart.settings_schema    writes it anew, after a setting has come, gone or changed
+After a setting was added, removed or changed, write it again: python -m tests.chart.settings_schema
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tools import ROOT
 from tools.triton.settings import TritonSettings
 
 SCHEMA = ROOT / "deploy" / "chart" / "values.schema.json"
-# What the templates set themselves, from values of their own.
+# Settings that the templates set from other values.
 SET_BY_THE_CHART = {"host", "port", "triton_url", "model_mirror", "api_keys", "api_keys_file"}
 _FIRST_LINE = '    "frontendSettings": {\n'
 
@@ -27,9 +27,9 @@ def generated() -> str:
 
 
 def up_to_date(text: str) -> str:
-    """`text`, a whole schema, with its generated end as the settings are now."""
+    """Return `text`, a whole schema, with its generated end updated to the present settings."""
     before, first, _ = text.partition(_FIRST_LINE)
-    assert first, f"{SCHEMA} has lost the line {_FIRST_LINE!r}, from which on it is generated"
+    assert first, f"{SCHEMA} lacks the line {_FIRST_LINE!r}, with which its generated part begins"
     return before + generated()
 
 
@@ -45,7 +45,7 @@ def _definition(settings: type[BaseSettings]) -> str:
 
 
 def _without_pydantics_extras(schema: dict[str, Any]) -> dict[str, Any]:
-    """None means "not set", which a value says by its absence; defaults are the setting's own."""
+    """None means "not set", which a value expresses by its absence. Defaults are those of the setting."""
     kept = {key: value for key, value in schema.items() if key not in ("title", "default", "anyOf")}
     options = [option for option in schema.get("anyOf", []) if option != {"type": "null"}]
     return {**kept, **options[0]} if len(options) == 1 else {**kept, **({"anyOf": options} if options else {})}

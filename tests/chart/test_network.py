@@ -1,4 +1,4 @@
-"""The network policies allow each flow that the application needs, and no other."""
+"""The network policies allow the flows that the application needs, and no others."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tests.chart.network import Endpoint, allowed, internet_blocks
 from tests.chart.objects import Object
 
 
-def test_what_the_application_needs_and_nothing_else(minimal: list[Object]) -> None:
+def test_only_needed_flows_are_allowed(minimal: list[Object]) -> None:
     assert flows(minimal) == NEEDED
 
 
-def test_with_a_volume_triton_goes_nowhere() -> None:
+def test_with_a_volume_triton_has_no_egress() -> None:
     objects = render(None, "model.source=volume", "model.volume.emptyDir.medium=")
     assert flows(objects) == {flow for flow in NEEDED if flow[0] != "triton"}
 
@@ -47,13 +47,13 @@ def test_clients_and_networks_by_values(everything: list[Object]) -> None:
     assert not allowed(everything, who["frontend"], Endpoint(address="2600:1900::1"), 443)
 
 
-def test_behind_a_proxy_the_frontend_has_no_way_of_its_own() -> None:
+def test_with_a_proxy_the_frontend_reaches_nothing_else() -> None:
     objects = render(None, "frontend.settings.download_proxy=http://proxy:3128")
     assert {target for source, target, _ in flows(objects) if source == "frontend"} == {"triton", "dns"}
 
 
 @pytest.mark.parametrize("policy", ["birds-frontend", "birds-triton"])
-def test_the_internet_is_what_the_frontend_takes_for_public(minimal: list[Object], policy: str) -> None:
+def test_policies_and_frontend_agree_on_public_addresses(minimal: list[Object], policy: str) -> None:
     everywhere = (str(_PUBLIC_V6), [str(block) for block in _FORBIDDEN_V6])
     assert list(internet_blocks(minimal, policy)) == [("0.0.0.0/0", [str(b) for b in _FORBIDDEN_V4]), everywhere]
     for network, exceptions in internet_blocks(minimal, policy):

@@ -1,4 +1,4 @@
-"""What the containers are told to run is there, and takes what it is told."""
+"""The programs that the containers run exist in the images and accept their arguments."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def triton_pod(objects: list[Object]) -> Object:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[[Object], tuple[Any, ...]]:
-    """Run a container's command up to `prepare_repository`, and return the arguments that this gets."""
+    """Run a container's command up to `prepare_repository`, and return the arguments of that call."""
     calls: list[tuple[Any, ...]] = []
     monkeypatch.setattr(prepare_repository, "prepare_repository", lambda *arguments: calls.append(arguments))
 
@@ -38,7 +38,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[[Object], tuple[Any, ...]
     return run
 
 
-def test_the_init_container_is_understood(objects: list[Object], asked: Callable[[Object], tuple[Any, ...]]) -> None:
+def test_init_container_command_is_valid(objects: list[Object], asked: Callable[[Object], tuple[Any, ...]]) -> None:
     container = triton_pod(objects)["initContainers"][-1]
     directory, _, versions, _ = asked(container)
     mounted = {Path(mount["mountPath"]) for mount in container["volumeMounts"]}
@@ -50,7 +50,7 @@ def test_the_init_container_is_understood(objects: list[Object], asked: Callable
     ("values", "source", "versions", "default"),
     [("minimal", None, None, None), ("volume", None, Path("/versions"), 3), ("everything", None, Path("/versions"), 2)],
 )
-def test_models_come_from_where_the_values_say(
+def test_models_come_from_the_configured_source(
     values: str,
     source: str | None,
     versions: Path | None,
@@ -62,7 +62,7 @@ def test_models_come_from_where_the_values_say(
     assert asked(container)[1:] == (source, versions, default)
 
 
-def test_the_probe_is_the_one_that_is_in_the_image(minimal: list[Object]) -> None:
+def test_probes_run_the_program_in_the_image(minimal: list[Object]) -> None:
     triton = triton_pod(minimal)["containers"][0]
     probe = ["python3", "-m", "tools.triton.probe"]
     assert triton["readinessProbe"]["exec"]["command"] == probe
@@ -70,7 +70,7 @@ def test_the_probe_is_the_one_that_is_in_the_image(minimal: list[Object]) -> Non
     assert "tools/triton/probe.py" in DOCKERFILE
 
 
-def test_probes_have_the_time_that_their_attempts_take(minimal: list[Object]) -> None:
+def test_probe_timeouts_cover_all_attempts(minimal: list[Object]) -> None:
     text = (ROOT / "tools" / "triton" / "probe.py").read_text(encoding="utf-8")
     attempts, timeout, pause = (
         int(re.findall(rf"^_{name} = (\d+)", text, re.MULTILINE)[0])
@@ -81,7 +81,7 @@ def test_probes_have_the_time_that_their_attempts_take(minimal: list[Object]) ->
         assert triton[kind]["timeoutSeconds"] > attempts * timeout + (attempts - 1) * pause
 
 
-def test_alerts_and_dashboards_are_the_ones_of_every_deployment(everything: list[Object]) -> None:
+def test_alerts_and_dashboard_match_those_in_deploy(everything: list[Object]) -> None:
     (rule,) = of_kind(everything, "PrometheusRule")
     alerts = (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text(encoding="utf-8")
     assert rule["spec"] == yaml.safe_load(alerts)
@@ -90,7 +90,7 @@ def test_alerts_and_dashboards_are_the_ones_of_every_deployment(everything: list
     assert dashboards["data"]["birds.json"].strip() == dashboard.read_text(encoding="utf-8").strip()
 
 
-def test_alerts_know_the_jobs_by_the_names_that_the_monitors_give_them(everything: list[Object]) -> None:
+def test_alerts_use_the_job_names_of_monitors(everything: list[Object]) -> None:
     alerts = (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text(encoding="utf-8")
     given = {
         relabeling["replacement"]

@@ -1,4 +1,4 @@
-"""What of the frontend the Ingress and the HTTPRoute publish: every path that is for its users, and no metrics."""
+"""The Ingress and the HTTPRoute publish every path of the frontend that is for users, and not the metrics."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Publishes = Callable[[str], bool]
 
 @pytest.fixture(scope="module", params=["ingress", "gateway"])
 def publishes(request: pytest.FixtureRequest) -> Publishes:
-    """Whether the rendered object passes a path on, by the rules of its API."""
+    """Whether the rendered object publishes a path, by the rules of its API."""
     (entry,) = of_kind(render(VALUES / f"{request.param}.yaml"), "Ingress", "HTTPRoute")
     matchers = [_exact(path) if exact else _below(path) for path, exact in _paths(entry)]
     return lambda path: any(matches(path) for matches in matchers)
 
 
 def _paths(entry: Object) -> list[tuple[str, bool]]:
-    """The paths of every rule, and whether nothing below them is meant."""
+    """The paths of every rule, and whether a path is meant exactly, without the paths below it."""
     rules = entry["spec"]["rules"]
     if entry["kind"] == "HTTPRoute":
         matches = [match["path"] for rule in rules for match in rule["matches"]]
@@ -43,7 +43,7 @@ def _exact(published: str) -> Publishes:
 
 
 def _below(published: str) -> Publishes:
-    """Whole segments count, in both APIs."""
+    """Both APIs match whole segments."""
     segments = published.strip("/").split("/") if published != "/" else []
     return lambda path: path.strip("/").split("/")[: len(segments)] == segments
 
@@ -57,12 +57,12 @@ def test_every_path_for_users_is_published(publishes: Publishes) -> None:
 
 
 @pytest.mark.parametrize("path", METRICS)
-def test_metrics_are_not(publishes: Publishes, path: str) -> None:
+def test_metrics_are_not_published(publishes: Publishes, path: str) -> None:
     assert not publishes(path)
 
 
-def test_nor_are_they_found_below_what_is_published() -> None:
-    """A proxy that takes a path as it comes would pass these on."""
+def test_published_paths_do_not_lead_to_metrics() -> None:
+    """A proxy that does not normalize paths would pass these on."""
     with running_frontend(Settings()) as url:
         assert httpx.get(f"{url}/metrics").status_code == 200
         paths = [f"/{folder}/%2e%2e/metrics" for folder in ("static", "health", "docs")]

@@ -1,4 +1,4 @@
-"""Every set of values renders to objects that Kubernetes takes and that fit each other."""
+"""Every set of values renders to objects that Kubernetes accepts and that fit each other."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def test_the_newest_schemas_are_new_enough() -> None:
 
 
 @pytest.mark.parametrize("values", VALUE_SETS, ids=lambda path: path.stem)
-def test_helm_finds_nothing_to_complain_about(values: Path) -> None:
+def test_helm_lint_passes(values: Path) -> None:
     assert "1 chart(s) linted, 0 chart(s) failed" in helm("lint", "--strict", str(CHART), f"--values={values}")
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_kubernetes_takes_every_object(version: str) -> None:
-    # Most sets of values have most objects in common: each is looked at once.
+def test_kubernetes_accepts_every_object(version: str) -> None:
+    # The sets of values have most objects in common: each is checked once.
     different = {json.dumps(entry): entry for values in VALUE_SETS for entry in rendered(values)}
     checked = [entry for entry in different.values() if entry["kind"] not in custom_resources.KINDS]
     assert len(checked) > 40
@@ -41,7 +41,7 @@ def test_kubernetes_takes_every_object(version: str) -> None:
 
 
 @pytest.mark.parametrize("version", [VERSIONS[0], VERSIONS[-1]])
-def test_the_schemas_notice_what_kubernetes_would_refuse(minimal: list[Object], version: str) -> None:
+def test_schemas_reject_an_unknown_field(minimal: list[Object], version: str) -> None:
     broken = copy.deepcopy(minimal)
     for entry in of_kind(broken, "Deployment"):
         entry["spec"]["template"]["spec"]["containers"][0]["livenesProbe"] = {}
@@ -49,7 +49,7 @@ def test_the_schemas_notice_what_kubernetes_would_refuse(minimal: list[Object], 
             kubernetes_validate.validate(entry, version, strict=True)
 
 
-def test_what_kubernetes_does_not_know_is_as_its_projects_want_it(objects: list[Object]) -> None:
+def test_custom_resources_match_their_schemas(objects: list[Object]) -> None:
     for entry in objects:
         if entry["kind"] in custom_resources.KINDS:
             assert custom_resources.problems(entry) == []
@@ -61,7 +61,7 @@ def test_the_objects_fit_each_other(objects: list[Object], rule: Rule) -> None:
 
 
 @pytest.mark.parametrize("version", [VERSIONS[0], VERSIONS[-1]])
-def test_what_is_rendered_does_not_depend_on_the_version(values: Path, objects: list[Object], version: str) -> None:
+def test_rendering_is_the_same_for_every_version(values: Path, objects: list[Object], version: str) -> None:
     assert render(values, kube_version=f"{version}.0") == objects
 
 
@@ -70,7 +70,7 @@ def test_older_kubernetes_is_refused() -> None:
         render(kube_version="1.26.0")
 
 
-def test_every_object_says_whose_it_is(objects: list[Object]) -> None:
+def test_every_object_has_the_standard_labels(objects: list[Object]) -> None:
     for entry in objects:
         labels = entry["metadata"]["labels"]
         assert labels["app.kubernetes.io/instance"] == RELEASE
@@ -93,7 +93,7 @@ def test_long_names_stay_valid() -> None:
             assert all(len(value) <= 63 for value in entry["metadata"]["labels"].values())
 
 
-def test_other_keys_bring_other_pods() -> None:
+def test_changed_api_keys_replace_the_pods() -> None:
     def checksum(*settings: str) -> str:
         (frontend,) = [pod for pod in pods(render(None, *settings)) if pod.name == "Deployment birds-frontend"]
         found: str = frontend.owner["spec"]["template"]["metadata"]["annotations"]["checksum/api-keys"]
@@ -118,7 +118,7 @@ def test_image_limits_of_the_frontend_hold_for_triton() -> None:
     assert {f"BIRDS_{name.upper()}": value for name, value in limits.items()}.items() <= environment.items()
 
 
-def test_values_and_keys_reach_the_settings_as_they_read_them(everything: list[Object], tmp_path: Path) -> None:
+def test_values_and_keys_reach_the_settings(everything: list[Object], tmp_path: Path) -> None:
     (frontend,) = [pod for pod in pods(everything) if pod.name == "Deployment vogels-frontend"]
     environment = {entry["name"]: entry["value"] for entry in frontend.containers[0]["env"]}
     assert environment["BIRDS_DOWNLOAD_MAX_BYTES_IN_FLIGHT"] == "512000000"
@@ -138,7 +138,7 @@ def test_values_and_keys_reach_the_settings_as_they_read_them(everything: list[O
     assert settings.triton_url == "dns:///vogels-triton-headless.prod.svc.cluster.local.:8011"
 
 
-def test_a_gpu_is_asked_for_where_it_is_wanted() -> None:
+def test_gpu_values_request_a_gpu() -> None:
     objects = render(Path(__file__).with_name("values") / "gpu.yaml")
     (triton,) = [pod for pod in pods(objects) if pod.name == "Deployment birds-triton"]
     assert triton.spec["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1

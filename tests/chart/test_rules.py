@@ -1,4 +1,4 @@
-"""The rules can fail: each change below breaks a release in a way that its schema takes, and its rule notices."""
+"""The rules can fail: each change below breaks a release in a way that the schema accepts but the rule reports."""
 
 from __future__ import annotations
 
@@ -125,13 +125,13 @@ CHANGES: list[tuple[Rule, Change]] = [
 @pytest.mark.parametrize(
     ("rule", "change"), CHANGES, ids=[f"{n}-{rule.__name__}" for n, (rule, _) in enumerate(CHANGES)]
 )
-def test_a_broken_release_is_noticed(everything: list[Object], rule: Rule, change: Change) -> None:
+def test_a_broken_release_breaks_its_rule(everything: list[Object], rule: Rule, change: Change) -> None:
     broken = copy.deepcopy(everything)
     change(broken)
     assert list(rule(broken)) != []
 
 
-def test_every_rule_has_been_seen_to_fail() -> None:
+def test_every_rule_has_a_failing_case() -> None:
     assert {rule for rule, _ in CHANGES} == set(RULES)
 
 
@@ -158,6 +158,6 @@ def test_a_hole_in_the_network_is_noticed(minimal: list[Object], change: Change)
     assert flows(broken) != NEEDED
 
 
-def test_the_changes_change_what_was_sound(everything: list[Object]) -> None:
+def test_unchanged_release_breaks_no_rule(everything: list[Object]) -> None:
     assert [problem for rule in RULES for problem in rule(everything)] == []
     assert pods(everything)

@@ -1,4 +1,4 @@
-"""Base images of Debian and the Triton wheel, under the names that our files ask for: our own engine can pull none."""
+"""Stand-ins for base images, from Debian and the Triton wheel, for an engine of our own, which cannot pull images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CERTIFICATES = Path("etc/ssl/certs/ca-certificates.crt")
 
 
 def make(engine: Engine) -> None:
-    """Make a stand-in for every image that the project's files name and the engine could pull elsewhere."""
+    """Make a stand-in for every base image that the project's files name."""
     python = named_in("Dockerfile.frontend", "PYTHON_IMAGE")
     _import_debian(engine, python)
     _build(engine, "tritonserver", named_in("Dockerfile.triton", "TRITON_IMAGE"), python)
@@ -59,7 +59,7 @@ def _build(engine: Engine, name: str, image: str, python: str) -> None:
 
 
 def _import_debian(engine: Engine, image: str) -> None:
-    """Debian with its Python 3.11. The first time it is fetched package by package, later taken from the cache."""
+    """Import Debian with Python 3.11. The first time it is built from packages, later it comes from the cache."""
     if not _ROOTFS.exists():
         _bootstrap()
     certificates = f"ENV SSL_CERT_FILE=/{_CERTIFICATES}"
@@ -75,7 +75,7 @@ def _bootstrap() -> None:
         done = subprocess.run(bootstrap, capture_output=True, text=True)
         if done.returncode != 0:
             raise RuntimeError(f"debootstrap ended with {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
-        # What this machine trusts, pip in a container has to trust too: it may reach the registry through a proxy.
+        # pip in a container must trust the same certificates as this machine, because it may use a proxy.
         shutil.copy("/" / _CERTIFICATES, root / _CERTIFICATES)
         (root / "etc" / "pip.conf").write_text(f"[global]\ncert = /{_CERTIFICATES}\n")
         (root / "usr" / "bin" / "python").symlink_to("python3")

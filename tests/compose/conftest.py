@@ -41,7 +41,7 @@ Say = Callable[[str], None]
 
 @pytest.fixture(scope="session")
 def say(request: pytest.FixtureRequest) -> Say:
-    """Tells whoever waits what takes so long, although pytest captures what is printed."""
+    """Prints the progress of slow steps, although pytest captures output."""
     capture = request.config.pluginmanager.getplugin("capturemanager")
 
     def tell(text: str) -> None:
@@ -91,7 +91,7 @@ def service(docker: Engine, say: Say) -> Iterator[Service]:
 
 @pytest.fixture(scope="session")
 def images() -> dict[str, bytes]:
-    """A few photos where there are any, else images made here."""
+    """A few photos if there are any, otherwise generated images."""
     folders = [Path(folder) for folder in os.environ.get("BIRDS_TEST_PHOTOS", "").split(os.pathsep) if folder]
     paths = sorted(path for folder in folders for path in folder.glob("*.jpg"))[:12]
     if paths:
@@ -108,7 +108,7 @@ def hosted(service: Service, images: dict[str, bytes]) -> Iterator[list[str]]:
 
 @pytest.fixture(scope="session")
 def cases(service: Service, hosted: list[str]) -> list[Case]:
-    """What the undisturbed service says of each image: what it has to say however much is broken."""
+    """Each image with the answer of the undisturbed service, which must not change when something breaks."""
     import httpx
 
     answer = httpx.post(service.url, json={"images": hosted, "k": 1}, timeout=60).json()

@@ -1,4 +1,4 @@
-"""A Docker engine for the tests: the one that runs here, or one of our own that leaves no trace."""
+"""A Docker engine for the tests: the one that runs here, or one of our own that is removed afterwards."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _STOP_SECONDS = 60
 
 @dataclass(frozen=True)
 class Engine:
-    """`own`: started by us, so it has no image and can fetch none."""
+    """A Docker engine. `own`: started by us, so it has no images and cannot pull any."""
 
     environment: dict[str, str]
     own: bool
@@ -35,7 +35,7 @@ class Engine:
     def run(
         self, *command: str | Path, timeout_seconds: float = 600, check: bool = True, folder: Path | None = None
     ) -> str:
-        """Run a command that speaks to the engine; returns its standard output."""
+        """Run a command that uses the engine; returns its standard output."""
         done = subprocess.run(
             command,
             env={**os.environ, **self.environment},
@@ -55,7 +55,7 @@ class Engine:
 
 @contextmanager
 def engine() -> Iterator[Engine]:
-    """The engine that answers here, or else one that is started now, and stopped and removed afterwards."""
+    """Yield the engine that answers here, or start one, which is stopped and removed afterwards."""
     if _answers({}):
         yield Engine({}, own=False)
         return
@@ -144,7 +144,7 @@ def _iptables() -> str:
 
 
 def _restore_iptables(rules: str) -> None:
-    """Take the engine's chains away again. What was there before is put back as it was."""
+    """Remove the engine's chains and restore the rules from before."""
     tables = "".join(f"*{table}\n:{chains}\nCOMMIT\n" for table, chains in _EMPTY.items() if f"*{table}" not in rules)
     subprocess.run(["iptables-restore"], input=rules + tables, text=True, check=True)
 

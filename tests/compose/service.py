@@ -1,4 +1,4 @@
-"""docker-compose.yml brought up as a user would, and what one asks of its containers."""
+"""docker-compose.yml brought up as a user would, and questions to its containers."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def image_bytes(engine: Engine, image: str) -> int:
 
 
 def leftovers(engine: Engine) -> str:
-    """What Docker still has of the project."""
+    """The containers, volumes and networks of the project that still exist."""
     label = f"label=com.docker.compose.project={PROJECT}"
     kinds = (("ps", "-aq"), ("volume", "ls", "-q"), ("network", "ls", "-q"))
     return "".join(engine.docker(*kind, "--filter", label) for kind in kinds)

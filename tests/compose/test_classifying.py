@@ -1,4 +1,4 @@
-"""Photos go in by every door that docs/deployment.md names, and the same species comes out."""
+"""Every way in that docs/deployment.md names gives the same species for a photo."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tools.measure.soak.checked_load import Case
 @pytest.mark.parametrize(
     ("client", "protocol"), [(tritonclient.http, "http"), (tritonclient.grpc, "grpc")], ids=["http", "grpc"]
 )
-def test_triton_answers_directly_as_through_the_frontends(
+def test_triton_and_frontends_give_equal_answers(
     service: Service, cases: list[Case], images: dict[str, bytes], client: object, protocol: str
 ) -> None:
     address = f"127.0.0.1:{getattr(service.triton_ports, protocol)}"
@@ -40,7 +40,7 @@ def test_uploads_are_classified_through_haproxy(service: Service, cases: list[Ca
     }
 
 
-def test_the_default_weights_are_used_where_they_can_be_had(service: Service) -> None:
+def test_default_weights_are_used_where_available(service: Service) -> None:
     models = httpx.get(f"{service.url}models", timeout=30).json()
     mirror = service.engine.environment.get("BIRDS_MODEL_MIRROR_FOLDER")
     (version,) = models["versions"]

@@ -1,4 +1,4 @@
-"""What breaks is replaced, and what its users notice is stated: nothing, or a documented answer for some seconds."""
+"""What breaks is replaced, and its users notice nothing, or get documented answers for some seconds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def load(service: Service, cases: list[Case]) -> CheckedLoad:
     return CheckedLoad(service.url, cases, clients=4, images_per_request=2)
 
 
-def test_a_frontend_that_is_killed_costs_no_request(service: Service, cases: list[Case]) -> None:
+def test_a_killed_frontend_costs_no_request(service: Service, cases: list[Case]) -> None:
     victim, *_ = service.containers("frontend")
     (pid,) = (pid for pid, command in service.processes(victim).items() if "frontend" in command)
     with load(service, cases) as users:
@@ -36,9 +36,9 @@ def test_a_frontend_that_is_killed_costs_no_request(service: Service, cases: lis
 
 
 @pytest.mark.parametrize("model", ["classifier", "preprocess"])
-def test_a_stub_that_is_killed_is_replaced_with_its_triton(service: Service, cases: list[Case], model: str) -> None:
+def test_a_killed_stub_restarts_triton_in_its_container(service: Service, cases: list[Case], model: str) -> None:
     triton = service.container("triton")
-    restarts = service.inspect(triton)["RestartCount"]
+    server, restarts = tritonserver(service), service.inspect(triton)["RestartCount"]
     stubs = [
         pid
         for pid, command in service.processes(triton).items()
@@ -48,8 +48,8 @@ def test_a_stub_that_is_killed_is_replaced_with_its_triton(service: Service, cas
         users.wait_for_complete(20, since=0, timeout_seconds=60)
         os.kill(stubs[0], signal.SIGKILL)
         killed_at = time.monotonic()
-        # Until then Triton's cache may answer for images that it has seen, so the users may notice nothing.
-        assert eventually(lambda: service.inspect(triton)["RestartCount"] == restarts + 1, 60)
+        # Until then the frontends may answer from their caches, so the users may notice nothing.
+        assert eventually(lambda: tritonserver(service) not in (None, server), 60)
         restarted_at = time.monotonic()
         users.wait_for_complete(40, since=restarted_at, timeout_seconds=120)
     assert users.recovered_at() > killed_at
@@ -59,10 +59,17 @@ def test_a_stub_that_is_killed_is_replaced_with_its_triton(service: Service, cas
     record(f"stub of {model} killed: full service after {seconds:.1f} s; requests since {figures}")
     assert users.faults() == []
     assert users.verdicts()["unreachable"] == 0
+    assert service.inspect(triton)["RestartCount"] == restarts, "the entrypoint restarts Triton, not Docker"
     service.wait_until("healthy", triton)
 
 
-def test_frontends_scale_to_four_and_all_of_them_work(service: Service, cases: list[Case]) -> None:
+def tritonserver(service: Service) -> int | None:
+    """The process id of the running tritonserver, or None while it is being restarted."""
+    commands = service.processes(service.container("triton"))
+    return next((pid for pid, command in commands.items() if command.split()[0].endswith("tritonserver")), None)
+
+
+def test_four_frontends_all_get_requests(service: Service, cases: list[Case]) -> None:
     service.compose("up", "--wait", "--detach", "--no-recreate", "--scale", "frontend=4")
     try:
         frontends = service.containers("frontend")
@@ -85,7 +92,7 @@ def _classified(service: Service, frontend: str) -> float:
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("birds_images_total"))
 
 
-def test_triton_ends_cleanly_when_it_is_asked_to(service: Service, cases: list[Case]) -> None:
+def test_triton_stops_cleanly(service: Service, cases: list[Case]) -> None:
     triton = service.container("triton")
     started = time.monotonic()
     service.compose("stop", "triton")

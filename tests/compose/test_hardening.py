@@ -1,4 +1,4 @@
-"""What a container may do, who reaches it, and where it can go."""
+"""What a container may do, who can reach it, and what it can reach."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.ar
 
 
 @pytest.mark.parametrize("name", RUNNING)
-def test_no_container_runs_as_root_or_has_a_capability(service: Service, name: str) -> None:
+def test_no_container_has_root_or_a_capability(service: Service, name: str) -> None:
     for container in service.containers(name):
         status = dict(line.split(":", 1) for line in service.execute(container, "cat", "/proc/1/status").splitlines())
         assert "0" not in status["Uid"].split()
@@ -24,7 +24,7 @@ def test_no_container_runs_as_root_or_has_a_capability(service: Service, name: s
 
 
 @pytest.mark.parametrize("name", RUNNING)
-def test_root_file_systems_are_read_only_and_every_resource_has_a_limit(service: Service, name: str) -> None:
+def test_containers_are_read_only_with_resource_limits(service: Service, name: str) -> None:
     for container in service.containers(name):
         assert not service.succeeds(container, "touch", "/written")
         host = service.inspect(container)["HostConfig"]
@@ -48,7 +48,7 @@ def test_no_compiler_is_left_in_the_frontend(service: Service, program: str) -> 
     assert not service.succeeds(frontend, "/opt/venv/bin/python", "-c", "import pip")
 
 
-def test_nothing_is_published_but_the_stated_ports_on_loopback(service: Service) -> None:
+def test_only_stated_ports_are_published_on_loopback(service: Service) -> None:
     published: dict[str, list[dict[str, str]]] = {}
     for container in service.compose("ps", "-q").split():
         ports = service.inspect(container)["NetworkSettings"]["Ports"]
@@ -67,12 +67,12 @@ def test_nothing_is_published_but_the_stated_ports_on_loopback(service: Service)
         ("GET", "trace/setting"),
     ],
 )
-def test_triton_lets_nobody_control_it(service: Service, method: str, path: str) -> None:
+def test_control_apis_are_closed_to_everybody(service: Service, method: str, path: str) -> None:
     url = f"http://127.0.0.1:{service.triton_ports.http}/v2/{path}"
     assert httpx.request(method, url, timeout=30).status_code == 403
 
 
-def test_triton_has_no_way_out(service: Service) -> None:
+def test_triton_has_no_route_out(service: Service) -> None:
     outside = [service.address(service.container("haproxy"), "outer"), "8000"]
     for name in ("triton", "prometheus"):
         (container,) = service.containers(name)
@@ -81,7 +81,7 @@ def test_triton_has_no_way_out(service: Service) -> None:
     assert not service.succeeds(service.container("triton"), "python3", "-c", CONNECT, *outside)
 
 
-def test_the_inner_network_is_not_reached_from_another(service: Service) -> None:
+def test_inner_network_is_unreachable_from_outer(service: Service) -> None:
     inner = [(service.address(service.container("triton"), "inner"), 8010)]
     inner += [(service.address(container, "inner"), 8000) for container in service.containers("frontend")]
     network = json.loads(service.engine.docker("network", "inspect", f"{PROJECT}_inner"))[0]

@@ -1,4 +1,4 @@
-"""Prometheus sees every replica, and what alerts and dashboards ask for is there."""
+"""Prometheus scrapes every replica, and has the series that alerts and dashboards query."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SCRAPES_SECONDS = 20  # at five seconds each, enough for rates
 
 
 def query(service: Service, expression: str) -> list[dict[str, Any]]:
-    """What Prometheus answers now."""
+    """The current result of an expression."""
     prometheus = service.container("prometheus")
     ask = ["promtool", "query", "instant", "--format=json", "http://127.0.0.1:9090", expression]
     answer: list[dict[str, Any]] = json.loads(service.execute(prometheus, *ask))
@@ -26,7 +26,7 @@ def query(service: Service, expression: str) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def seen(service: Service, cases: list[Case]) -> None:
-    """Prometheus has seen some load, and some of it fail."""
+    """Prometheus has scraped during some load, including failures."""
     url = service.url
     with CheckedLoad(url, cases, clients=2, images_per_request=2):
         for _ in range(_SCRAPES_SECONDS):
@@ -40,7 +40,7 @@ def seen(service: Service, cases: list[Case]) -> None:
 @pytest.mark.parametrize(
     ("job", "name", "port"), [("frontend", "frontend", 8000), ("triton", "triton", 8012), ("haproxy", "haproxy", 8405)]
 )
-def test_every_replica_is_asked(service: Service, job: str, name: str, port: int) -> None:
+def test_every_replica_is_scraped(service: Service, job: str, name: str, port: int) -> None:
     replicas = {f"{service.address(container, 'inner')}:{port}" for container in service.containers(name)}
     up = query(service, f'up{{job="{job}"}} == 1')
     assert {sample["metric"]["instance"] for sample in up} == replicas
@@ -54,7 +54,7 @@ def test_every_panel_of_the_dashboard_shows_something(service: Service, expressi
 
 @pytest.mark.usefixtures("seen")
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
-def test_every_alert_looks_at_series_that_there_are(service: Service, rule: dict[str, Any]) -> None:
+def test_every_alert_uses_existing_series(service: Service, rule: dict[str, Any]) -> None:
     query(service, rule["expr"])
     for series in series_of(rule["expr"]):
         assert query(service, series), f"{series} has no data"

@@ -1,4 +1,4 @@
-"""A version of the classifier is published into the volume and taken back, as docs/deployment.md tells."""
+"""A version of the classifier is published into the volume and retired, as docs/deployment.md describes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def versions(service: Service) -> dict[str, bool]:
     return {v["version"]: v["default"] for v in answer.json()["versions"]} if answer.status_code == 200 else {}
 
 
-def test_a_version_that_was_published_is_served_after_a_restart_and_can_be_retired(service: Service) -> None:
+def test_published_version_is_served_after_a_restart(service: Service) -> None:
     before = versions(service)
     service.compose(*BUILDER, "publish", "--repository", "/models", "--source", "imagenet-birds", "--not-default")
     restart(service)

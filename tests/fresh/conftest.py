@@ -29,7 +29,7 @@ _PASSED_ON = re.compile(
 
 
 class Debian:
-    """A Debian release in a folder. Its programs see this machine's network, and their own processes and files."""
+    """A Debian release in a folder. Its programs use this machine's network, and have their own processes and files."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -110,7 +110,7 @@ def debian(request: pytest.FixtureRequest) -> Iterator[Debian]:
 
 
 def _archive(release: str) -> Path:
-    """Build the release once; it is as bare as Debian gets, with the packages that README.md asks for."""
+    """Build the release once: a minimal Debian with the packages that `make serve` needs."""
     archive = CACHE / f"{release}.tar"
     if not archive.exists():
         packages: Sequence[str] = ("python3", "python3-venv", "make", "ca-certificates", PACKAGES[release])

@@ -1,4 +1,4 @@
-"""`make serve` on a machine that has nothing but Debian."""
+"""`make serve` on a machine with a minimal Debian."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class _FrontDoor(TyperGroup):
 app = typer.Typer(
     name="birds",
     cls=_FrontDoor,
-    help="Bird species from photos: run the service, classify images, look after model versions.",
+    help="Bird species from photos: run the service, classify images, manage model versions.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -56,6 +56,6 @@ def front_door(
 app.command(short_help="Run the service until Ctrl-C.")(serve.serve)
 app.command(short_help="Name the birds in photos.")(classify.classify)
 app.add_typer(models.app, name="models", short_help="List, build, publish, roll back, retire versions.")
-app.command(short_help="Measure the service beside what it replaced.")(measure.bench)
+app.command(short_help="Compare the service with the design it replaced.")(measure.bench)
 app.command(short_help="Load Triton with perf_analyzer.")(measure.perf)
 app.command(short_help="Test the service under traffic and faults.")(measure.soak)

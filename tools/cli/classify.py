@@ -12,7 +12,7 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 
 
 class Code(IntEnum):
-    """The exit codes of a run that reached its end. 2, 4 and 130 come from the errors that end one early."""
+    """The exit codes of a run that was not stopped early. 2, 4 and 130 come from the errors that stop a run."""
 
     ALL = 0
     SOME = 1
@@ -33,7 +33,7 @@ def classify(
     ] = None,
     lists: Annotated[
         list[str] | None,
-        typer.Option("--from", metavar="FILE", help="A list of more, one on each line; - reads the list from stdin."),
+        typer.Option("--from", metavar="FILE", help="A file that names more, one per line; - reads it from stdin."),
     ] = None,
     k: Annotated[
         int, typer.Option("--k", "-k", min=0, metavar="N", help="How many species to name for each image.")
@@ -48,7 +48,7 @@ def classify(
         str | None,
         typer.Option(
             metavar="FILE|NAME",
-            help="Only these species: a file of scientific names, one on each line, or a list of the service's.",
+            help="Only these species: a file of scientific names, one per line, or the name of a list of the service.",
         ),
     ] = None,
     output_format: Annotated[
@@ -58,13 +58,14 @@ def classify(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Append the results to this file as JSON lines; - is standard output. The same command again "
-            "continues where it stopped.",
+            help="Append the results to this file as JSON lines; - is standard output. To continue a run that was "
+            "stopped, repeat the command.",
         ),
     ] = None,
     url: Annotated[str, typer.Option(envvar="BIRDS_URL", metavar="URL", help="The running frontend.")] = DEFAULT_URL,
     triton: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Ask Triton itself, at its gRPC address, not a frontend.")
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Ask Triton directly, at its gRPC address, without a frontend."),
     ] = None,
     api_key: Annotated[
         str | None,

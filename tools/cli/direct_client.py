@@ -1,4 +1,4 @@
-"""Classifies images without a frontend: this process downloads or reads them and asks Triton itself."""
+"""Classifies images without a frontend: this process downloads or reads them and asks Triton directly."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _UnreadableFile(ImageError):
 
 
 class DirectClient:
-    """Classifies as birds_client.AsyncBirdsClient does; use as an async context manager.
+    """Has the same `classify` as birds_client.AsyncBirdsClient; use as an async context manager.
 
     The BIRDS_* settings for downloads apply. Raises frontend.errors.ServiceError when Triton does not answer.
     """
@@ -61,7 +61,7 @@ class DirectClient:
         min_score: float | None = None,
         species: str | Sequence[str] | None = None,
     ) -> AsyncGenerator[Result, None]:
-        """Yield one result for each image as soon as it is known. `species` are names: only a frontend has lists.
+        """Yield one result for each image as soon as it is known. `species` must be names: only a frontend has lists.
 
         Raises UnknownModelVersion, or UsageError for the name of a list.
         """

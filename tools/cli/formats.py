@@ -20,7 +20,7 @@ _COLUMNS = ("image", "rank", "bird_name", "common_name", "score", "code", "messa
 BACKGROUND = "background"  # the label of the class without a bird
 _NAME_CELLS = 48  # at most, in a pipe
 _NAME_SHARE = 0.45  # of the width of a terminal
-_ZERO = 0.005  # what a score with two digits shows as 0.00
+_ZERO = 0.005  # lower scores would be shown as 0.00
 
 LINE_START = b'{"image": "'  # of every line that json_line makes
 
@@ -31,7 +31,7 @@ def json_line(item: Record) -> bytes:
 
 
 def record(result: Result) -> Record:
-    """A result as JSON has it: `image` with `predictions` or `failure`."""
+    """A result as an object for JSON: `image` with `predictions` or `failure`."""
     name = name_of(result.image)
     if result.failure:
         return {"image": name, "failure": asdict(result.failure)}
@@ -44,7 +44,7 @@ class JsonLines:
     """One object on each line."""
 
     def __init__(self, names: Sequence[str], width: int | None, language: str) -> None:
-        pass  # all formats are made alike
+        pass  # every format takes the same arguments
 
     def first_lines(self) -> Iterator[str]:
         yield from ()
@@ -57,7 +57,7 @@ class JsonLines:
 
 
 class Json(JsonLines):
-    """One array. Each item waits for the next one: only then it is known whether a comma follows."""
+    """One array. An item is written when the next one arrives, because only then is it clear that a comma follows."""
 
     def __init__(self, names: Sequence[str], width: int | None, language: str) -> None:
         self._waiting: str | None = None
@@ -138,12 +138,12 @@ def _csv_row(row: Record) -> str:
 
 
 def _printable(text: str) -> str:
-    """Without control characters, which a terminal would obey."""
+    """Replace control characters, which a terminal would obey."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def _shortened(name: str, cells: int) -> str:
-    """Shortened in the middle: the folder at the start and the file at the end tell most. Wide characters count two."""
+    """Cut out the middle: the folder at the start and the file at the end say most. Wide characters take two cells."""
     if cell_len(name) <= cells:
         return name
     end = _cut_start(name, max(cells * 2 // 3, 1))

@@ -23,7 +23,7 @@ SUFFIXES = {
 _URL_SCHEMES = ("http://", "https://")
 _APPLE_DOUBLE = "._"  # macOS keeps attributes of photo.jpg in ._photo.jpg on other file systems
 _OPEN_DESCRIPTORS = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")  # what a shell makes of <(command)
-_SUFFIXES_TOLD = 4
+_SUFFIXES_SHOWN = 4
 
 
 class SourceError(UsageError):
@@ -32,7 +32,7 @@ class SourceError(UsageError):
 
 @dataclass
 class Inputs:
-    """The images in the order that they were named, and how many files of folders are not images, by kind."""
+    """The images in the order in which they were named, and the number of other files in folders, by suffix."""
 
     images: list[Image] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
@@ -41,18 +41,18 @@ class Inputs:
         """Such as `3 files skipped (.cr2, .txt)`; empty if there are none."""
         if not self.skipped:
             return ""
-        kinds = [kind for kind, _ in self.skipped.most_common(_SUFFIXES_TOLD)]
-        more = ", …" if len(self.skipped) > _SUFFIXES_TOLD else ""
+        kinds = [kind for kind, _ in self.skipped.most_common(_SUFFIXES_SHOWN)]
+        more = ", …" if len(self.skipped) > _SUFFIXES_SHOWN else ""
         note = message("cli", "skipped", language, count=self.skipped.total())
         return f"{note} ({', '.join(kinds)}{more})"
 
 
 def find_images(names: Iterable[str], lists: Iterable[str]) -> Inputs:
-    """Every distinct image: files, those in folders, URLs, `-` for one on standard input.
+    """Find every distinct image. A name is a file, a folder, a URL, or `-` for an image on standard input.
 
-    `lists` are files with one such name on each line, `-` for standard input. Blank lines and lines that start with #
-    do not count. Raises SourceError for a list that cannot be read. What cannot be read otherwise is an image that
-    fails later.
+    `lists` are files with one such name per line, or `-` for standard input. Blank lines and lines that start with #
+    are ignored. Raises SourceError for a list that cannot be read. A file or folder that cannot be read counts as an
+    image, which fails later.
     """
     found = Inputs()
     named = [*names, *(line for path in lists for line in read_list(path))]
@@ -62,7 +62,7 @@ def find_images(names: Iterable[str], lists: Iterable[str]) -> Inputs:
 
 
 def name_of(image: Image) -> str:
-    """How results name an image: as it was named, or as its folder has it."""
+    """The name of an image in the results: its URL, its path, or `-`."""
     return image.name if isinstance(image, Photo) else str(image)
 
 
@@ -80,7 +80,7 @@ def _expand(name: str, skipped: Counter[str]) -> Iterator[Image]:
 
 
 def _in_folder(folder: Path, skipped: Counter[str]) -> Iterator[Path]:
-    """Files with the suffix of an image, also in linked folders, each folder once."""
+    """Yield files with the suffix of an image, also from linked folders. Each folder is read once."""
     unreadable: list[Path] = []
     visited: set[tuple[int, int]] = set()
     for root, folders, files in os.walk(
@@ -103,7 +103,10 @@ def _in_folder(folder: Path, skipped: Counter[str]) -> Iterator[Path]:
 
 
 def read_list(path: str) -> list[str]:
-    """The entries of a list, `-` for standard input, without quotes, blank lines and comments. Raises SourceError."""
+    """Return the entries of a list (`-`: standard input), without quotes, blank lines and comments.
+
+    Raises SourceError.
+    """
     try:
         content = sys.stdin.buffer.read() if path == STDIN else Path(path).read_bytes()
         lines = (_unquoted(line.strip()) for line in _decoded(content).splitlines())

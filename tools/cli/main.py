@@ -1,6 +1,6 @@
-"""The one place that turns whatever a command raises into a line on standard error and an exit code.
+"""The one place that turns the exception of a command into a line on standard error and an exit code.
 
-Everything else is imported inside `main`, so that Ctrl-C during an import ends in one line, too.
+Everything else is imported inside `main`, so that Ctrl-C during an import also ends with one line.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `birds` with these arguments (sys.argv without any) and return its exit code."""
+    """Run `birds` with these arguments (default: those of sys.argv) and return its exit code."""
     try:
         return _run(arguments)
     except KeyboardInterrupt:
@@ -33,7 +33,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = int(app(arguments, prog_name="birds", standalone_mode=False) or 0)
         sys.stdout.flush()
-        return _interrupted("interrupted") if code == INTERRUPTED else code  # Typer makes this of KeyboardInterrupt
+        return _interrupted("interrupted") if code == INTERRUPTED else code  # how Typer returns KeyboardInterrupt
     except Stopped as stopped:
         return _interrupted(str(stopped))
     except ToolError as error:
@@ -64,7 +64,7 @@ def _wrong_settings(error: ValueError) -> str | None:
 
 
 def _interrupted(text: str) -> int:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the program at once, and in silence
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the program at once, without a message
     return _fail(text, INTERRUPTED)
 
 

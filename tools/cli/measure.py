@@ -20,14 +20,14 @@ _NEEDED = ("matplotlib", "psutil")
 
 def bench(
     quick: Annotated[
-        bool, typer.Option("--quick", help="One short round, in under three minutes: a first look.")
+        bool, typer.Option("--quick", help="One short round, in under three minutes, for a first impression.")
     ] = False,
     variants: Annotated[
         str,
         typer.Option(
             metavar="NAME,…",
-            help="Engine, or engine/precision, of the classifier: openvino/int8,tensorflow. The first one is measured "
-            "in every respect. `configured` is what config.pbtxt says.",
+            help="Engine, or engine/precision, of the classifier, such as openvino/int8,tensorflow. Only the first is "
+            "also measured with repeated images and a long list. `configured` uses the parameters of config.pbtxt.",
         ),
     ] = "configured",
     repeats: Annotated[int | None, typer.Option(min=1, metavar="N", help="Rounds.  [default: 3]")] = None,
@@ -35,17 +35,17 @@ def bench(
         float | None, typer.Option(min=0.1, metavar="S", help="Length of a measurement.  [default: 4]")
     ] = None,
     concurrency: Annotated[
-        str | None, typer.Option(metavar="N,…", help="Callers at once.  [default: 1,2,4,8,16,32,64]")
+        str | None, typer.Option(metavar="N,…", help="Concurrent callers.  [default: 1,2,4,8,16,32,64]")
     ] = None,
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The results.  [default: .cache/bench/results.json]")
     ] = None,
     report: Annotated[
         bool,
-        typer.Option("--report", help="Measure nothing: write the results into docs/performance.* and scaling.md."),
+        typer.Option("--report", help="Measure nothing; write earlier results into docs/performance.* and scaling.md."),
     ] = False,
 ) -> None:
-    """Measure the service beside the design that it replaced and beside the limit of the machine.
+    """Compare the service with the design that it replaced and with the limit of the machine.
 
     \b
     birds bench --quick
@@ -81,24 +81,26 @@ def perf(
         bool, typer.Option("--quick", help="1 s for each load, concurrency 1 and 16, a rate of 60.")
     ] = False,
     triton_http: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="A Triton that is running; needs --triton-grpc.")
+        str | None, typer.Option(metavar="HOST:PORT", help="HTTP address of a running Triton; needs --triton-grpc.")
     ] = None,
     triton_grpc: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="The same Triton's gRPC address.")
+        str | None, typer.Option(metavar="HOST:PORT", help="gRPC address of the same Triton.")
     ] = None,
-    models: Annotated[str, typer.Option(metavar="NAME,…", help="Models.  [default: all that are loaded]")] = "",
+    models: Annotated[
+        str, typer.Option(metavar="NAME,…", help="Models to measure.  [default: all loaded models]")
+    ] = "",
     protocols: Annotated[str, typer.Option(metavar="NAME,…", help="How requests are sent.")] = "http,grpc",
     shared_memory: Annotated[
-        str, typer.Option(metavar="NAME,…", help="Whether tensors go through system shared memory.")
+        str, typer.Option(metavar="NAME,…", help="Kinds of shared memory for tensors.")
     ] = "none,system",
     concurrency: Annotated[
-        str, typer.Option(metavar="N,…", help="Requests at once; may be empty.")
+        str, typer.Option(metavar="N,…", help="Concurrent requests; may be empty.")
     ] = "1,2,4,8,16,32,64",
-    request_rates: Annotated[str, typer.Option(metavar="N,…", help="Requests a second; may be empty.")] = "20,60,100",
+    request_rates: Annotated[str, typer.Option(metavar="N,…", help="Requests per second; may be empty.")] = "20,60,100",
     seconds: Annotated[float, typer.Option(min=0.1, metavar="S", help="Length of each load.")] = 4,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="For the table and the plots.  [default: a folder in .cache/perf]"),
+        typer.Option(metavar="DIR", help="Folder for the table and the plots.  [default: a new one in .cache/perf]"),
     ] = None,
 ) -> None:
     """Load Triton with NVIDIA's perf_analyzer, which is downloaded if this machine has none that runs.
@@ -133,10 +135,12 @@ def perf(
 
 
 def soak(
-    minutes: Annotated[float, typer.Option(min=0.01, metavar="M", help="How long.")] = 20,
-    seed: Annotated[int, typer.Option(metavar="N", help="For the order of the faults and the traffic.")] = 1,
+    minutes: Annotated[float, typer.Option(min=0.01, metavar="M", help="Duration.")] = 20,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed for the order of the faults and the traffic.")] = 1,
     clients: Annotated[int, typer.Option(min=1, max=64, metavar="N", help="Clients of each kind.")] = 1,
-    pause: Annotated[float, typer.Option(min=0.01, metavar="S", help="Seconds after each fault has healed.")] = 10,
+    pause: Annotated[
+        float, typer.Option(min=0.01, metavar="S", help="Seconds from the recovery of one fault to the next.")
+    ] = 10,
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The report.  [default: .cache/soak/soak.json]")
     ] = None,
@@ -146,8 +150,9 @@ def soak(
     \b
     birds soak --minutes 5
 
-    Every answer is judged. Exit code 1 if an answer was wrong or lost, a fault did not heal by itself, a process ended
-    without a fault, or memory or descriptors grew beyond their bounds. Ctrl-C ends it early, with a report.
+    Every answer is checked. Exit code 1 if an answer was wrong or lost, the service did not recover from a fault, a
+    process ended without a fault, or memory or descriptors grew beyond their bounds. Ctrl-C ends it early, with a
+    report.
     """
     _require_packages()
     from tools.measure.soak.command import REPORT, Options
@@ -195,5 +200,5 @@ def _names(text: str, option: str = "", allowed: Sequence[T] = ()) -> list[T]:
 
 
 def _end_like_ctrl_c_on_sigterm() -> None:
-    """What was started is stopped and what was measured is kept."""
+    """Have SIGTERM stop what was started and keep what was measured, as Ctrl-C does."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -45,13 +45,13 @@ Labels = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Its labels: one on each line, CSV with the columns id,name, or JSON.",
+        help="Its labels: one per line, CSV with the columns id,name, or JSON.",
         show_default=False,
     ),
 ]
 ScaleOption = Annotated[
     Scale | None,
-    typer.Option("--scale", help="The range of values that it was trained on, if its input is floating-point."),
+    typer.Option("--scale", help="The range of values that the model was trained on, if its input is floating-point."),
 ]
 Mean = Annotated[
     str | None,
@@ -60,7 +60,9 @@ Mean = Annotated[
 Std = Annotated[str | None, typer.Option(metavar="R,G,B", help="Divided by after --mean.", show_default=False)]
 Size = Annotated[
     str | None,
-    typer.Option(metavar="HEIGHTxWIDTH", help="Of its images in pixels, if it takes any size.", show_default=False),
+    typer.Option(
+        metavar="HEIGHTxWIDTH", help="Size of its images in pixels, if it takes any size.", show_default=False
+    ),
 ]
 SignatureOption = Annotated[
     str | None, typer.Option("--signature", metavar="NAME", help="Which signature to use.", show_default=False)
@@ -70,10 +72,10 @@ OutputName = Annotated[
 ]
 Output = Annotated[
     OutputKind | None,
-    typer.Option("--output", help="What its output holds, if that is not recognized.", show_default=False),
+    typer.Option("--output", help="The kind of numbers in its output, if that is not recognized.", show_default=False),
 ]
 MultiLabel = Annotated[
-    bool, typer.Option("--multi-label", help="It scores each label by itself: scores need not sum to 1.")
+    bool, typer.Option("--multi-label", help="The model scores each label independently: scores need not sum to 1.")
 ]
 AllowRandom = Annotated[
     bool, typer.Option("--allow-random", help="Accept a model that answers the same image differently each time.")
@@ -118,7 +120,7 @@ def build(
     mirror: Mirror = None,
     repository: Repository = None,
 ) -> None:
-    """Build the first version, for the next start of the service. It replaces the first version that is there.
+    """Build version 1 for the next start of the service. An existing version 1 is replaced.
 
     \b
     birds models build                            Google's AIY Birds V1, 964 species
@@ -164,7 +166,8 @@ def publish(
     allow_duplicates: AllowDuplicates = False,
     mirror: Mirror = None,
     version: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Its number; the next one if left out.", show_default=False)
+        int | None,
+        typer.Option(min=1, metavar="N", help="Its number; one more than the highest if left out.", show_default=False),
     ] = None,
     not_default: Annotated[
         bool, typer.Option("--not-default", help="Serve it only to requests that name it, and as a canary.")
@@ -203,7 +206,10 @@ def publish(
 @app.command()
 def rollback(
     to: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Which one; the one before if left out.", show_default=False)
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="The version; the one before the current default if left out.", show_default=False
+        ),
     ] = None,
     repository: Repository = None,
     triton: TritonUrl = _DEFAULT_TRITON,

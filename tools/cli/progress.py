@@ -1,4 +1,4 @@
-"""What a person at a terminal sees while images are classified: results above a live bar, and a closing line."""
+"""What a user at a terminal sees while images are classified: results above a progress bar, and a summary line."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class Tally:
 class Screen:
     """Prints results to standard output, and on a terminal a bar below them; use as a context manager.
 
-    Results and bar share one console, which draws the bar anew below each result. `quiet` leaves out everything but
-    the results.
+    Results and bar share one console, which redraws the bar below each result. With `quiet` only the results are
+    printed.
     """
 
     def __init__(self, total: int, tally: Tally, language: str, quiet: bool) -> None:
@@ -101,19 +101,19 @@ class Screen:
         )
 
     def waiting(self, reason: str, seconds: float) -> None:
-        """Say in the bar that the service asked for a pause."""
+        """Show in the bar that the client waits, and why."""
         text = message("cli", "waiting", self._language, seconds=f"{seconds:.0f}", reason=reason)
         self._bar.update(self._task, description=text)
 
     def say(self, text: str) -> None:
-        """Tell a person; a pipe gets nothing."""
+        """Print a note for a user at a terminal. A pipe gets nothing."""
         if self._shows_summary:
             print(text, file=sys.stderr, flush=True)
 
     def summarise(self, skipped: str, ending: Sequence[str] = ()) -> None:
-        """The closing line: what was found, how much failed and was skipped, how fast it was.
+        """Print the summary line: what was found, how much failed and was skipped, and how fast it was.
 
-        A pipe gets only what was skipped: a person would otherwise never know.
+        In a pipe only the number of skipped files is printed: otherwise nobody would know about them.
         """
         counts = {
             "classified": self.tally.succeeded,

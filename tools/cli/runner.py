@@ -27,13 +27,13 @@ _STANDARD_OUTPUT = {"-", "/dev/stdout"}
 
 
 class StoppedEarly(ToolError):
-    """The service does not answer any more."""
+    """The service no longer answers."""
 
     exit_code = STOPPED_EARLY
 
 
 class Service(Protocol):
-    """What classifies images: a frontend's client, or Triton asked directly."""
+    """Classifies images: the client of a frontend, or DirectClient."""
 
     async def __aenter__(self) -> Service: ...
 
@@ -162,5 +162,5 @@ async def _run(service: Service, images: list[Image], request: Request, write: C
 
 
 def _species(named: str) -> str | list[str]:
-    """The names in the file `named`, or the name of one of the service's lists if there is no such file."""
+    """Return the names in the file `named`. If there is no such file, `named` is the name of a list of the service."""
     return read_list(named) if Path(named).is_file() else named

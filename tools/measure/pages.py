@@ -1,4 +1,4 @@
-"""Pages in docs/ that are written by hand, with one part that a command writes."""
+"""Pages in docs/ that are written by hand, except for one part that a command generates."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 _GENERATED = 48
-_GENERATED_SIZE = (500, 375)  # width, height: what a photo on a web page has
+_GENERATED_SIZE = (500, 375)  # width, height: as photos on web pages have
 _JPEG_QUALITY = 92  # with the noise below, files of about 100 kB
 _DEFINE_QUANTIZATION_TABLE = 0xDB  # a JPEG marker
 _VARIED_ENTRIES = range(1, 21)  # of the table's 64, the lowest frequencies: they survive the resizing
@@ -30,9 +30,10 @@ def numbered_photo(photos: list[bytes], number: int) -> bytes:
 
 
 def _variant(photo: bytes, number: int) -> bytes:
-    """A different picture that costs the same: the bits of `number` make steps of the quantization table one larger.
+    """A different picture that costs the same to decode.
 
-    A decoder does the same work, but gets other pixels, so no cache takes the variant for the original.
+    Each bit of `number` makes one step of the quantization table larger by one. The decoder does the same work but gets
+    other pixels, so no cache takes the variant for the original.
     """
     table = _quantization_table(photo)
     changed = bytearray(photo)
@@ -43,7 +44,7 @@ def _variant(photo: bytes, number: int) -> bytes:
 
 
 def _quantization_table(photo: bytes) -> int:
-    """Where the first table's entries begin. An embedded thumbnail's does not count, so segments are walked."""
+    """The position of the first table's entries. Segments are walked, so as to skip the table of a thumbnail."""
     segment = 2
     while photo[segment + 1] != _DEFINE_QUANTIZATION_TABLE:
         segment += 2 + int.from_bytes(photo[segment + 2 : segment + 4], "big")

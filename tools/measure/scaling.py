@@ -1,6 +1,6 @@
 """From the CPU time of an image to pods and dollars: the tables of docs/scaling.md.
 
-The throughput of a step is cores divided by CPU time. Everything else is an assumption with a name, in one place.
+The throughput of a step is cores divided by CPU time. Everything else is an assumption: a named constant below.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from tools.measure.bench.goals import Recorded, Speed
 
 RATES = (1, 10, 1_000, 100_000)
 _TRITON_STEPS = ("preprocess", "classifier", "triton")
-_FEWEST_PODS = 2  # with fewer, the service is away while a pod is replaced
+_FEWEST_PODS = 2  # with one, the service would be down while the pod is replaced
 
-# What the benchmark cannot know. Prices in dollars, of the size that large clouds charge on demand.
-_PEAK_USE = 0.7  # of what Triton pods can do at most: the rest is for bursts, a lost zone, and short queues
+# What the benchmark cannot measure. Prices are in dollars, about what large clouds charge on demand.
+_PEAK_USE = 0.7  # share of the capacity of Triton pods that is planned with; the rest is for bursts and a lost zone
 _TRITON_CORES = 2
-_FRONTEND_USE = 0.6  # of the one core that an event loop has
-_FRONTEND_IMAGES = 64  # that one frontend works on at once
+_FRONTEND_USE = 0.6  # share of the one core that an event loop can use
+_FRONTEND_IMAGES = 64  # that one frontend processes concurrently
 _IMAGE_SECONDS = 0.3  # 0.2 s of download from another network, 0.1 s in Triton's queues and steps
 _CORE_HOUR = 0.04  # with 4 GB of memory, general purpose
 _IMAGE_KILOBYTES = 300  # of a photo on a web page
@@ -47,7 +47,7 @@ class Costs:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a rate of images takes. `ceilings` are images a second at which one of each part is full."""
+    """The hardware for a rate of images. `limits` are the images per second that one of each part can do."""
 
     triton_pods: int
     frontend_pods: int
@@ -55,7 +55,7 @@ class Plan:
     gpus: int
     pod_images_per_second: float
     dollars_per_million: float
-    ceilings: dict[str, float]
+    limits: dict[str, float]
 
 
 def costs_of(recorded: Recorded, speed: Speed) -> Costs:
@@ -73,12 +73,12 @@ def costs_of(recorded: Recorded, speed: Speed) -> Costs:
 
 
 def frontend_images_per_second(costs: Costs) -> float:
-    """What one frontend does: limited by its core, or by the images that it works on at once (Little's law)."""
+    """The throughput of one frontend, limited by its core or by its concurrent images (Little's law)."""
     return min(_FRONTEND_USE * 1000 / costs.frontend_ms, _FRONTEND_IMAGES / _IMAGE_SECONDS)
 
 
 def plan(rate: float, costs: Costs, gpu: bool = False) -> Plan:
-    """What `rate` images a second take, on CPU or on GPU nodes."""
+    """The hardware for `rate` images per second, on CPU or on GPU nodes."""
     cores, cpu_ms = (_GPU_CORES, costs.triton_ms - costs.classifier_ms) if gpu else (_TRITON_CORES, costs.triton_ms)
     by_cpu = cores * costs.utilisation * 1000 / cpu_ms
     pod = min(by_cpu, _GPU_IMAGES) if gpu else by_cpu
@@ -86,7 +86,7 @@ def plan(rate: float, costs: Costs, gpu: bool = False) -> Plan:
     triton_pods = max(_FEWEST_PODS, math.ceil(rate / (pod * _PEAK_USE)))
     frontend_pods = max(_FEWEST_PODS, math.ceil(rate / frontend))
     all_cores, gpus = triton_pods * cores + frontend_pods, triton_pods * gpu
-    ceilings = {
+    limits = {
         "a Triton pod": pod * _PEAK_USE,
         "a frontend pod": frontend,
         "an HAProxy": float(_BALANCER_REQUESTS * _IMAGES_PER_REQUEST),
@@ -101,12 +101,12 @@ def plan(rate: float, costs: Costs, gpu: bool = False) -> Plan:
         gpus=gpus,
         pod_images_per_second=pod,
         dollars_per_million=dollars_an_hour / (rate * 3600) * 1e6,
-        ceilings=dict(sorted(ceilings.items(), key=lambda ceiling: ceiling[1])),
+        limits=dict(sorted(limits.items(), key=lambda limit: limit[1])),
     )
 
 
 def render(recorded: Recorded) -> str:
-    """Both tables in Markdown: what an image costs with each engine variant, and what rates take with the best one."""
+    """Both tables in Markdown: the costs of an image with each engine variant, and the hardware with the best one."""
     every = {speed.variant: costs_of(recorded, speed) for speed in recorded.speeds}
     if not every:
         raise ToolError("docs/performance.json has no CPU times: run birds bench, then birds bench --report")
@@ -120,10 +120,10 @@ def render(recorded: Recorded) -> str:
         for name, c in every.items()
     ]
     head = ["engine variant", "preprocess, ms", "classifier, ms", "all of Triton, ms", "frontend, ms"]
-    head += ["use of the cores", "images/s for a core of Triton", "images/s for a frontend pod"]
+    head += ["use of the cores", "images/s per core of Triton", "images/s per frontend pod"]
     rows = [_row(rate, plan(rate, every[best], gpu), gpu) for gpu in (False, True) for rate in RATES]
-    plans = ["images/s", "nodes", "Triton pods", "frontend pods", "cores", "GPUs", "$ a million images"]
-    plans += ["full, so several are needed", "full next"]
+    plans = ["images/s", "nodes", "Triton pods", "frontend pods", "cores", "GPUs", "$ per million images"]
+    plans += ["more than one needed of", "next limit"]
     return (
         f"### What an image costs\n\nRecorded {recorded.started} on {recorded.cores} cores of {recorded.cpu}.\n\n"
         f"{_table(head, steps)}\n### What a rate takes: {best}\n\n{_table(plans, rows)}"
@@ -131,8 +131,8 @@ def render(recorded: Recorded) -> str:
 
 
 def _row(rate: float, found: Plan, gpu: bool) -> list[str]:
-    full = [name for name, ceiling in found.ceilings.items() if ceiling <= rate]
-    following = next(((name, ceiling) for name, ceiling in found.ceilings.items() if ceiling > rate), None)
+    full = [name for name, limit in found.limits.items() if limit <= rate]
+    following = next(((name, limit) for name, limit in found.limits.items() if limit > rate), None)
     return [
         *(f"{rate:,}", "GPU (not measured)" if gpu else "CPU", f"{found.triton_pods:,}", f"{found.frontend_pods:,}"),
         *(f"{found.cores:,}", f"{found.gpus:,}" if gpu else "—", f"{found.dollars_per_million:,.2f}"),

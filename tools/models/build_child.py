@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def main(directory: str, height: str, width: str, options_json: str) -> int:
-    """Returns the exit code; the last line on standard error is the reason for a failure."""
+    """Return the exit code. After a failure, the last line on standard error is the reason."""
     options = BuildOptions.from_json(options_json)
     folder = Path(directory)
     sandbox.end_with_parent()
@@ -34,7 +34,9 @@ def main(directory: str, height: str, width: str, options_json: str) -> int:
         print(f"Building {classifier.source}: {len(classifier.labels)} labels …", flush=True)
         write_version(classifier, folder)
     except MemoryError:
-        print(f"build: it needs more memory than the {bytes_allowed / 1e9:.1f} GB that are free", file=sys.stderr)
+        print(
+            f"build: the model needs more memory than the {bytes_allowed / 1e9:.1f} GB that are free", file=sys.stderr
+        )
         return 1
     except (FetchError, UnpicklingError, ValueError, OSError) as error:
         print(f"build: {' '.join(str(error).split())}", file=sys.stderr)
@@ -54,7 +56,7 @@ def _load(options: BuildOptions, size: tuple[int, int], scratch: Path) -> Classi
 
 @contextmanager
 def _quiet_tensorflow() -> Iterator[None]:
-    """Import TensorFlow on the CPU without what it prints to file descriptor 2, which no setting turns off."""
+    """Import TensorFlow, for the CPU, and suppress what it prints to file descriptor 2, which no setting turns off."""
     os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")
     print("Starting TensorFlow …", flush=True)
     kept = os.dup(2)

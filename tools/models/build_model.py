@@ -27,7 +27,7 @@ groups ("Macaw") where the default names species. To get the default later,
 
 
 def build(options: BuildOptions, repository: Path = MODEL_REPOSITORY) -> None:
-    """Build what `options` say and install it in `repository`. What was there stays until the new one is complete.
+    """Build what `options` say and install it in `repository`. The old version stays until the new one is complete.
 
     Without a source or a model: the default source, or the fallback if its files cannot be fetched. Raises BuildError,
     FetchError or PublishingError.
@@ -36,7 +36,7 @@ def build(options: BuildOptions, repository: Path = MODEL_REPOSITORY) -> None:
     try:
         replace(repository, lambda directory: build_version(directory, options, size))
     except FetchError as error:
-        if options.source or options.own:  # nothing else will do
+        if options.source or options.own:  # the user chose it, so there is no fallback
             raise
         print(FALLBACK_WARNING.format(reason=error), file=sys.stderr, flush=True)
         fallback = with_changes(options, source=FALLBACK)

@@ -16,7 +16,7 @@ from tools.models.weights.fetch import fetch
 
 UNTRUSTED_WARNING = """\
 Note: a model is a program. TensorFlow says: "using untrusted models or graphs is equivalent to running untrusted code".
-This build limits what it can do, serving it does not: publish only models from people that you trust."""
+The build is confined, serving is not: publish only models from people that you trust."""
 
 
 class BuildError(ToolError):
@@ -24,7 +24,7 @@ class BuildError(ToolError):
 
 
 def build_version(directory: Path, options: BuildOptions, size: tuple[int, int]) -> None:
-    """Build into the empty folder `directory`, in a child process that may use the memory that is free now.
+    """Build into the empty folder `directory`, in a child process that may use all memory that is free now.
 
     `size` is the (height, width) for models that take images of any size. The child's progress goes to standard error.
     The child may write into the parent of `directory`. Raises BuildError, or FetchError for missing weights.

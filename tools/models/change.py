@@ -1,12 +1,12 @@
-"""One change to the repository at a time: its lock, its folder, and what happens to a change that was killed.
+"""One change to the repository at a time: its lock, its folder, and the recovery from a change that was killed.
 
 A change works in the folder `.publishing`, which exists only while the change is under way:
 
-    .publishing/change.json    what the change is about to do outside of this folder, written before the first such step
+    .publishing/change.json    what the change will do outside of this folder, written before its first such step
     .publishing/scratch/       where the version is built, in `version`; a build may write nowhere else
     .publishing/previous/      the version that is being replaced or retired
 
-What `recover` makes of a change that was killed:
+What `recover` does about a change that was killed:
 
     change.json    files, configuration                        recovery
     -----------    -----------------------------------------   ----------------------------------------
@@ -83,7 +83,7 @@ class Workplace:
         return self.folder / "previous"
 
     def announce(self, kind: Kind, version: int) -> None:
-        """Record what is about to be done. From here on a kill leaves something to recover from."""
+        """Record what is about to be done. A change that is killed after this needs recovery."""
         write_text(self.folder / "change.json", json.dumps(asdict(Change(kind, version))))
 
     def announced(self) -> Change | None:
@@ -115,13 +115,13 @@ def exclusive(repository: Path, control: TritonControl | None, wait: bool = Fals
 
 @contextmanager
 def workplace(repository: Path, control: TritonControl | None) -> Iterator[Workplace]:
-    """The folder for one change. When the change fails, everything is as it was before."""
+    """Yield the folder for one change. If the change fails, it is undone."""
     place = Workplace(repository / _FOLDER)
     place.folder.mkdir()
     try:
         yield place
     except BaseException:
-        with suppress(ControlError):  # the user needs the first reason, not that Triton does not answer any more
+        with suppress(ControlError):  # the user needs to see the first error, not that Triton no longer answers
             recover(repository, control)
         recover(repository)
         raise
@@ -145,9 +145,9 @@ def recover(repository: Path, control: TritonControl | None = None) -> None:
 
 
 def _follow(repository: Path, changed: int, control: TritonControl | None) -> None:
-    """Derive the configurations again after the version `changed` came or went, and have Triton load them."""
+    """Derive the configurations again after the version `changed` was added or removed, and have Triton load them."""
     if not live_config_path(PREPROCESS, repository).exists():
-        return  # Triton has never been started with this repository: the start derives them
+        return  # Triton has never been started with this repository; the first start derives them
     versions, default = intact_versions(repository), read_default(repository)
     if control and changed not in version_numbers(repository):
         control.unload(live_config.ensemble_of(changed))

@@ -41,7 +41,7 @@ class Target:
 
     repository: Path = MODEL_REPOSITORY
     triton_url: str = TRITON_URL
-    offline: bool = False  # change the files even if a running service cannot be told
+    offline: bool = False  # change the files even if the Triton of a running service does not answer
 
     def __post_init__(self) -> None:
         if not savedmodel_path(self.repository).parents[1].is_dir():
@@ -94,9 +94,9 @@ def retire(target: Target, version: int) -> dict[str, Any]:
 
 
 def _is_running(triton: TritonControl, offline: bool) -> bool:
-    """Return whether Triton runs. Waits for the one of a running service, which may be restarting.
+    """Return whether Triton runs. If a service runs whose Triton does not answer, wait: it may be restarting.
 
-    Raises ControlError if that does not answer, unless `offline`.
+    Raises ControlError if it does not answer in time, unless `offline`.
     """
     deadline = time.monotonic() + _RESTART_TIMEOUT_SECONDS
     while not triton.is_running():
@@ -113,7 +113,7 @@ def _is_running(triton: TritonControl, offline: bool) -> bool:
 
 @contextmanager
 def _changing(target: Target) -> Iterator[TritonControl | None]:
-    """Yield the control of the running Triton, if there is one. A Triton that starts meanwhile gets the change, too."""
+    """Yield the control of the running Triton, if any. A Triton that starts meanwhile is told afterwards."""
     triton = TritonControl(target.triton_url)
     control = triton if _is_running(triton, target.offline) else None
     with _stoppable():
@@ -157,5 +157,5 @@ def _stoppable() -> Iterator[None]:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)  # undoing is under way
+    signal.signal(number, signal.SIG_IGN)  # a second signal must not interrupt the undoing
     raise Stopped("stopped; nothing was changed")

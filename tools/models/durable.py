@@ -1,4 +1,4 @@
-"""Writes to disk that survive a power failure: bytes are flushed before the rename that makes them count."""
+"""Writes to disk that survive a power failure: files are flushed before the rename that puts them into place."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace the file `path`, all of it or nothing."""
+    """Replace the file `path` atomically."""
     draft = path.with_name(f".{path.name}.new")
     with draft.open("w", encoding="utf-8") as file:
         file.write(text)
@@ -19,7 +19,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def move_folder(source: Path, target: Path) -> None:
-    """Rename the folder `source` to `target` once all that is in it is on disk."""
+    """Flush everything in the folder `source` to disk, then rename the folder to `target`."""
     for folder, _, names in os.walk(source, topdown=False):
         for name in names:
             _flush(Path(folder, name))

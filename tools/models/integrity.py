@@ -45,9 +45,9 @@ def intact_versions(repository: Path) -> dict[int, Version]:
 
 
 def add_missing_manifests(repository: Path) -> None:
-    """Write a manifest for each version that has none, as folders have that were put there by hand.
+    """Write a manifest for each version that has none, such as a folder that was copied by hand.
 
-    What such a version contains now is taken as intact: nothing older is known about it.
+    Its present content counts as intact, because nothing is known about an earlier one.
     """
     for number in version_numbers(repository):
         folder = version_path(repository, number)
@@ -61,7 +61,7 @@ def add_missing_manifests(repository: Path) -> None:
 
 
 def refuse_fatal_folders(repository: Path) -> None:
-    """Raises VersionDamaged if a folder has a number so large that Triton would abort, whatever its version policy."""
+    """Raises VersionDamaged if a folder's number is so large that Triton would abort, whatever the version policy."""
     for name, number in folders_with_numbers(repository).items():
         if abs(number) > LARGEST_VERSION:
             raise VersionDamaged(

@@ -5,8 +5,8 @@
     birds/configs/live.pbtxt         pinned to the default version; describes all versions in its parameters
     birds_v<N>/config.pbtxt          the same ensemble pinned to version N; its one model version names the weights
 
-All are derived and none is in git. Replacing the one of `birds` is what makes a version the default. Its parameters,
-for each version N:
+All are derived; none is in git. A version becomes the default when the file of `birds` is replaced. For each version N
+that file has these parameters:
 
     version.N        JSON: labels, source, engine, published
     fingerprint.N    identifies the version's answers; missing if the version has no manifest
@@ -48,8 +48,8 @@ from tools.triton.settings import TritonSettings
 
 ModelConfig: TypeAlias = Any  # model_config_pb2.ModelConfig, which carries no types
 _HEADER = "# Derived from config.pbtxt by tools/models/live_config.py; changes made here by hand are lost.\n"
-# Far longer than any caller waits. A request's own timeout counts only if it is shorter than this default, which must
-# not be 0.
+# Far longer than any caller waits. It must not be 0: Triton obeys a request's own timeout only if that is shorter than
+# this default.
 _LONGEST_WAIT_MICROSECONDS = 300_000_000
 _KINDS = {
     "auto": model_config_pb2.ModelInstanceGroup.KIND_AUTO,
@@ -85,10 +85,9 @@ def write_all(repository: Path, settings: TritonSettings) -> None:
 
 
 def write_classifier(repository: Path, versions: Mapping[int, Version], base: ModelConfig | None = None) -> None:
-    """Have Triton load `versions` and no others.
+    """Have Triton load `versions` and no others, because one version that Triton cannot load keeps it from loading any.
 
-    `base` is the configuration to derive this one from, here and below: by default the live one. One version that
-    Triton cannot load would keep it from loading any.
+    `base` is the configuration to derive this one from, here and in the functions below: by default the live one.
     """
     config = _copy(base or read_live_config(CLASSIFIER, repository))
     config.version_policy.Clear()
@@ -150,7 +149,7 @@ def write_default(
 
 
 def described_versions(repository: Path) -> set[int]:
-    """The versions that the live configuration of `birds` describes: those whose publication is complete."""
+    """The versions that the live configuration of `birds` describes: those that were published completely."""
     names = read_live_config(ENSEMBLE, repository).parameters
     return {int(name.removeprefix("version.")) for name in names if name.startswith("version.")}
 
@@ -174,14 +173,14 @@ def _pinned(repository: Path, version: Version, base: ModelConfig | None) -> Mod
 
 
 def _pixels_output(repository: Path, version: Version) -> str:
-    """The output of `preprocess` that has the size of this version's images."""
+    """The name of the output of `preprocess` that has the image size of this version."""
     name = read_config(PREPROCESS, repository).output[0].name
     size = (version.about.height, version.about.width) if version.about else image_size(repository)
     return name if size == image_size(repository) else f"{name}_{size[0]}x{size[1]}"
 
 
 def _with_settings(config: ModelConfig, settings: TritonSettings) -> ModelConfig:
-    """The classifier's configuration with what the settings change in it."""
+    """Apply the settings to the classifier's configuration and return it."""
     _set_instances(config, settings.classifier_instances)
     _set_batch_size(config, settings.max_batch_size)
     _bound_queue(config, settings.max_queue_size)
@@ -212,7 +211,7 @@ def _set_instances(config: ModelConfig, count: int | None) -> None:
 
 
 def _set_batch_size(config: ModelConfig, size: int | None) -> None:
-    """Set the largest batch. Warm up with it, and with the configured samples that are smaller."""
+    """Set the largest batch size. Warm-up uses it, and the configured samples that are smaller."""
     if size is None:
         return
     config.max_batch_size = size
@@ -225,7 +224,7 @@ def _set_batch_size(config: ModelConfig, size: int | None) -> None:
 
 
 def _bound_queue(config: ModelConfig, size: int | None) -> None:
-    """Bound the queue to `size` images, each waiting as long as its request allows. Probes queue apart and go first."""
+    """Bound the queue to `size` images. Each waits as long as its request allows; probes have their own level."""
     if size is None:
         return
     batching = config.dynamic_batching

@@ -1,4 +1,4 @@
-"""What a version of the classifier can be built from. Light to import: the command line shows these choices."""
+"""What a version of the classifier can be built from. Quick to import, because the help of the commands needs it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class OwnModel:
     `path` is a SavedModel, a Keras file or a zip of either. `scale` is the range of values that a model with
     floating-point input was trained on; `mean` and `std`, one number for each channel, apply after it. `size` is
     (height, width) in pixels, for models that take any size. `output` is the kind of numbers that the model answers
-    with; `multi_label` ones score each label by itself.
+    with. A `multi_label` model scores each label independently.
     """
 
     path: Path
@@ -63,7 +63,7 @@ class OwnModel:
 class BuildOptions:
     """One of the sources that come with the service, or a model of the user's own.
 
-    `mirror` is a folder or a base URL that is asked for files before the Internet.
+    `mirror` is a folder or a base URL in which files are looked up before the Internet.
     """
 
     source: Source | None = None

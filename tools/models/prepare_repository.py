@@ -1,7 +1,7 @@
-"""Makes a folder the model repository of a Triton that runs elsewhere, such as a container with the folder mounted.
+"""Prepares a folder as the model repository of a Triton that runs elsewhere, such as a container that mounts it.
 
-Copies what the repository in git has, and derives what Triton is started with from the BIRDS_* settings. Repeating it
-brings an older folder up to date; the versions in it stay as they are.
+The files come from the repository in git; the live configurations are derived from the BIRDS_* settings. Preparing a
+folder again brings it up to date and keeps its versions.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def prepare_repository(
 
 
 def copy_templates(repository: Path) -> None:
-    """Copy what of the model repository is in git: neither versions of the classifier nor anything derived."""
+    """Copy the part of the model repository that is in git: no versions of the classifier, nothing derived."""
     for config in MODEL_REPOSITORY.glob("*/config.pbtxt"):
         model = config.parent
         if model.name.startswith("birds_v"):

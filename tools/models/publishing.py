@@ -77,13 +77,13 @@ def publish(
                 _serve(repository, number, control)
                 make_default(repository, intact_versions(repository), new_default, control)
             except BaseException:
-                _describe_no_longer(repository, versions, default, control)
+                _restore_default(repository, versions, default, control)
                 raise
         return number
 
 
 def replace(repository: Path, build: Callable[[Path], None], number: int = 1) -> None:
-    """Put what `build` writes in place of version `number`, whether it exists or not. Triton must not be running."""
+    """Install what `build` writes as version `number`, replacing an existing one. Triton must not be running."""
     with exclusive(repository, None), workplace(repository, None) as place:
         place.draft.mkdir(parents=True)
         build(place.draft)
@@ -96,7 +96,7 @@ def replace(repository: Path, build: Callable[[Path], None], number: int = 1) ->
 
 
 def set_default(repository: Path, number: int | None = None, control: TritonControl | None = None) -> int:
-    """Make `number` the default, or without a number the intact version before the present default; return it."""
+    """Make `number` the default and return it. Without a number: the intact version before the current default."""
     with exclusive(repository, control):
         versions, default = intact_versions(repository), read_default(repository)
         if number is None:
@@ -110,7 +110,7 @@ def set_default(repository: Path, number: int | None = None, control: TritonCont
             make_default(repository, versions, number, control)
         except BaseException:
             with suppress(ControlError):
-                _describe_no_longer(repository, versions, default, control)
+                _restore_default(repository, versions, default, control)
             raise
         return number
 
@@ -126,7 +126,7 @@ def retire(repository: Path, number: int, control: TritonControl | None = None) 
         with workplace(repository, control) as place:
             place.announce("retire", number)
             if default in remaining:
-                make_default(repository, remaining, default, control)  # so that no client learns of it any more
+                make_default(repository, remaining, default, control)  # `birds` no longer describes the version
             _remove(repository, number, remaining, place, control)
 
 
@@ -144,7 +144,7 @@ def _remove(
 
 
 def catch_up(repository: Path, control: TritonControl) -> None:
-    """Have a Triton that was starting while the repository changed serve the versions that exist now."""
+    """Update a Triton that was starting while the repository changed: it serves the versions that exist now."""
     with exclusive(repository, None, wait=True):
         models = models_in(repository)
         for gone in {name for name, _ in control.ready()} - set(models):
@@ -173,7 +173,7 @@ def prepare(repository: Path, settings: TritonSettings, wait: bool = True) -> No
 
 
 def clear_away(repository: Path) -> None:
-    """Recover from a change that was killed, unless another process is making a change: it recovers itself."""
+    """Recover from a change that was killed. While another process makes a change, this does nothing."""
     with suppress(PublishingError), exclusive(repository, None):
         pass
 
@@ -191,15 +191,15 @@ def _serve(repository: Path, number: int, control: TritonControl | None) -> None
     control.probe(live_config.ensemble_of(number))
 
 
-def _describe_no_longer(
+def _restore_default(
     repository: Path, versions: dict[int, Version], default: int | None, control: TritonControl | None
 ) -> None:
-    """Put the configuration of `birds` back to what it was before a publish or rollback."""
+    """Restore the configuration of `birds` to what it was before a publish or rollback."""
     if default not in versions:
         live_config.remove_default(repository)
         return
     live_config.write_default(repository, versions, default)
-    with suppress(ControlError):  # what went wrong first is what the user needs to know
+    with suppress(ControlError):  # the user needs to see the first error
         make_default(repository, versions, default, control)
 
 

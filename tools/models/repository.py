@@ -20,7 +20,7 @@ ENSEMBLE, CLASSIFIER, PREPROCESS = "birds", "classifier", "preprocess"
 # is a folder with a larger number, even one that the version policy leaves out; seen on 2.51.
 LARGEST_VERSION = 2**63 - 1
 _LEADING_NUMBER = re.compile(r"[+-]?[0-9]+")
-_LONGEST_NUMBER = 30  # digits that are converted: enough to tell that a number is too large
+_LONGEST_NUMBER = 30  # digits that are converted: enough to see that a number is too large
 _ABOUT = Path("assets.extra", "birds.json")  # inside the SavedModel, so that a copy of the SavedModel includes it
 
 
@@ -28,8 +28,8 @@ _ABOUT = Path("assets.extra", "birds.json")  # inside the SavedModel, so that a 
 class About:
     """What the build recorded about a SavedModel.
 
-    `height` and `width` are of its images, in pixels. `engine` is the best one that ran it on a CPU at the time.
-    `published` is a time in ISO 8601, UTC. `random` says that it answers the same image differently each time.
+    `height` and `width` are those of its images, in pixels. `engine` is the one that the build chose for a CPU.
+    `published` is a time in ISO 8601, UTC. `random` is true if it answers the same image differently each time.
     """
 
     source: str

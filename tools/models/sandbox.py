@@ -1,8 +1,8 @@
-"""Confines this process while it runs a stranger's model: its memory, its network, and where it may write.
+"""Confines this process while it runs an untrusted model: its memory, its network, and where it may write.
 
-What the kernel gives without root: a network namespace without interfaces (in a user namespace), and Landlock, which
-denies writing outside one folder. Reading files is not limited. Both are done by system calls, since Python has no
-functions for them.
+It uses what the kernel offers without root: a network namespace without interfaces (in a user namespace), and Landlock,
+which denies writing outside one folder. Reading files is not limited. Both are used by system calls, because Python has
+no functions for them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 # The same numbers on x86-64 and ARM.
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445, 446
 _RULESET_VERSION, _RULE_PATH_BENEATH = 1, 1
-# Of linux/landlock.h: WRITE_FILE, then REMOVE_DIR to MAKE_SYM; REFER came with version 2, TRUNCATE with version 3.
+# From linux/landlock.h: WRITE_FILE, then REMOVE_DIR to MAKE_SYM; REFER came with version 2, TRUNCATE with version 3.
 _WRITE_FILE, _REFER, _TRUNCATE = 1 << 1, 1 << 13, 1 << 14
 _CHANGE_FOLDERS = sum(1 << bit for bit in range(4, 13))
 
@@ -50,9 +50,9 @@ def free_bytes() -> int:
 
 
 def confine(writable: Path) -> list[str]:
-    """Cut this process off from the network, and from writing outside the folder `writable`. Not to be undone.
+    """Cut this process off from the network, and from writing outside the folder `writable`. It cannot be undone.
 
-    Must be called before threads are started. Returns a sentence for each protection that this system does not allow.
+    Call it before threads are started. Returns a sentence for each protection that this system does not allow.
     """
     gaps = []
     try:

@@ -1,4 +1,4 @@
-"""Writes one version of the classifier: its SavedModel, checked as it will be served, and its labels."""
+"""Writes one version of the classifier: its SavedModel and its labels. The written SavedModel is then checked."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def _check_rows(classifier: Classifier, rows: np.ndarray) -> None:
 
 
 def _find_change(run: _Run, size: tuple[int, int], first: np.ndarray) -> str | None:
-    """Why the answer to an image is not always the same, or None: the same batch again, then other batches.
+    """Return why the answer to an image is not always the same, or None.
 
-    A coin that is tossed for each image escapes notice with a probability of about 1 in 30,000: it has to fall the same
-    way for all 15 tries of the picture.
+    The same batch is tried again, then other batches. A model that tosses a coin for each image escapes notice with a
+    probability of about 1 in 30,000: the coin has to fall the same way in all 15 tries of the picture.
     """
     batch = sample_batch(size)
     repeated = max(float(np.abs(run(batch) - first).max()) for _ in range(4))
@@ -91,7 +91,7 @@ def _find_change(run: _Run, size: tuple[int, int], first: np.ndarray) -> str | N
 
 
 def _best_engine(classifier: Classifier, savedmodel: Path, by_tensorflow: np.ndarray) -> str:
-    """OpenVINO, if it loads the SavedModel and answers like TensorFlow."""
+    """Return OpenVINO if it loads the SavedModel and answers like TensorFlow, otherwise TensorFlow."""
     try:
         engine = load_engine("openvino", savedmodel, Device(threads=1))
         by_openvino = engine.run({INPUT: sample_batch(classifier.size)})[OUTPUT]

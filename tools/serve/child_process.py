@@ -1,4 +1,4 @@
-"""A child process that never outlives this one: stopped politely, then killed with everything it started.
+"""A child process that never outlives this one: stopped with SIGTERM, then killed with everything it started.
 
 A watchdog process ends the children if this process is killed. The parent-death signal (prctl PR_SET_PDEATHSIG) would
 need a preexec_fn, which is unsafe in a process with threads, and reaches only the child itself.
@@ -63,7 +63,7 @@ class ChildProcess:
         return self._process.wait()
 
     def stop(self, grace_seconds: float) -> None:
-        """Send SIGTERM, wait up to `grace_seconds`, then kill the process and what is left of its group."""
+        """Send SIGTERM, wait up to `grace_seconds`, then kill the process and the rest of its process group."""
         if self._process.poll() is None:
             self._process.terminate()
             try:

@@ -1,7 +1,7 @@
 """Finds the shared libpython for this interpreter, which Triton's Python stub must be linked to. Standard library only.
 
-Debian's and Ubuntu's python3 package does without it, so a fresh machine may not have it. Its package is then unpacked
-into the cache, which needs neither root nor an installation.
+Debian's and Ubuntu's python3 package does not depend on it, so a fresh machine may lack it. Its package is then
+unpacked into the cache, which needs neither root nor an installation.
 """
 
 from __future__ import annotations

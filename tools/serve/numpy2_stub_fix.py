@@ -1,12 +1,12 @@
-"""Makes the wheel's Triton stub and NumPy 2 understand each other. Copied beside the stub; not imported by tools.
+"""Makes the wheel's Triton stub work with NumPy 2. Copied beside the stub; not imported by tools.
 
 The stub was compiled with a pybind11 that knows only NumPy 1's layout of dtypes, and reads every item size as 0:
 
-- Arrays that it makes have strides of 0 and repeat their first byte. The stub takes NumPy's functions from a
-  table, once; in that moment it is shown a constructor that lets NumPy work the strides out.
-- Arrays that it is given have 0 bytes. `pb_utils.Tensor` is made to hand them over by DLPack.
+- Arrays that the stub makes have strides of 0 and repeat their first byte. The stub reads NumPy's functions from a
+  table, once. While it does, the table has a constructor that lets NumPy compute the strides.
+- Arrays that the stub is given seem to have 0 bytes. `pb_utils.Tensor` is changed to pass them by DLPack.
 
-Containers' own stubs know NumPy 2 and never see this file.
+The stubs in NVIDIA's containers support NumPy 2 and never see this file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import c_python_backend_utils  # built into the stub
 import numpy as np
 
 _StubTensor = c_python_backend_utils.Tensor
-_USED = ctypes.c_char_p(b"used_dltensor")  # what NumPy expects a consumed capsule to be called
+_USED = ctypes.c_char_p(b"used_dltensor")  # the name that NumPy expects of a consumed capsule
 _NEW_FROM_DESCR = 94  # PyArray_NewFromDescr's place in the table, the same in every NumPy
 
 _Constructor = ctypes.PYFUNCTYPE(
@@ -50,24 +50,24 @@ def _without_strides(kind, dtype, ndim, shape, strides, data, flags, parent):  #
     return _new_from_descr(kind, dtype, ndim, shape, None, data, flags, parent)
 
 
-def _show_constructor_without_strides() -> None:
+def _give_stub_constructor_without_strides() -> None:
     table = _table()
     original = table[_NEW_FROM_DESCR]
     table[_NEW_FROM_DESCR] = ctypes.cast(_without_strides, ctypes.c_void_p).value
     try:
         _StubTensor("first use", np.zeros(1, np.uint8))  # the stub reads the table now
     finally:
-        table[_NEW_FROM_DESCR] = original  # nobody else shall go through the replacement
+        table[_NEW_FROM_DESCR] = original  # no other code must use the replacement
 
 
 def _tensor(name: str, array: np.ndarray) -> Any:
-    """Stands in for the class pb_utils.Tensor; what it returns are the stub's own tensors."""
+    """Replace the class pb_utils.Tensor; returns the stub's own tensors."""
     capsule = np.ascontiguousarray(array).__dlpack__()
     tensor = _StubTensor.from_dlpack(name, capsule)
-    ctypes.pythonapi.PyCapsule_SetName(ctypes.py_object(capsule), _USED)  # the stub leaves another name
+    ctypes.pythonapi.PyCapsule_SetName(ctypes.py_object(capsule), _USED)  # the stub sets another name
     return tensor
 
 
-_show_constructor_without_strides()
+_give_stub_constructor_without_strides()
 _tensor.from_dlpack = _StubTensor.from_dlpack  # type: ignore[attr-defined]  # a class method there, used as such
 c_python_backend_utils.Tensor = _tensor

@@ -1,4 +1,4 @@
-"""TCP ports: free ones, and whether those that the service needs are free."""
+"""TCP ports: finds free ones, and checks whether those that the service needs are free."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def problems_with_ports(settings: Settings, ports: Ports) -> list[str]:
 
 
 def host_port(host: str, port: int) -> str:
-    """Return both as they stand in a URL: an IPv6 address goes in brackets."""
+    """Return host and port as in a URL: an IPv6 address goes in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

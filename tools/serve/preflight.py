@@ -1,4 +1,4 @@
-"""Checks that this machine has what `make serve` needs, before 1 GB is downloaded. Standard library only.
+"""Checks that this machine has what `make serve` needs, before 700 MB are downloaded. Standard library only.
 
     python3 -m tools.serve.preflight
 
@@ -16,7 +16,7 @@ import sys
 from tools import ROOT
 
 _OLDEST, _NEWEST = (3, 10), (3, 13)
-_NEEDED_BYTES = 4 << 30  # the packages, what pip unpacks meanwhile, and the built classifier
+_NEEDED_BYTES = 4 << 30  # for the packages, pip's temporary files, and the built classifier
 
 
 def problems() -> list[str]:
@@ -41,7 +41,7 @@ def problems() -> list[str]:
 
 
 def _missing_packages() -> list[str]:
-    """Return the Debian packages that are missing. On other systems their names say what to look for."""
+    """Return the Debian packages that are missing. On other systems their names are a hint."""
     from tools.serve import libpython  # its syntax needs the Python version that was checked first
 
     packages = []

@@ -43,7 +43,7 @@ class ServeError(ToolError):
 
 
 class Stopped(BaseException):
-    """A stop signal arrived; raised in the main thread, whatever it is doing."""
+    """A stop signal arrived. Raised in the main thread at any point."""
 
 
 def run(ports: Ports) -> None:
@@ -121,7 +121,7 @@ def _require_writable_folders() -> None:
 
 def _build_classifier() -> None:
     _print("There is no classifier yet.")
-    with TemporaryDirectory(prefix="birds-build-") as scratch:  # a build that has to be killed leaves files
+    with TemporaryDirectory(prefix="birds-build-") as scratch:  # removes what a killed build leaves
         build = ChildProcess([sys.executable, "-m", "tools.cli", "models", "build"], {**os.environ, "TMPDIR": scratch})
         try:
             code = build.wait()
@@ -170,7 +170,7 @@ def _short(path: Path) -> str:
 
 
 def _replace_unprintable_characters() -> None:
-    """Print `…` as an escape in a terminal or pipe whose encoding does not have it, instead of failing."""
+    """Do not fail on a terminal or pipe whose encoding lacks a character such as `…`: print an escape instead."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -193,6 +193,6 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def _ignore_signals() -> None:
-    """Do not let a second signal interrupt the stop, whose every step has a time limit."""
+    """Do not let a second signal interrupt the stop. Every step of it has a time limit."""
     for number in _STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)

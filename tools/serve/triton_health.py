@@ -1,4 +1,4 @@
-"""Health checks of a running Triton: its HTTP endpoint, a real inference, and all its Python processes."""
+"""Health checks of a running Triton: its HTTP endpoint, real inferences, and all its Python processes."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class TritonHealth:
         return None
 
     def lost_process(self) -> str | None:
-        """Return which instance of a served model has no process any more.
+        """Return which instance of a served model has lost its process.
 
         Triton does not restart the process and does not report it. If a model has several instances, the others keep
         answering, so an inference would not notice either.
@@ -135,6 +135,6 @@ def _count(instances: set[Instance], model: tuple[str, str]) -> int:
 
 
 def _is_working(before: dict[str, int], after: dict[str, int]) -> bool:
-    """Return whether images pass through: `preprocess` finishes some, and the classifier those that it is given."""
+    """Return whether both `preprocess` and the classifier have finished images."""
     done = {model: count - before.get(model, 0) for model, count in after.items()}
     return done.get(PREPROCESS, 0) > 0 and done.get(CLASSIFIER, 0) > 0

@@ -1,4 +1,4 @@
-"""One tritonserver process: started, checked, stopped, and everything that it created removed."""
+"""One tritonserver process: starts, checks and stops it, and removes everything that it created."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ class TritonServer(SupervisedProcess):
 class _Files:
     """What a TritonServer keeps over all its restarts: shared memory, scratch folder and control key.
 
-    `locks` are the descriptors that say that they are in use.
+    `locks` are the descriptors whose locks mark the files as in use.
     """
 
     def __init__(self, wheel: Path, repository: Path, http_port: int) -> None:
@@ -218,7 +218,7 @@ class _Files:
 
 
 class _LoadChanges:
-    """Loads what was published while this Triton was starting, because the publisher could not tell it."""
+    """Loads versions that were published while this Triton was starting and could not be told."""
 
     def __init__(self, repository: Path, configurations: dict[Path, bytes], control: TritonControl) -> None:
         self._repository = repository

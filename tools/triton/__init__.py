@@ -1,1 +1,1 @@
-"""Talks to a Triton server and starts one."""
+"""Starts a Triton server and talks to it."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LIVE = "live"  # the configuration that Triton is started with: <model>/configs/live.pbtxt, else config.pbtxt
-EXIT_TIMEOUT_SECONDS = 8  # for the requests in progress when the server is told to stop
+EXIT_TIMEOUT_SECONDS = 8  # for the requests in progress when the server stops
 # The APIs that change a running server or let it read this machine's memory. Inference, health, metadata, statistics
 # and model configurations stay open, because the frontend, perf_analyzer and Triton's other clients need them.
 CONTROL_APIS = ("model-repository", "shared-memory", "trace", "logging")
@@ -25,11 +25,10 @@ class Ports:
 
 
 def triton_arguments(repository: Path, models: Iterable[str], ports: Ports, address: str) -> list[str]:
-    """Serve `models` of `repository` on `address` only."""
+    """Return the arguments for a Triton that serves `models` of `repository` on `address` only."""
     return [
         f"--model-repository={repository}",
-        # The control API loads and unloads models.
-        "--model-control-mode=explicit",
+        "--model-control-mode=explicit",  # models are loaded and unloaded by the control API
         *(f"--load-model={model}" for model in models),
         f"--model-config-name={LIVE}",
         f"--exit-timeout-secs={EXIT_TIMEOUT_SECONDS}",
@@ -44,7 +43,7 @@ def triton_arguments(repository: Path, models: Iterable[str], ports: Ports, addr
 
 
 def trace_arguments(environment: Mapping[str, str]) -> list[str]:
-    """Export spans as OpenTelemetry's variables say, for requests that carry a trace context."""
+    """Return arguments to export spans as OpenTelemetry's variables say, for requests with a trace context."""
     endpoint = environment.get("OTEL_EXPORTER_OTLP_ENDPOINT")
     url = environment.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or (endpoint and f"{endpoint.rstrip('/')}/v1/traces")
     disabled = environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
@@ -62,7 +61,7 @@ def trace_arguments(environment: Mapping[str, str]) -> list[str]:
 
 
 def restricting_arguments(key: str, open_apis: Collection[str] = ()) -> list[str]:
-    """Answer the control APIs, except `open_apis`, only if a request has `key` in the header CONTROL_HEADER."""
+    """Return arguments that close the control APIs, except `open_apis`, to requests without `key` in CONTROL_HEADER."""
     closed = ",".join(api for api in CONTROL_APIS if api not in open_apis)
     rule = f"{closed}:{CONTROL_HEADER}={key}"
     return [f"--http-restricted-api={rule}", f"--grpc-restricted-protocol={rule}"] if closed else []

@@ -1,6 +1,6 @@
 """Triton's control API: loads and unloads models of a running server.
 
-A key closes this API to everybody else: random for each start, in a file that only its owner can read.
+A key closes this API to everybody else. It is random for each start, in a file that only its owner can read.
 """
 
 from __future__ import annotations
@@ -68,12 +68,12 @@ class TritonControl:
         return True
 
     def check_live(self, timeout_seconds: float) -> None:
-        """Raise ControlError if no server answers. An OSError of this machine (no free port or descriptor) passes."""
+        """Raise ControlError if no server answers, or LocalFault if this machine could not send the request."""
         with suppress(Refused):
             self._ask("/v2/health/live", None, timeout_seconds)
 
     def load(self, model: str) -> None:
-        """Load `model`, or what has changed of it; the present one serves until the new one is ready."""
+        """Load `model`, or reload what has changed in it. The loaded one serves until the new one is ready."""
         self._ask(f"/v2/repository/models/{model}/load", b"{}", _LOAD_TIMEOUT_SECONDS)
 
     def unload(self, model: str) -> None:
@@ -141,9 +141,9 @@ def create_key(http_port: int) -> tuple[str, int]:
     key = secrets.token_urlsafe(32)
     path = _path(http_port)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.unlink(missing_ok=True)  # of a server that was killed, or someone else's
+    path.unlink(missing_ok=True)  # the key of a killed server, or another user's file
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with suppress(OSError):  # no locks in this file system: nobody can take the key for a leftover either
+    with suppress(OSError):  # a file system without locks: other programs cannot take the key for a leftover either
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.write(descriptor, f"{key}\n".encode())
     return key, descriptor

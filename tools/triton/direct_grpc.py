@@ -1,4 +1,4 @@
-"""gRPC to this machine's own Triton: never through a proxy, whatever grpc_proxy or http_proxy says."""
+"""gRPC to the Triton of this machine: never through a proxy, whatever grpc_proxy or http_proxy says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTTP to this machine's own services: never through a proxy, whatever http_proxy says. Standard library only.
+"""HTTP to services of this machine: never through a proxy, whatever http_proxy says. Standard library only.
 
 A proxy cannot reach another machine's loopback, and would learn the control key.
 """

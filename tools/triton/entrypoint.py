@@ -2,8 +2,8 @@
 
     python -m tools.triton.entrypoint [--tritonserver-option …]
 
-A signal to the container stops Triton, and the end of Triton is the end of the container. Triton never replaces a dead
-Python process of a model, so the entrypoint then restarts Triton: seconds, where a container restart takes longer.
+A signal to the container stops Triton, and when Triton ends, the container ends. Triton never replaces a dead Python
+process of a model, so the entrypoint then restarts Triton. That takes seconds; a container restart takes longer.
 Standard library only.
 """
 
@@ -73,7 +73,7 @@ class Container:
         if code is None:
             print(f"entrypoint: {problem}. Restarting Triton.", file=sys.stderr, flush=True)
         try:
-            os.killpg(self._process.pid, signal.SIGKILL)  # the stubs, too
+            os.killpg(self._process.pid, signal.SIGKILL)  # also the stubs
         except ProcessLookupError:
             pass  # all have ended
         self._process.wait()
@@ -144,13 +144,13 @@ def main(arguments: Sequence[str]) -> int:
     if not models:
         print(f"entrypoint: {_REPOSITORY} holds no models: run birds models prepare first", file=sys.stderr)
         return 1
-    # /dev/shm outlives a container's restart in a pod. What a killed Triton left there is found by its free lock.
+    # /dev/shm outlives a container restart in a pod. Files of a killed Triton there have a lock that nobody holds.
     remove_leftovers(_SHARED_MEMORY, _REGION_KIND)
     command = [
         "tritonserver",
-        # On all addresses, because a container's loopback is its own; the network decides who can connect.
+        # On all addresses, because a container has its own loopback; the network decides who can connect.
         *triton_arguments(_REPOSITORY, models, Ports(), "0.0.0.0"),  # noqa: S104
-        # With a key that nobody knows. Versions come with the volume and a new start: several Tritons may share it.
+        # With a key that nobody knows: new versions come with the volume and a restart, not by the control API.
         *restricting_arguments(secrets.token_urlsafe(32)),
         *arguments,
     ]

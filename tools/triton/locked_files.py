@@ -1,8 +1,8 @@
 """Temporary files that a later start can remove once nobody uses them. Standard library only.
 
-A process id in a name would not do: /dev/shm and /tmp can be shared by containers, in which the same id is another
-process or none. A lock (flock) belongs to the file, so it holds across containers, and the kernel releases it when the
-last process that holds it ends.
+Process ids in file names do not work: containers can share /dev/shm and /tmp, and the same id is another process, or
+none, in each of them. A lock (flock) belongs to the file, so it works across containers, and the kernel releases it
+when the last process that holds it ends.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LOCK_SUFFIX = ".lock"
 
 
 class LockedFiles:
-    """Every path in `folder` that begins with `prefix`, which nobody else uses, and a locked file beside them.
+    """All paths in `folder` that begin with `prefix`, which no other program uses, and a locked file beside them.
 
     Let child processes inherit `descriptor`: the lock then lasts until they have ended too.
     """
@@ -29,7 +29,9 @@ class LockedFiles:
             self.prefix = f"{kind}{secrets.token_hex(6)}_"
             self._lock = folder / f"{self.prefix.removesuffix('_')}{_LOCK_SUFFIX}"
             self.descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            with suppress(OSError):  # no locks in this file system: then nobody can take the files for leftovers either
+            with suppress(
+                OSError
+            ):  # a file system without locks: other programs cannot take the files for leftovers either
                 fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_open_at(self.descriptor, self._lock):
                 return
@@ -43,7 +45,7 @@ class LockedFiles:
         _remove_all(self._folder, self.prefix)
 
     def close(self) -> None:
-        """Remove the files and give up the prefix. Harmless if repeated."""
+        """Remove the files and release the prefix. May be called more than once."""
         self.clear()
         self._lock.unlink(missing_ok=True)
         if self.descriptor >= 0:
@@ -67,7 +69,7 @@ def remove_leftovers(folder: Path, kind: str) -> None:
 
 def _remove_all(folder: Path, prefix: str) -> None:
     for path in folder.glob(f"{prefix}*"):
-        with suppress(OSError):  # another user's, put there to be in the way
+        with suppress(OSError):  # a file that another user has put there
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 

@@ -1,4 +1,4 @@
-"""Triton's own counts and times of each model, and the difference between two readings."""
+"""Triton's own counts and times for each model, and the difference between two readings."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def test_a_list_from_a_file_and_from_standard_input(birds: Any, photos: Path) ->
     assert set(best(done.stdout)) == {"photos/red.jpg", "photos/green.PNG"}
 
 
-def test_the_table_is_for_the_eye(birds: Any, photos: Path) -> None:
+def test_table_has_aligned_columns(birds: Any, photos: Path) -> None:
     done = birds("classify", "photos/red.jpg", "photos/notes.txt", "--k", "2")
     rows = sorted(done.stdout.splitlines())
     assert done.returncode == 1
@@ -106,7 +106,7 @@ def test_json_is_one_array(birds: Any, photos: Path) -> None:
     assert all(len(item["predictions"]) == 1 for item in items)
 
 
-def test_csv_has_a_row_a_prediction(birds: Any, photos: Path) -> None:
+def test_csv_has_a_row_per_prediction(birds: Any, photos: Path) -> None:
     output = birds("classify", "photos/red.jpg", "photos/notes.txt", "-f", "csv", "-k", "2").stdout
     rows = sorted(csv.DictReader(io.StringIO(output)), key=lambda row: (row["image"], row["rank"]))
     assert [(row["image"], row["rank"], row["bird_name"], row["code"]) for row in rows][:2] == [
@@ -116,7 +116,9 @@ def test_csv_has_a_row_a_prediction(birds: Any, photos: Path) -> None:
     assert len(rows) == 3
 
 
-def test_asks_triton_itself(birds: Any, photos: Path, triton: TritonServer, image_server: ImageServer) -> None:
+def test_classifies_with_triton_directly(
+    birds: Any, photos: Path, triton: TritonServer, image_server: ImageServer
+) -> None:
     url = image_server.add("/red.png", flat(RED))
     done = birds(
         *("classify", "photos", "missing.jpg", url, "http://10.0.0.1/", "--triton", triton.grpc_url, "-f", "jsonl"),
@@ -164,7 +166,7 @@ def test_the_exit_code_says_how_it_went(birds: Any, photos: Path, arguments: lis
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_wrong_command_gets_exit_code_2_and_says_why(
+def test_wrong_command_exits_with_2_and_a_reason(
     birds: Any, photos: Path, tmp_path: Path, arguments: list[str], error: str
 ) -> None:
     (tmp_path / "empty").mkdir()
@@ -179,7 +181,7 @@ def test_a_wrong_command_gets_exit_code_2_and_says_why(
     assert (tmp_path / "text").read_text() == "a diary, not results"
 
 
-def test_asks_the_version_that_is_named_and_says_which_answered(birds: Any, photos: Path, triton: TritonServer) -> None:
+def test_named_model_version_answers(birds: Any, photos: Path, triton: TritonServer) -> None:
     for target in ([], ["--triton", triton.grpc_url]):
         done = birds("classify", "photos", "--model-version", "1", "-f", "jsonl", *target)
         assert {json.loads(line)["model_version"] for line in done.stdout.splitlines()} == {"1"}
@@ -194,27 +196,27 @@ def test_asks_the_version_that_is_named_and_says_which_answered(birds: Any, phot
         *(("perf", "--request-rates"), ("soak", "--minutes")),
     ],
 )
-def test_is_a_front_door_to_the_other_tools(birds: Any, command: str, option: str) -> None:
+def test_every_command_has_help(birds: Any, command: str, option: str) -> None:
     done = birds(command, "--help")
     assert done.returncode == 0
     assert option in done.stdout
 
 
 @pytest.mark.parametrize("target", [("--url", "http://{}"), ("--triton", "{}")], ids=["frontend", "Triton"])
-def test_nobody_there_is_one_line_and_exit_code_4(birds: Any, photos: Path, target: tuple[str, str]) -> None:
+def test_unreachable_service_exits_with_4(birds: Any, photos: Path, target: tuple[str, str]) -> None:
     option, address = target
     done = birds("classify", "photos", option, address.format(f"127.0.0.1:{free_port()}"))
     assert done.returncode == 4
     assert done.stderr.count("\n") == 1
 
 
-def test_says_so_in_the_persons_language(birds: Any, photos: Path) -> None:
+def test_messages_are_in_the_users_language(birds: Any, photos: Path) -> None:
     done = birds("classify", "photos/notes.txt", LC_ALL="de_AT.UTF-8")
     assert "Die Datei ist kein Bild oder sie ist beschädigt (not_an_image)" in done.stdout
     assert "Bild" in birds("classify", LANG="de_DE.UTF-8", LC_MESSAGES="").stderr
 
 
-def test_names_that_no_text_can_hold_and_names_that_would_steer_a_terminal(birds: Any, tmp_path: Path) -> None:
+def test_odd_file_names_do_not_break_output(birds: Any, tmp_path: Path) -> None:
     odd = os.fsencode(tmp_path) + b"/photos"
     os.mkdir(odd)
     for name in (b"\xff\xfe.png", b"\x1b[31mred.png", "鳥.png".encode()):
@@ -238,7 +240,7 @@ def many(tmp_path: Path) -> list[str]:
     return [f"many/{n}.png" for n in range(400)]
 
 
-def test_a_killed_run_goes_on_without_losing_or_repeating_any(
+def test_killed_run_resumes_without_loss_or_repeat(
     birds: Any, environment: dict[str, str], many: list[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "results.jsonl"
@@ -281,7 +283,7 @@ def test_two_runs_cannot_write_the_same_file(
         first.wait()
 
 
-def test_a_reader_that_has_had_enough_is_no_error(environment: dict[str, str], many: list[str], tmp_path: Path) -> None:
+def test_closed_pipe_is_not_an_error(environment: dict[str, str], many: list[str], tmp_path: Path) -> None:
     command = f"{sys.executable} -m tools.cli classify many | head -n 1"
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, timeout=60)
     assert done.stdout.count(b"\n") == 1
@@ -294,7 +296,7 @@ def test_completes_in_the_shell(environment: dict[str, str], tmp_path: Path) -> 
     assert done.stdout.decode().split() == ["classify"]
 
 
-def test_the_package_installs_it(environment: dict[str, str], tmp_path: Path) -> None:
+def test_installed_package_has_the_command(environment: dict[str, str], tmp_path: Path) -> None:
     """Without network, from a copy of the sources, with everything that it needs beside its code."""
     source, prefix = tmp_path / "source", tmp_path / "prefix"
     for package in ("frontend", "tools"):

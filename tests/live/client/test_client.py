@@ -66,7 +66,7 @@ def test_more_images_than_one_request_may_hold(birds: BirdsClient) -> None:
     assert not failures(results)
 
 
-def test_reads_an_endless_supply_no_faster_than_results_come(birds: BirdsClient) -> None:
+def test_endless_supply_is_read_as_results_come(birds: BirdsClient) -> None:
     taken = 0
 
     def supply() -> Iterator[Photo]:
@@ -82,13 +82,13 @@ def test_reads_an_endless_supply_no_faster_than_results_come(birds: BirdsClient)
     assert taken < 300
 
 
-async def test_the_same_for_asynchronous_code(frontend: httpx.Client) -> None:
+async def test_asynchronous_client_classifies(frontend: httpx.Client) -> None:
     async with AsyncBirdsClient(str(frontend.base_url)) as birds:
         results = [result async for result in birds.classify([Photo("red", flat(RED))])]
     assert list(species(results).values()) == ["Rubra maxima"]
 
 
-def test_failures_are_told_in_the_language_asked_for(frontend: httpx.Client) -> None:
+def test_failures_are_in_the_requested_language(frontend: httpx.Client) -> None:
     with BirdsClient(str(frontend.base_url), language="de-AT, en;q=0.5") as birds:
         (result,) = birds.classify(["ftp://x/"])
     assert result.failure
@@ -96,7 +96,7 @@ def test_failures_are_told_in_the_language_asked_for(frontend: httpx.Client) -> 
     assert result.failure.message == "Das ist keine gültige http- oder https-URL, oder sie ist nicht erlaubt"
 
 
-def test_a_version_can_be_named_and_is_told(birds: BirdsClient) -> None:
+def test_named_version_answers(birds: BirdsClient) -> None:
     models = birds.models()
     assert models.default in [version.version for version in models.versions]
     (result,) = birds.classify([Photo("red", flat(RED))], model_version=models.default)

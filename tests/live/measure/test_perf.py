@@ -40,9 +40,7 @@ def column(rows: Sequence[dict[str, str]], *names: str) -> set[tuple[str, ...]]:
     return {tuple(row[name] for name in names) for row in rows}
 
 
-def test_every_model_is_swept_by_concurrency_with_its_steps_apart(
-    triton: TritonServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sweep_has_a_row_per_model_step(triton: TritonServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BIRDS_TEST_PHOTOS", raising=False)
     rows = sweep(
         triton,
@@ -82,7 +80,7 @@ def test_protocols_shared_memory_and_request_rates_are_combined(triton: TritonSe
         pytest.param(["--triton-grpc", "127.0.0.1:1"], "Triton at 127.0.0.1:1 answers: ", id="no Triton"),
     ],
 )
-def test_what_cannot_be_measured_is_one_line(
+def test_unmeasurable_sweep_is_one_line(
     triton: TritonServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     addresses = ["--triton-http", triton.http_url.removeprefix("http://"), "--triton-grpc", triton.grpc_url]
@@ -97,9 +95,7 @@ def test_what_cannot_be_measured_is_one_line(
     "arguments",
     [["--protocols", "smoke"], ["--concurrency", "0"], ["--request-rates", "fast"], ["--triton-http", "a:1"]],
 )
-def test_a_mistake_on_the_command_line_is_found_before_anything_starts(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wrong_options_are_refused_before_the_start(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["perf", *arguments]) == 2
     assert arguments[0].strip("-").split("-")[0] in capsys.readouterr().err
 
@@ -115,7 +111,7 @@ def test_running_triton_without_control_key_skips_shared_memory(
     assert "BIRDS_TRITON_OPEN_APIS=shared-memory" in capsys.readouterr().out
 
 
-def test_failed_load_is_a_row_and_not_the_end(
+def test_failed_load_does_not_end_the_sweep(
     triton: TritonServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail_at_4(program: PerfAnalyzer, server: Server, load: Load, data: Path, seconds: float) -> Measurement:

@@ -222,7 +222,7 @@ def test_each_version_answers_with_its_own_labels(
         assert len(answer["successful_results"][image]) == len(labels)
 
 
-def test_models_tells_what_there_is(service: Service, strange: list[str]) -> None:
+def test_models_lists_all_versions(service: Service, strange: list[str]) -> None:
     assert service.models("publish", *strange, "--not-default") == 0
     time.sleep(1.1)
     catalogue = httpx.get(f"{service.url}/models").json()
@@ -242,7 +242,7 @@ def test_models_tells_what_there_is(service: Service, strange: list[str]) -> Non
     assert second["published"].endswith("+00:00")
 
 
-def test_an_unknown_version_is_a_mistake_among_the_others(service: Service) -> None:
+def test_unknown_version_is_listed_in_errors(service: Service) -> None:
     answer = service.classify([], model_version="9")
     assert answer["errors"] == ["No images provided", "There is no model version 9"]
     assert answer["successful_results"] == {}
@@ -251,9 +251,7 @@ def test_an_unknown_version_is_a_mistake_among_the_others(service: Service) -> N
     assert response.json()["errors"] == ['model_version must be a string, like "1"']
 
 
-def test_the_canary_takes_its_part_of_the_urls_and_always_the_same(
-    service: Service, strange: list[str], image_server: ImageServer
-) -> None:
+def test_canary_gets_a_fixed_share_of_urls(service: Service, strange: list[str], image_server: ImageServer) -> None:
     assert service.models("publish", *strange, "--not-default") == 0
     urls = [image_server.add(f"/{number}.png", flat(RED)) for number in range(100)]
     settings = Settings(
@@ -281,9 +279,7 @@ def test_the_canary_takes_its_part_of_the_urls_and_always_the_same(
         assert httpx.get(f"{url}/models").json()["canary"] == {"2": 30.0}
 
 
-def test_a_strangers_keras_model_is_served_by_one_command(
-    service: Service, tmp_path: Path, image_server: ImageServer
-) -> None:
+def test_keras_model_is_published_by_one_command(service: Service, tmp_path: Path, image_server: ImageServer) -> None:
     save_keras_mobilenet(tmp_path / "keras", 7)
     (tmp_path / "labels.txt").write_text("".join(f"Bird {number}\n" for number in range(7)))
     options = ["--savedmodel", str(tmp_path / "keras"), "--labels", str(tmp_path / "labels.txt"), "--scale=-1..1"]
@@ -297,7 +293,7 @@ def test_a_strangers_keras_model_is_served_by_one_command(
     assert sum(prediction["score"] for prediction in predictions) == pytest.approx(1, abs=1e-4)
 
 
-def test_pixels_of_the_wrong_size_are_the_clients_mistake(service: Service, strange: list[str]) -> None:
+def test_pixels_of_wrong_size_are_refused(service: Service, strange: list[str]) -> None:
     assert service.models("publish", *strange) == 0
     with tritonclient.grpc.InferenceServerClient(service.triton.grpc_url) as client:
         pixels = tritonclient.grpc.InferInput("pixels", [1, 5, 5, 3], "UINT8")
@@ -307,7 +303,7 @@ def test_pixels_of_the_wrong_size_are_the_clients_mistake(service: Service, stra
     assert refused.value.status() == "StatusCode.INVALID_ARGUMENT"
 
 
-def test_a_version_that_triton_refuses_leaves_everything_as_it_was(
+def test_version_refused_by_triton_changes_nothing(
     service: Service, strange: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The checks of the build are passed over, so that Triton is the one to find out."""
@@ -328,7 +324,7 @@ def test_a_version_that_triton_refuses_leaves_everything_as_it_was(
         ask_triton(service.triton.grpc_url, "classifier", "2")()
 
 
-def test_what_is_the_default_survives_a_restart(service: Service, strange: list[str], tmp_path: Path) -> None:
+def test_default_survives_a_restart(service: Service, strange: list[str], tmp_path: Path) -> None:
     assert service.models("publish", *strange) == 0
     assert service.models("rollback") == 0
     with TritonServer(free_triton_ports(), tmp_path / "log", service.repository) as again:

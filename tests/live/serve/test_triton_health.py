@@ -37,7 +37,7 @@ def stub(triton: TritonServer, instance: str) -> int:
     return next(pid for pid in descendants(triton.pid) if f" {instance} " in command_line(pid))
 
 
-def test_a_lost_process_is_noticed_an_unloaded_one_not(triton: TritonServer) -> None:
+def test_lost_process_counts_but_unloaded_model_does_not(triton: TritonServer) -> None:
     control = TritonControl(triton.http_url)
     health = TritonHealth(triton.pid, control)
     names = {"preprocess_0_0", "preprocess_0_1", "classifier_0_0"}
@@ -123,7 +123,7 @@ def test_a_version_that_never_worked_is_only_logged(caplog: pytest.LogCaptureFix
     assert "damaged" in caplog.text
 
 
-def test_a_version_that_is_retired_meanwhile_is_no_problem() -> None:
+def test_retired_version_is_not_a_problem() -> None:
     control = FakeControl(lambda _: None)
     health = health_of(control)
     assert health.failing_inference() is None
@@ -132,7 +132,7 @@ def test_a_version_that_is_retired_meanwhile_is_no_problem() -> None:
     assert health.failing_inference() is None
 
 
-def test_a_rejected_key_is_no_problem() -> None:
+def test_rejected_key_is_not_a_problem() -> None:
     assert health_of(FakeControl(lambda _: Refused("restricted", 403))).failing_inference() is None
 
 

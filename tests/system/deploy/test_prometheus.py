@@ -145,7 +145,7 @@ def test_every_panel_shows_something(prometheus: Prometheus, expression: str) ->
 
 
 @pytest.mark.parametrize("rule", [pytest.param(rule, id=rule["alert"]) for rule in RULES])
-def test_every_alert_looks_at_series_that_there_are(prometheus: Prometheus, rule: dict[str, Any]) -> None:
+def test_every_alert_uses_existing_series(prometheus: Prometheus, rule: dict[str, Any]) -> None:
     prometheus.query(rule["expr"])
     for series in series_of(rule["expr"]):
         assert prometheus.query(series), f"{series} has no data"

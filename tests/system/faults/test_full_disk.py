@@ -82,7 +82,7 @@ def full(disk: Disk, service_on_it: Service) -> Iterator[Service]:
     disk.empty()
 
 
-def test_everything_goes_on_and_comes_back_on_a_full_disk(full: Service, cases: list[Case], record: Record) -> None:
+def test_service_survives_a_full_disk(full: Service, cases: list[Case], record: Record) -> None:
     with under_load(full.url, cases) as load:
         assert set(load.verdicts()) == {COMPLETE}
         for name, process in (("Triton", "bin/tritonserver"), ("The frontend", "-m frontend")):
@@ -96,7 +96,7 @@ def test_everything_goes_on_and_comes_back_on_a_full_disk(full: Service, cases: 
             record(f"{name} killed while the disk is full", load, at)
 
 
-def test_a_first_start_without_room_is_one_line(full: Service, disk: Disk) -> None:
+def test_first_start_on_a_full_disk_is_one_line(full: Service, disk: Disk) -> None:
     triton = free_triton_ports()
     ended = subprocess.run(
         [*in_its_tmp(disk), *command((triton.http, triton.grpc, triton.metrics))],
@@ -114,7 +114,7 @@ def test_a_first_start_without_room_is_one_line(full: Service, disk: Disk) -> No
 
 
 @pytest.mark.slow
-def test_a_publish_on_a_full_disk_changes_nothing_and_works_once_there_is_room(
+def test_publish_on_a_full_disk_changes_nothing(
     full: Service, disk: Disk, cases: list[Case], tiny_savedmodel: Path, tmp_path: Path
 ) -> None:
     labels = tmp_path / "labels.txt"

@@ -51,7 +51,7 @@ def test_a_process_is_killed(
 
 @pytest.mark.parametrize("seconds", [pytest.param(4, id="4 s"), pytest.param(20, id="20 s", marks=pytest.mark.slow)])
 def test_triton_is_frozen(service: Service, cases: list[Case], record: Record, seconds: int) -> None:
-    """Up to 10 s it is waited for, and goes on where it was; after that it is taken for dead and replaced."""
+    """A freeze of up to 10 s is waited for; after that Triton counts as dead and is replaced."""
     (triton,) = service.named("bin/tritonserver")
     with under_load(service.url, cases) as load:
         said = len(service.lines)
@@ -63,7 +63,7 @@ def test_triton_is_frozen(service: Service, cases: list[Case], record: Record, s
             if triton in service.family:
                 os.kill(triton, signal.SIGCONT)
         if seconds > 10:
-            service.wait_for("Triton: no sign of life for 10 s", since=said)
+            service.wait_for("Triton: no answer to /v2/health/live for 10 s", since=said)
             service.wait_for("Triton: back after", since=said)
         load.wait_for_complete(50, since=at, timeout_seconds=RECOVERY_SECONDS)
     record(f"Triton frozen for {seconds} s", load, at)

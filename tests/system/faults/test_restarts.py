@@ -32,9 +32,7 @@ def test_stopped_while_triton_is_started_again(project: Path, delay: float) -> N
         assert ends_with_nothing_left(service, signal.SIGINT)
 
 
-def test_a_version_published_during_a_restart_is_served_and_a_rollback_outlives_the_next(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_changes_during_a_restart_survive(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     repository = service.project / "model_repository"
     monkeypatch.setattr(control, "KEYS", service.project / ".cache" / "control")
     running = TritonControl(service.triton_url)

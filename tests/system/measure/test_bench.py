@@ -60,7 +60,7 @@ def test_quick_run_measures_and_documents_everything(project: Path, monkeypatch:
     processes = results.group("configured", "16 callers", "cpu_ms")
     assert {"triton", "preprocess", "classifier", "frontend", "image server", "load generator"} <= set(processes)
     assert {"preprocess infer", "classifier queue"} <= set(results.group("configured", "16 callers", "stage_ms"))
-    shown = ended.stdout.partition("images a second, 5 images a call")[2].partition("That took")[0]
+    shown = ended.stdout.partition("images per second, 5 images per call")[2].partition("That took")[0]
     assert "images/s at 16 callers / baseline's" in shown
     assert max(map(len, shown.splitlines())) <= 80
     assert not running_in(project)

@@ -138,7 +138,7 @@ WORKER = Injected("a frontend worker killed", at=100, recovered_seconds=1, cuts=
         pytest.param(findings("complete", 0, Injected("x", 0, None, False)), 0, False, id="a fault that stays"),
     ],
 )
-def test_what_passes(found: Findings, lost: int, passes: bool) -> None:
+def test_verdicts_decide_whether_a_soak_passes(found: Findings, lost: int, passes: bool) -> None:
     assert found.totals()["lost"] == lost
     assert (not found.problems) == passes
     assert ("passed" in found.text()) == passes

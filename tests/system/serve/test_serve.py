@@ -44,7 +44,7 @@ def test_serves_until_a_signal_stops_it(project: Path, image_server: ImageServer
         assert ends_with_nothing_left(service, signal.SIGINT)
 
 
-def test_everything_ends_when_it_is_killed(project: Path) -> None:
+def test_killed_service_leaves_no_process(project: Path) -> None:
     with serving(project) as service:
         family = service.family
         service.process.kill()
@@ -61,7 +61,7 @@ def test_a_second_signal_does_not_interrupt_the_stop(project: Path) -> None:
         assert eventually(lambda: nothing_is_left(service, family), 5)
 
 
-def test_many_signals_at_once_count_as_one() -> None:
+def test_many_signals_stop_it_once() -> None:
     """Some arrive while an earlier one is being handled."""
     script = """
 import signal
@@ -85,7 +85,7 @@ except service.Stopped:
                 process.kill()
 
 
-def test_the_reader_of_its_output_may_go_away(project: Path) -> None:
+def test_service_survives_a_closed_output_pipe(project: Path) -> None:
     """Not even a line printed later, which nobody reads, may end it."""
     with serving(project) as service:
         service.stop_reading()

@@ -35,7 +35,7 @@ def test_every_setting_of_the_frontend_is_passed_on(name: str) -> None:
         "OTEL_TRACES_SAMPLER_ARG",
     ],
 )
-def test_what_asks_for_traces_is_passed_on(name: str) -> None:
+def test_tracing_variables_are_passed_on(name: str) -> None:
     environment = SERVICES["frontend"]["environment"]
     assert environment.get(name, "missing") is None  # from the environment or .env, if there
 
@@ -45,7 +45,7 @@ def test_frontends_reach_a_collector_outside() -> None:
     assert not (COMPOSE["networks"]["outer"] or {}).get("internal")
 
 
-def test_the_proxy_can_be_told_whom_to_believe() -> None:
+def test_trusted_proxies_of_haproxy_can_be_set() -> None:
     assert SERVICES["haproxy"]["environment"]["BIRDS_PROXY_TRUSTED"] is None  # from the environment or .env, if there
 
 
@@ -85,6 +85,6 @@ def test_every_container_has_limits_and_no_privilege(name: str) -> None:
     assert service["pids_limit"]
 
 
-def test_only_the_inner_network_has_triton_and_prometheus_and_it_has_no_way_out() -> None:
+def test_triton_and_prometheus_have_no_route_out() -> None:
     assert COMPOSE["networks"]["inner"]["internal"] is True
     assert SERVICES["triton"]["networks"] == SERVICES["prometheus"]["networks"] == ["inner"]

@@ -18,13 +18,13 @@ def generated(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return load_photos()
 
 
-def test_photos_are_generated_where_there_are_none_and_are_the_same_every_time(generated: list[bytes]) -> None:
+def test_generated_photos_are_always_the_same(generated: list[bytes]) -> None:
     assert generated == load_photos()
     assert all(Image.open(io.BytesIO(photo)).size == (500, 375) for photo in generated)
     assert 50_000 < np.mean([len(photo) for photo in generated]) < 200_000
 
 
-def test_real_photos_come_from_the_folders_that_are_named(
+def test_real_photos_come_from_the_named_folders(
     generated: list[bytes], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folders = [tmp_path_factory.mktemp("photos") for _ in range(2)]
@@ -35,7 +35,7 @@ def test_real_photos_come_from_the_folders_that_are_named(
     assert load_photos() == generated[:2]
 
 
-def test_every_number_is_another_picture_of_the_same_size(generated: list[bytes]) -> None:
+def test_every_number_gives_different_pixels(generated: list[bytes]) -> None:
     few, wanted = generated[:3], pixel_format()
     numbers = range(30 * len(few))
     pictures = [numbered_photo(few, number) for number in numbers]
@@ -44,7 +44,7 @@ def test_every_number_is_another_picture_of_the_same_size(generated: list[bytes]
     assert all(len(picture) == len(few[number % len(few)]) for number, picture in enumerate(pictures))
 
 
-def test_a_variant_is_seen_in_the_photo_and_not_in_its_thumbnail(generated: list[bytes]) -> None:
+def test_variant_changes_the_photo_not_the_thumbnail(generated: list[bytes]) -> None:
     """The EXIF segment of a camera's JPEG holds a JPEG of its own, with a quantization table that comes first."""
     thumbnail = generated[0]
     segment = b"\xff\xe1" + (2 + 1000).to_bytes(2, "big") + thumbnail[:1000]

@@ -127,7 +127,7 @@ def test_a_failed_build_changes_nothing(repository: Path, tmp_path: Path, labels
     assert {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()} == before
 
 
-def test_help_is_instant_and_teaches() -> None:
+def test_help_is_fast_and_has_examples() -> None:
     help_text = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "tools.cli", "models", "build", "--help"],
         capture_output=True,

@@ -288,7 +288,7 @@ def test_only_one_change_at_a_time(repository: Path, good_model: Path) -> None:
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_a_disk_that_is_full(repository: Path, good_model: Path, labels_file: Path) -> None:
+def test_full_disk_changes_nothing(repository: Path, good_model: Path, labels_file: Path) -> None:
     """No file may grow beyond 2 kB: writing fails half way, as on a full disk."""
     ended = subprocess.run(
         command(repository, "publish", "--savedmodel", str(good_model), "--labels", str(labels_file)),
@@ -305,7 +305,7 @@ def test_a_disk_that_is_full(repository: Path, good_model: Path, labels_file: Pa
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_no_permission_to_write(
+def test_missing_write_permission_is_one_line(
     repository: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Root may write anywhere, so the refusal is the system call's."""
@@ -348,7 +348,7 @@ def test_a_publish_killed_between_its_last_steps_is_undone(repository: Path, goo
     assert read_default(repository) == 1
 
 
-def test_help_is_instant_and_teaches() -> None:
+def test_help_is_fast_and_has_examples() -> None:
     help_text = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "tools.cli", "models", "publish", "--help"],
         capture_output=True,

@@ -76,7 +76,7 @@ def test_a_version_of_another_size_gets_pixels_of_its_own(repository: Path) -> N
     assert dict(step.output_map) == {"PIXELS_299x300": "pixels"}
 
 
-def test_what_does_not_change_is_not_written(repository: Path) -> None:
+def test_unchanged_configurations_are_not_written(repository: Path) -> None:
     """Triton reloads what looks newer."""
     write_all(repository, TritonSettings())
     before = {path: path.stat().st_mtime_ns for path in repository.rglob("*.pbtxt")}

@@ -1,4 +1,4 @@
-"""Agreement of a running engine variant with LiteRT, for photos whose folder holds its answers in a reference.tsv."""
+"""Agreement of a running engine variant with LiteRT, whose answers are in a reference.tsv beside the photos."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Reference:
 
 
 def references() -> list[Reference]:
-    """Every photo in BIRDS_TEST_PHOTOS that a reference.tsv beside it names: file, size, label, score."""
+    """Every photo in BIRDS_TEST_PHOTOS that a reference.tsv lists. Its columns are file, size, label, score."""
     found = []
     for folder in photo_folders():
         if (table := folder / "reference.tsv").is_file():

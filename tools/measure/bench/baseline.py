@@ -1,7 +1,7 @@
 """The design that this service replaces: FastAPI workers with TensorFlow inside, each with a model of its own.
 
-It is written well: the downloads of a call run at once, the decoder is the same as ours, each call is one batch, and
-nothing blocks the event loop. TensorFlow chooses its own number of threads. As a program it takes a port.
+The comparison is fair: the downloads of a call run concurrently, the decoder is that of the service, each call is one
+batch, and nothing blocks the event loop. TensorFlow chooses its own number of threads. As a program it takes a port.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The callers of a measurement and the server of their images, each in a process of its own."""
+"""The load generator and its image server, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PARTS = ("queue", "input", "infer", "output")
 
 
 class Callers:
-    """Calls targets with the URLs of photos that it serves itself; use as a context manager."""
+    """Calls targets with URLs of photos from its own image server; use as a context manager."""
 
     def __enter__(self) -> Callers:
         self._load = own_process()
@@ -60,7 +60,7 @@ class Callers:
         return self._ask(spec)
 
     def measure(self, target: Target, concurrency: int, seconds: float) -> dict[str, float]:
-        """Call for `seconds`; the figures of the callers, of the processes, and of Triton's own statistics."""
+        """Call for `seconds`. Returns figures of the calls, of the processes, and of Triton's own statistics."""
         cpu = self._cpu_seconds(target)
         before = read_statistics(target.triton.grpc) if target.triton else {}
         result = self.timed(target, concurrency, seconds)
@@ -85,7 +85,7 @@ class Callers:
         return self._load.submit(load.run, spec).result()
 
     def _cpu_seconds(self, target: Target) -> dict[str, float]:
-        """By role; the image server counts, too, since all processes share the same cores."""
+        """By role. The image server is included, because all processes share the same cores."""
         return {
             **usage(target.pid, target.role, memory=False).cpu_seconds,
             **usage(self._images.pid, "image server", memory=False).cpu_seconds,

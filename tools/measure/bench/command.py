@@ -9,13 +9,13 @@ from pathlib import Path
 from tools import ROOT
 from tools.errors import ToolError
 from tools.measure.bench.engine_variant import parse_variant
-from tools.measure.bench.plan import Plan
+from tools.measure.bench.plan import QUICK, Plan
 from tools.measure.bench.results import Results
 from tools.measure.perf.binary import find_perf_analyzer
 from tools.measure.photos import photo_folders
 from tools.models.repository import savedmodel_path
 
-_BUSY_PERCENT = 10  # with more other work than this, the figures are not worth recording
+_BUSY_PERCENT = 10  # if other work keeps the cores busier than this, the figures are not worth recording
 RESULTS = ROOT / ".cache" / "bench" / "results.json"
 
 
@@ -33,7 +33,7 @@ def bench(plan: Plan, variants: list[str], path: Path = RESULTS) -> None:
         print(f"Warning: the machine is {busy:.0f}% busy with other work.", flush=True)
     results = Results(
         started=time.strftime("%Y-%m-%d %H:%M"),
-        command=f"birds bench --variants {','.join(variants)} --repeats {plan.repeats} --seconds {plan.seconds:g}",
+        command=_command(plan, variants),
         machine=this_machine(),
         versions={**versions(), "perf_analyzer": program.version().removeprefix("Perf Analyzer Version ")},
         photos="real photos" if photo_folders() else "generated photos",
@@ -44,8 +44,18 @@ def bench(plan: Plan, variants: list[str], path: Path = RESULTS) -> None:
     try:
         Run(plan, chosen, program, results).measure()
     except BrokenProcessPool as error:
-        raise ToolError("a process that measures was killed, perhaps for want of memory") from error
+        raise ToolError("a measuring process was killed, perhaps because memory ran out") from error
     finally:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")
     print(f"\n{summary(results)}\n\nThat took {(time.monotonic() - started) / 60:.1f} minutes. Results: {path}")
+
+
+def _command(plan: Plan, variants: list[str]) -> str:
+    """The command that measures this plan again; its other values are those of --quick or of no option."""
+    quick = " --quick" if plan.costs == QUICK.costs else ""
+    concurrency = ",".join(map(str, plan.concurrency))
+    return (
+        f"birds bench{quick} --variants {','.join(variants)} --seconds {plan.seconds:g} --repeats {plan.repeats} "
+        f"--concurrency {concurrency}"
+    )

@@ -23,7 +23,7 @@ class UnknownVariant(UsageError):
 
 @dataclass(frozen=True)
 class EngineVariant:
-    """What to put into the classifier's parameters; None leaves what config.pbtxt says."""
+    """Values for the classifier's parameters; None keeps the value of config.pbtxt."""
 
     name: str
     engine: str | None = None
@@ -41,7 +41,7 @@ class EngineVariant:
 
 
 def parse_variant(text: str) -> EngineVariant:
-    """`engine`, `engine/precision`, or `configured` for what config.pbtxt says. Raises UnknownVariant."""
+    """Parse `engine`, `engine/precision`, or `configured` (the values of config.pbtxt). Raises UnknownVariant."""
     if text == "configured":
         return EngineVariant(text)
     engine, _, precision = text.partition("/")

@@ -17,7 +17,7 @@ LOAD = f"{CALLERS} callers"
 
 @dataclass(frozen=True)
 class Source:
-    """A figure of the variant, or of `target`. `load` may be the first words of several loads: the best one counts."""
+    """A figure of the variant, or of `target`. If several loads begin with `load`, the highest value counts."""
 
     load: str
     name: str = SPEED
@@ -34,7 +34,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Goal:
-    """`figure`, divided by `per` if there is one, shall be at least (or at most) `value`."""
+    """`figure`, divided by `per` if that is given, should be at least (or at most) `value`."""
 
     name: str
     bound: Literal["least", "most"]
@@ -80,7 +80,7 @@ class Ratio(BaseModel):
 
 
 class Speed(BaseModel):
-    """What a variant did at 16 callers, and the CPU milliseconds of an image by process: medians of the repeats."""
+    """Throughput of a variant at 16 callers, and its CPU milliseconds per image by process: medians of the repeats."""
 
     variant: str
     images_per_second: float
@@ -88,7 +88,7 @@ class Speed(BaseModel):
 
 
 class Recorded(BaseModel):
-    """What docs/performance.json keeps of a run; `birds bench --scaling` plans with it."""
+    """What docs/performance.json keeps of a run; scaling.py computes the tables of docs/scaling.md from it."""
 
     started: str
     cpu: str
@@ -106,8 +106,8 @@ def _of(results: Results, variant: str) -> Iterator[Ratio]:
     for goal in GOALS:
         values = goal.figure.by_repeat(results, variant)
         if goal.per:
-            below = goal.per.by_repeat(results, variant)
-            values = {repeat: value / below[repeat] for repeat, value in values.items() if below.get(repeat)}
+            divisors = goal.per.by_repeat(results, variant)
+            values = {repeat: value / divisors[repeat] for repeat, value in values.items() if divisors.get(repeat)}
         if values:
             value = statistics.median(values.values())
             yield Ratio(name=goal.name, variant=variant, value=value, goal=goal.value, bound=goal.bound)

@@ -17,7 +17,7 @@ from tools.measure.decoding import decode, pixel_format
 from tools.measure.photos import load_photos
 
 BATCHES = (1, 8)
-_engine: Any = None  # of a process that measures
+_engine: Any = None  # set in each measuring process
 
 
 class Limit:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
-_FIRST_FRESH = 1_000_000  # photo numbers from here on are used once each
+_FIRST_FRESH = 1_000_000  # each photo number from here on is used once
 _NO_ANSWER = "no answer"
 _TIMED_OUT = "timed out"
 
@@ -20,7 +20,7 @@ _repeated = itertools.count()
 
 @dataclass(frozen=True)
 class LoadSpec:
-    """What to send: calls for `seconds` after a warm-up, or exactly `calls` calls if that is not 0.
+    """What to send: calls for `seconds` after a warm-up, or exactly `calls` calls if `calls` is not 0.
 
     `distinct_images` is the number of different images; 0 means that every image is a new one.
     """
@@ -68,7 +68,7 @@ def run(spec: LoadSpec) -> LoadResult:
     cpu = time.process_time()
     calls, start, end = asyncio.run(_run(spec))
     measured = [call for call in calls if start <= call.started < end]
-    # A call counts with the share of it inside the measured time: whole calls would make steps of 80 images.
+    # A call counts by the share of its duration inside the measured time: 16 whole calls are a step of 80 images.
     images = sum(call.successes * call.share_within(start, end) for call in calls)
     return LoadResult(
         seconds=end - start,
@@ -86,9 +86,8 @@ async def _run(spec: LoadSpec) -> tuple[list[_Call], float, float]:
     start = time.perf_counter() + spec.warm_up_seconds
     end = start + spec.seconds if not spec.calls else float("inf")
     left = iter(range(spec.calls)) if spec.calls else itertools.count()
-    open_calls = (
-        0  # calls that began in the measured time; the callers keep the load up until the last of them has ended
-    )
+    # Calls that began in the measured time. All callers keep calling until the last of these has ended.
+    open_calls = 0
 
     async def client(session: aiohttp.ClientSession) -> None:
         nonlocal open_calls

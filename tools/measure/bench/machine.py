@@ -29,7 +29,7 @@ def versions() -> dict[str, str]:
 
 
 def busy_percent(seconds: float) -> float:
-    """How busy the cores are with other work, in percent."""
+    """How busy all cores are at the moment, in percent."""
     return float(psutil.cpu_percent(seconds))
 
 

@@ -1,4 +1,4 @@
-"""Work in a process of its own, so that it does not take the measuring process's time."""
+"""Runs work in a process of its own, so that it does not slow down the measuring process."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Plan:
     costs: bool = True
 
     def minutes(self, variants: int) -> float:
-        """A rough forecast, for servers that classify 100 images a second and start in 15 s."""
+        """A rough estimate, for servers that classify 100 images per second and start in 15 s."""
         calls = [self.seconds + WARM_UP_SECONDS + 2 * level * IMAGES_PER_CALL / 100 for level in self.concurrency]
         direct = len(self.direct_concurrency) * (self.seconds + 3)  # perf_analyzer reads its input first
         repeat = (variants + 1) * (sum(calls) + self.single_calls * 0.3) + variants * (direct + 2 * self.seconds)

@@ -12,7 +12,7 @@ from tools.measure.bench.goals import LOAD
 from tools.measure.bench.results import SPEED, Results
 
 mpl.use("Agg")  # files only; no display is needed
-mpl.rcParams["svg.hashsalt"] = "birds"  # the same figures make the same file
+mpl.rcParams["svg.hashsalt"] = "birds"  # so that equal figures give equal files
 
 
 def draw(results: Results, folder: Path) -> list[Path]:
@@ -37,7 +37,7 @@ def _throughput(results: Results, axes: Axes) -> None:
         if limits := [results.median(variant, load, SPEED) or 0 for load in results.loads("limit")]:
             axes.axhline(max(limits), linestyle=":", linewidth=1, color="grey")
             axes.annotate(f"limit, {variant}", (1, max(limits)), fontsize="x-small", va="top")
-    axes.set(title="Images a second", ylim=(0, None))
+    axes.set(title="Images per second", ylim=(0, None))
 
 
 def _latency(results: Results, axes: Axes) -> None:
@@ -53,16 +53,16 @@ def _line(results: Results, axes: Axes, target: str, name: str, **style: str) ->
     axes.plot(list(measured), list(measured.values()), label=style.pop("label"), **style)  # type: ignore[arg-type]
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(points), [str(level) for level in points])
-    axes.set_xlabel("callers at once")
+    axes.set_xlabel("concurrent callers")
 
 
 def _cpu(results: Results, axes: Axes) -> None:
-    """CPU time, which is what limits the throughput."""
+    """CPU time, which limits the throughput."""
     by_target = {target: results.group(target, LOAD, "cpu_ms") for target in results.targets}
     lefts = dict.fromkeys(by_target, 0.0)
     for process in dict.fromkeys(name for times in by_target.values() for name in times):
         widths = [times.get(process, 0.0) for times in by_target.values()]
         axes.barh(list(lefts), widths, left=list(lefts.values()), label=process)
         lefts = {target: left + width for (target, left), width in zip(lefts.items(), widths, strict=True)}
-    axes.set(title=f"Milliseconds of CPU time an image, {LOAD}")
+    axes.set(title=f"Milliseconds of CPU time per image, {LOAD}")
     axes.invert_yaxis()

@@ -21,9 +21,9 @@ class Usage:
 
 
 def usage(pid: int, role: str, memory: bool = True) -> Usage:
-    """Measure `pid` and its descendants. A process without a role of its own has its parent's; `pid` has `role`.
+    """Measure `pid`, whose role is `role`, and its descendants. A process without a known role has its parent's.
 
-    Reading the memory takes some milliseconds for each process; without `memory` it is 0.
+    Reading the memory takes some milliseconds per process. With `memory` off, `memory_mb` is 0.
     """
     processes, memory_bytes, cpu = 0, 0, defaultdict[str, float](float)
     for process, name in _family(psutil.Process(pid), role):
@@ -34,7 +34,7 @@ def usage(pid: int, role: str, memory: bool = True) -> Usage:
             if memory:
                 memory_bytes += process.memory_full_info().pss
         except psutil.NoSuchProcess:
-            continue  # it ended while we looked
+            continue  # it has just ended
     return Usage(processes, memory_bytes / 1e6, dict(cpu))
 
 

@@ -1,4 +1,4 @@
-"""Puts the tables and plots of a run into docs/performance.md, and its ratios into docs/performance.json."""
+"""Writes the tables and plots of a run into docs/performance.md, and its ratios into docs/performance.json."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DOCS = ROOT / "docs"
 
 
 def last_recorded(docs: Path = DOCS) -> Recorded | None:
-    """The run that is documented."""
+    """The run that the documents show, or None."""
     path = docs / "performance.json"
     return Recorded.model_validate_json(path.read_text(encoding="utf-8")) if path.is_file() else None
 
@@ -33,14 +33,14 @@ def read_results(path: Path) -> Results:
 def write_report(results: Results, docs: Path = DOCS) -> list[Path]:
     """Replace the generated part of performance.md, the plots and the recorded ratios; the rest of the page stays.
 
-    Raises ToolError when the page's marks are gone.
+    Raises ToolError if the page has lost the marks of its generated part.
     """
     from tools.measure.bench.plots import draw
 
     page, recorded = docs / "performance.md", docs / "performance.json"
     replace_generated_part(
         page,
-        render(results) + "\n![throughput](performance/throughput.svg)\n"
+        render(results, last_recorded(docs)) + "\n![throughput](performance/throughput.svg)\n"
         "![latency](performance/latency.svg)\n![stages](performance/stages.svg)\n",
     )
     recorded.write_text(record(results).model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -20,7 +20,7 @@ class Machine(BaseModel):
 class Figure(BaseModel):
     """One value of one target under one load, such as `images_per_second` of the baseline with `16 callers`.
 
-    A name with a slash belongs to a group: `cpu_ms/frontend` is the CPU time of the frontend, milliseconds an image.
+    A name with a slash belongs to a group: `cpu_ms/frontend` is the CPU time of the frontend in milliseconds per image.
     """
 
     target: str

@@ -26,14 +26,14 @@ from tools.measure.photos import load_photos, numbered_photo
 from tools.models.repository import savedmodel_path
 
 _WARM_UP_SECONDS = 2
-_LOADING_SECONDS = 0.1  # a bare process answers its first question once its engine is loaded
+_LOADING_SECONDS = 0.1  # the first measurement of a bare process ends only once its engine is loaded
 _PAUSE_SECONDS = 0.2  # before a single call
 _IDLE_SECONDS = 5
-_DIRECT_IMAGES_PER_SECOND = 250  # more than two cores classify: perf_analyzer must not send an image twice
+_DIRECT_IMAGES_PER_SECOND = 250  # more than two cores classify, so that perf_analyzer sends no image twice
 
 
 class Run:
-    """All servers are up at the same time; idle servers cost nothing, so measurements can alternate freely."""
+    """All servers run at the same time. Idle servers cost next to nothing, so measurements can alternate."""
 
     def __init__(self, plan: Plan, variants: Sequence[EngineVariant], program: PerfAnalyzer, results: Results) -> None:
         self._plan = plan
@@ -44,7 +44,7 @@ class Run:
         self._direct_photo = 0
 
     def measure(self) -> None:
-        """Fill the results, step by step; what has been measured is in them even if a later step fails."""
+        """Fill the results step by step. If a step fails, the results of the earlier steps remain."""
         with ExitStack() as stack:
             self._callers = stack.enter_context(Callers())
             self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="birds-bench-")))
@@ -74,10 +74,10 @@ class Run:
                 self._other_images(services[0], repeat)
 
     def _measure_alone(self, target: Target) -> None:
-        """Memory and idle CPU while no other target is up: pages that two targets share would count half."""
+        """Memory and idle CPU while no other target runs: memory pages that two targets share would count half."""
         self._say(f"{target.name}: memory and idle CPU …")
         target.start(self._callers.first_images())
-        time.sleep(1)  # for the rest of the start's work
+        time.sleep(1)  # until the work of the start is done
         before = sum(usage(target.pid, target.role, memory=False).cpu_seconds.values())
         time.sleep(_IDLE_SECONDS)
         idle = sum(usage(target.pid, target.role, memory=False).cpu_seconds.values()) - before
@@ -90,7 +90,7 @@ class Run:
     def _start(self, target: Target) -> None:
         seconds = target.start(self._callers.first_images())
         self._say(f"{target.name}: first answer {seconds:.1f} s after the command")
-        if self._plan.costs:  # its files are in memory since the first start
+        if self._plan.costs:  # the first start has read the files into memory
             self._results.add(target.name, "costs", 0, {"first_answer_seconds": seconds})
         self._callers.timed(target, CALLERS, _WARM_UP_SECONDS)
 
@@ -108,7 +108,7 @@ class Run:
             self._add(name, "single calls", repeat, {"p50_ms": float(np.median(found)), "slowest_ms": max(found)})
 
     def _direct(self, services: Sequence[Service], repeat: int) -> None:
-        """perf_analyzer on the ensemble, one image in each request."""
+        """Measure the ensemble with perf_analyzer, one image per request."""
         for concurrency in self._plan.direct_concurrency:
             for service in services:
                 assert service.triton is not None
@@ -122,7 +122,7 @@ class Run:
                 self._add(service.name, f"direct, {concurrency} at once", repeat, figures)
 
     def _other_images(self, service: Service, repeat: int) -> None:
-        """The same few images again and again, which a cache answers; and one call with a long list."""
+        """Measure a few images that are sent again and again, which a cache answers, and one call with a long list."""
         repeated = self._callers.timed(service, CALLERS, self._plan.seconds, len(self._photos))
         self._add(service.name, "repeated images", repeat, {SPEED: repeated.images_per_second})
         one = self._callers.one_call(service, self._plan.list_images)

@@ -17,8 +17,8 @@ _COSTS = {
 
 
 def summary(results: Results) -> str:
-    """What was measured and how it stands to its goal, in lines of at most 80 columns."""
-    lines = [f"{'images a second, 5 images a call':<42}{''.join(f'{t[:18]:>19}' for t in results.targets[:2])}"]
+    """The figures and how they compare with their goals, in lines of at most 80 columns."""
+    lines = [f"{'images per second, 5 images per call':<42}{''.join(f'{t[:18]:>19}' for t in results.targets[:2])}"]
     for load in dict.fromkeys(figure.load for figure in results.figures if figure.name == SPEED):
         speeds = [results.median(target, load, SPEED) for target in results.targets[:2]]
         lines.append(f"  {load:<40}{''.join(f'{_whole(speed):>19}' for speed in speeds)}")
@@ -48,7 +48,7 @@ def _sections(results: Results, recorded: Recorded | None) -> Iterator[str]:
         "End to end",
         ["", *levels],
         [[target, *(_speed_and_latency(results, target, load) for load in levels)] for target in results.targets],
-        "Images a second (p50 / p99 of a call of 5 images, ms), by callers at once.",
+        "Images per second (p50 / p99 of a call of 5 images, ms), by concurrent callers.",
     )
     others = [load for load in results.loads("") if load not in levels and load != "single calls"]
     others = [load for load in others if any(f.load == load and f.name == SPEED for f in results.figures)]
@@ -56,7 +56,7 @@ def _sections(results: Results, recorded: Recorded | None) -> Iterator[str]:
         "Triton directly, bare processes, other images",
         ["", *others],
         [[target, *(_whole(results.median(target, load, SPEED)) for load in others)] for target in results.variants],
-        "Images a second. Direct: perf_analyzer, gRPC, one image a request. Limit: no server at all.",
+        "Images per second. Direct: perf_analyzer, gRPC, one image per request. Limit: no server at all.",
     )
     yield _section(
         "A single call of 5 images, nothing else to do",
@@ -70,7 +70,7 @@ def _sections(results: Results, recorded: Recorded | None) -> Iterator[str]:
         "Where the time goes",
         ["", "", ""],
         [row for target in results.targets for row in _times(results, target)],
-        f"Milliseconds an image at {LOAD}: CPU time by process, and Triton's own times of a request.",
+        f"Milliseconds per image at {LOAD}: CPU time by process, and Triton's own times per request.",
     )
     if results.loads("costs"):
         rows = [

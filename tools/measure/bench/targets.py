@@ -1,4 +1,4 @@
-"""The servers that are measured: each is started as its user would start it, on free ports."""
+"""The servers that are measured. Each is started as its users would start it, on free ports."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tools.triton.direct_http import open_directly
 T = TypeVar("T", bound="Target")
 
 _START_SECONDS = 120
-_PATIENCE_SECONDS = 30
+_STOP_SECONDS = 30
 _PROJECT = ("backends", "frontend", "model_repository", "tools")
 
 
@@ -39,7 +39,7 @@ class Target(ABC):
     """One server that classifies image URLs; use as a context manager."""
 
     name: str
-    role: str  # of the process that is started here, and of its children without a role of their own
+    role: str  # of the started process, and of its children without a known role
     triton: Server | None = None
 
     def __init__(self) -> None:
@@ -81,12 +81,12 @@ class Target(ABC):
         raise TargetFailed(f"{self.name} has not answered after {passed:.0f} s:\n{self.log()}")
 
     def log(self) -> str:
-        """The last lines it has written."""
+        """The last lines of its log."""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
 
     def stop(self) -> None:
         if self._process is not None:
-            self._process.stop(_PATIENCE_SECONDS)
+            self._process.stop(_STOP_SECONDS)
             self._process = None
 
     def _answers(self, images: list[str]) -> bool:

@@ -1,4 +1,4 @@
-"""One run of perf_analyzer at one load, with Triton's own statistics for the same seconds."""
+"""One run of perf_analyzer at one load, with Triton's own statistics for the same period."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class PerfAnalyzerFailed(ToolError):
 
 @dataclass(frozen=True)
 class Load:
-    """What is sent: to which model, how, and how much (requests at once, or requests a second)."""
+    """What is sent: to which model, how, and how much (concurrent requests, or requests per second)."""
 
     model: str
     kind: LoadKind
@@ -64,7 +64,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Server:
-    """Where a Triton listens, host:port each."""
+    """The addresses of a Triton, each as host:port."""
 
     http: str
     grpc: str
@@ -96,7 +96,7 @@ def _arguments(server: Server, load: Load, input_data: Path, seconds: float, tab
     arguments += ["--measurement-interval", str(max(_SHORTEST_WINDOW_MS, round(1000 * seconds / _WINDOWS)))]
     arguments += ["--max-trials", str(_WINDOWS), "--stability-percentage", str(_ANY_DEVIATION)]
     if load.kind == "request_rate":
-        # Its other distribution, poisson, repeats one random schedule: short runs got 31 of 40 requests a second.
+        # Its other distribution, poisson, repeats one random schedule: short runs got 31 of 40 requests per second.
         arguments += ["--request-distribution", "constant"]
     if load.shared_memory != "none":
         arguments += ["--shared-memory", load.shared_memory, "--output-shared-memory-size", str(_OUTPUT_BYTES)]

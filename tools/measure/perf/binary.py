@@ -27,7 +27,7 @@ _CHECK_SECONDS = 30
 
 
 class PerfAnalyzerMissing(ToolError):
-    """There is no perf_analyzer that runs here; the text says what was tried."""
+    """No perf_analyzer runs on this machine; the text says what was tried."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _fetched(wheel: _Wheel) -> PerfAnalyzer:
             try:
                 program.parent.rename(folder)
             except OSError:
-                if not folder.is_dir():  # else another run was first
+                if not folder.is_dir():  # otherwise another run has fetched it meanwhile
                     raise
     if wheel is _OLD:
         return PerfAnalyzer(folder / "perf_analyzer", {"LD_LIBRARY_PATH": str(_libraries(folder / "lib"))})
@@ -135,7 +135,7 @@ def _download(wheel: _Wheel, folder: Path) -> Path:
 
 
 def _libraries(folder: Path) -> Path:
-    """A folder with links to the two libraries, by the names that the program asks for."""
+    """Return `folder`, with links to the two libraries under the names that the program asks for."""
     spec = importlib.util.find_spec("pytriton")
     if spec is None or not spec.submodule_search_locations:
         raise PerfAnalyzerMissing(f"{', '.join(_NEEDED_LIBRARIES)} come with the wheel nvidia-pytriton: make serve")

@@ -1,4 +1,4 @@
-"""What `birds perf` does: measures every load of a sweep, keeps a row for each in sweep.csv, and draws plots."""
+"""What `birds perf` does: measures every load of a sweep, writes the figures to sweep.csv, and draws plots."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from tools.measure.photos import load_photos, numbered_photo
 from tools.triton import direct_grpc
 
 _PHOTOS_IN_TURN = 64
-_PHOTOS_PER_SECOND = 300  # more than a few cores classify, so that no photo is sent twice
+_PHOTOS_PER_SECOND = 300  # more than a few cores can classify, so that no photo is sent twice
 
 
 class UnknownInput(ToolError):
@@ -35,10 +35,10 @@ def model_input(grpc_url: str, model: str) -> tuple[str, int]:
 
 
 class Inputs:
-    """The input files of one model's loads.
+    """The input files for the loads of one model.
 
-    A model that answers from Triton's response cache gets photos that it has not seen for each load: what is measured
-    is its work, not its cache. Other models get the same few photos in turn.
+    If Triton's response cache is on for a model, each load gets new photos, so that the model is measured and not the
+    cache. Other models get the same few photos in turn.
     """
 
     def __init__(self, grpc_url: str, model: str, folder: Path) -> None:
@@ -66,7 +66,7 @@ def _answers_from_cache(grpc_url: str, model: str) -> bool:
 
 
 def write_input_data(path: Path, name: str, data_type: int, photos: Iterable[bytes]) -> None:
-    """Write an entry for each photo, to be sent in turn: the file, or the pixels that `preprocess` makes of it."""
+    """Write an entry for each photo: the file, or the pixels that `preprocess` makes of it."""
     tensors = (_file(photo) if data_type == config.TYPE_STRING else _pixels(photo) for photo in photos)
     with path.open("w") as file:
         file.write('{"data":[')

@@ -13,7 +13,7 @@ from tools.measure.perf.sweep import Row
 
 mpl.use("Agg")  # files only; no display is needed
 _PARTS = ("queue_ms", "compute_input_ms", "compute_infer_ms", "compute_output_ms")
-_UNITS = {"concurrency": "requests at once", "request_rate": "requests a second"}
+_UNITS = {"concurrency": "concurrent requests", "request_rate": "requests per second"}
 
 
 def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
@@ -29,7 +29,7 @@ def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
             (drawn,) = latency.plot(levels, [row["p50_ms"] for row in line], marker="o", label=f"{name}, p50")
             p99 = [row["p99_ms"] for row in line]
             latency.plot(levels, p99, linestyle="--", color=drawn.get_color(), label=f"{name}, p99")
-        for axes, title in ((throughput, "images a second"), (latency, "latency, ms")):
+        for axes, title in ((throughput, "images per second"), (latency, "latency, ms")):
             axes.set(title=title, xlabel=_UNITS[kind], ylim=(0, None))
             axes.legend(fontsize="small")
         _stack(times, chosen)
@@ -41,14 +41,14 @@ def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
 
 
 def _lines(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
-    """The rows of each way to send, one for each level."""
+    """Yield the name and the rows of each combination of protocol and memory, one row for each level."""
     for protocol, memory in dict.fromkeys((row["protocol"], row["shared_memory"]) for row in rows):
         line = {row["level"]: row for row in rows if (row["protocol"], row["shared_memory"]) == (protocol, memory)}
         yield f"{protocol}{', shared memory' if memory != 'none' else ''}", list(line.values())
 
 
 def _stack(axes: Axes, rows: Sequence[Row]) -> None:
-    """Bars of the mean time in each step's queue and computation, for the first way to send; batch sizes on top."""
+    """Bars of the mean time in each step's queue and computation, for the first combination; batch sizes on top."""
     first = [row for row in rows if all(row[key] == rows[0][key] for key in ("protocol", "shared_memory"))]
     levels = list(dict.fromkeys(str(row["level"]) for row in first))
     tops = dict.fromkeys(levels, 0.0)
@@ -63,5 +63,5 @@ def _stack(axes: Axes, rows: Sequence[Row]) -> None:
             notes[level].append(f"{float(by_level[level]['batch_size']):.1f}")
     for level in levels:
         axes.annotate("/".join(notes[level]), (level, tops[level]), ha="center", va="bottom", fontsize="small")
-    axes.set(title="mean ms a request, mean batch on top", xlabel=_UNITS[str(rows[0]["load"])])
+    axes.set(title="mean ms per request, mean batch on top", xlabel=_UNITS[str(rows[0]["load"])])
     axes.legend(fontsize="x-small")

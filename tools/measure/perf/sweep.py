@@ -1,4 +1,4 @@
-"""Which loads a sweep consists of, and its table: a row for each load and each model that worked on it."""
+"""The loads of a sweep, and its table: one row for each load and each model that worked on it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Row = dict[str, str | float]
 
 @dataclass(frozen=True)
 class Sweep:
-    """The values to combine. Request rates are requests a second, evenly spaced."""
+    """The values to combine. Request rates are requests per second, evenly spaced."""
 
     models: Sequence[str]
     protocols: Sequence[Protocol]
@@ -68,7 +68,7 @@ class Table:
 
 
 def _rows(measured: Measurement) -> Iterator[Row]:
-    """The ensemble itself queues and computes nothing, so only its steps have rows."""
+    """Yield a row for each step. The ensemble has none, because it queues and computes nothing itself."""
     load = measured.load
     seen: Row = {
         **_columns_of(load),

@@ -1,1 +1,1 @@
-"""Load that checks every answer, for the tests of faults and for soaking."""
+"""The soak test, and its load that checks every answer, which the tests of faults use too."""

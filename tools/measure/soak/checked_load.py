@@ -1,4 +1,4 @@
-"""Load on a frontend that checks every answer: it must be right and complete, or a documented refusal, and in time."""
+"""Load on a frontend that checks every answer: right and complete, or a documented refusal, and in time."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ CODES_OF_FAULTS = frozenset(
     }
 )
 _GRACE_SECONDS = 3  # for the network, the event loop and a busy machine, on top of the service's own deadline
-_PAUSE_AFTER_REFUSAL_SECONDS = 0.1  # far less than Retry-After asks for: impatient clients are the harder load
+_PAUSE_AFTER_REFUSAL_SECONDS = 0.1  # far less than Retry-After asks for, because impatient clients are a harder load
 
 
 @dataclass(frozen=True)
 class Case:
-    """An image URL and its right outcome: the best label, or the code that it must fail with."""
+    """An image URL and its expected outcome: the best label, or the code that it must fail with."""
 
     url: str
     bird: str | None = None
@@ -43,11 +43,11 @@ class Case:
 
 @dataclass(frozen=True)
 class Answer:
-    """How one request ended. `at` is when it was sent, on the monotonic clock.
+    """How one request ended. `at` is the time.monotonic() at which it was sent.
 
-    complete: every image has its right outcome. partial: some good images failed, with documented codes. refused: 503
-    or 429 with Retry-After, in the documented shape. unreachable: no connection, or one cut before the answer. late:
-    nothing came before the deadline. wrong: anything else; `detail` says what.
+    complete: every image has its expected outcome. partial: some good images failed, with documented codes. refused:
+    503 or 429 with Retry-After, in the documented shape. unreachable: no connection, or one cut before the answer.
+    late: no answer before the deadline. wrong: anything else; `detail` says what.
     """
 
     at: float
@@ -58,10 +58,10 @@ class Answer:
 
 
 class CheckedLoad:
-    """A thread with `clients` that each send one request after another; use as a context manager.
+    """A thread in which each of `clients` sends one request after another; use as a context manager.
 
-    Requests have `images_per_request` of `cases`, drawn by `seed`. `deadline_seconds` is BIRDS_REQUEST_TIMEOUT of the
-    frontend: what takes longer, and a little, is late.
+    Each request has `images_per_request` of `cases`, chosen at random from `seed`. `deadline_seconds` is the frontend's
+    BIRDS_REQUEST_TIMEOUT: an answer that takes more than 3 s longer is late.
     """
 
     def __init__(
@@ -90,16 +90,16 @@ class CheckedLoad:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop sending, and wait for the answers that are under way: at most one deadline."""
+        """Stop sending, and wait for the answers to the requests in progress: at most one deadline."""
         self._stopping.set()
         self._thread.join()
 
     def verdicts(self, since: float = 0) -> Counter[str]:
-        """How many answers of each verdict to requests sent after `since`."""
+        """The number of answers by verdict, for requests sent after `since`."""
         return Counter(answer.verdict for answer in list(self.answers) if answer.at >= since)
 
     def codes(self) -> Counter[str]:
-        """How many good images failed, by code."""
+        """The number of good images that failed, by code."""
         return sum((answer.codes for answer in list(self.answers)), Counter())
 
     def faults(self) -> list[str]:
@@ -108,7 +108,7 @@ class CheckedLoad:
         return [f"{answer.verdict} after {answer.seconds:.1f} s: {answer.detail}" for answer in bad]
 
     def recovered_at(self) -> float:
-        """When the last answer came that was not complete; 0 if there was none."""
+        """The time of the last answer that was not complete; 0 if there was none."""
         return max((a.at + a.seconds for a in list(self.answers) if a.verdict != COMPLETE), default=0.0)
 
     def wait_for_complete(self, count: int, since: float, timeout_seconds: float) -> None:
@@ -158,7 +158,7 @@ def judge(status: int, retry_after: str | None, text: str, cases: Sequence[Case]
         found = {failure["url"]: failure["code"] for failure in failures}
         listed = [*results, *(failure["url"] for failure in failures)]
     except (ValueError, KeyError, TypeError):
-        return "wrong", Counter(), f"status {status} with a body of another shape: {text[:200]}"
+        return "wrong", Counter(), f"status {status} with a body that is not in the documented shape: {text[:200]}"
     if status in (429, 503):
         if errors and retry_after is not None:
             return "refused", Counter(), errors[0]

@@ -1,8 +1,8 @@
 """What `birds soak` does: mixed traffic against a service of its own while parts of it are killed, frozen and cut off.
 
-It starts the service on free ports with an image host, and learns the right answers while all is well. Then it sends
-lists, streams, uploads, direct requests to Triton and clients that hang up, and injects a fault every few seconds, in
-an order that the seed decides. Every answer is judged.
+It starts the service on free ports with an image host, and records the right answers while nothing is broken. Then it
+sends lists, streams, uploads and direct requests to Triton, with some clients that hang up, and injects a fault every
+few seconds, in an order that the seed decides. Every answer is checked.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ REPORT = _FOLDER / "soak.json"
 _SAMPLE_SECONDS = 3.0
 _TERMINAL_PROGRESS_SECONDS = 1.0
 _LOG_PROGRESS_SECONDS = 15.0
-_FULL_SERVICE = 5  # complete answers in a row, from each of these kinds of client
+_FULL_SERVICE = 5  # complete answers in a row, for each of these kinds of request
 _FULL_SERVICE_KINDS = ("list", "Triton gRPC")
 _RECOVERY_SECONDS = 180
 
@@ -52,7 +52,7 @@ class Options:
 
 
 class Soak:
-    """One run: the clients run in a thread of their own, faults and samples in this one."""
+    """One run. The clients have a thread of their own; faults are injected and samples taken from this one."""
 
     def __init__(self, service: Service, faults: Faults, traffic: Traffic, pause_seconds: float) -> None:
         self.samples, self.endings = Samples(), Endings()
@@ -60,9 +60,9 @@ class Soak:
         self.interrupted = False
         self._service, self._faults, self._traffic = service, faults, traffic
         self._pause = pause_seconds
-        # One thread for all faults: the child of a thread gets a signal to end when the thread ends.
-        self._striker = ThreadPoolExecutor(1)
-        self._sampled_at = self._told_at = float("-inf")
+        # One thread for all faults: the kernel ends the child of a thread with that thread.
+        self._injector = ThreadPoolExecutor(1)
+        self._sampled_at = self._printed_at = float("-inf")
         self._on_terminal = sys.stderr.isatty()
         self._progress_seconds = _TERMINAL_PROGRESS_SECONDS if self._on_terminal else _LOG_PROGRESS_SECONDS
 
@@ -74,31 +74,31 @@ class Soak:
         try:
             self._watch(self._pause / 2, started)
             while time.monotonic() - started < seconds:
-                self._strike(self._faults.next(), started)
+                self._inject(self._faults.next(), started)
                 self._watch(self._pause, started)
-            self._look()
+            self._take_sample()
         except KeyboardInterrupt:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_IGN)  # stopping takes bounded time; a second signal must not cut it
             self.interrupted = True
         finally:
             self._faults.end()
-            self._striker.shutdown()
+            self._injector.shutdown()
             self._traffic.stop()
             clients.join()
         return time.monotonic() - started
 
-    def _strike(self, fault: Fault, started: float) -> None:
-        self._look()
+    def _inject(self, fault: Fault, started: float) -> None:
+        self._take_sample()
         self.endings.fault(fault.name, fault.ends)
         at = time.monotonic()
-        striking = self._striker.submit(fault.inject)
-        while not striking.done():
+        injecting = self._injector.submit(fault.inject)
+        while not injecting.done():
             self._watch(0.2, started, fault.name)
-        striking.result()
-        struck = time.monotonic()
-        while not self._is_in_full_service(at if struck - at < 1 else struck):
-            if time.monotonic() - struck > _RECOVERY_SECONDS:
+        injecting.result()
+        injected_at = time.monotonic()
+        while not self._is_in_full_service(at if injected_at - at < 1 else injected_at):
+            if time.monotonic() - injected_at > _RECOVERY_SECONDS:
                 self.injected.append(Injected(fault.name, at, None, fault.cuts))
                 return
             self._watch(0.2, started, fault.name)
@@ -121,19 +121,19 @@ class Soak:
             if (code := self._service.ended()) is not None:
                 raise SoakError(f"the service gave up with exit code {code}, see {self._service.log}")
             if now - self._sampled_at >= _SAMPLE_SECONDS:
-                self._look()
-            if now - self._told_at >= self._progress_seconds:
-                self._tell(now - started, fault)
-                self._told_at = now
+                self._take_sample()
+            if now - self._printed_at >= self._progress_seconds:
+                self._print_progress(now - started, fault)
+                self._printed_at = now
             time.sleep(0.1)
 
-    def _look(self) -> None:
+    def _take_sample(self) -> None:
         processes = self._service.processes()
         self.samples.take(processes)
         self.endings.look(processes)
         self._sampled_at = time.monotonic()
 
-    def _tell(self, seconds: float, fault: str) -> None:
+    def _print_progress(self, seconds: float, fault: str) -> None:
         verdicts = Counter(answer.verdict for _, answer in list(self._traffic.answers))
         counts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items()))
         line = f"{seconds:5.0f} s  {len(self.injected)} faults  {counts or 'no answers yet'}  {fault}"

@@ -1,17 +1,17 @@
-"""Processes that end during a soak, and whether the last fault explains it."""
+"""Processes that end during a soak, and whether the last fault explains their end."""
 
 from __future__ import annotations
 
 import psutil
 
 TRITON, WORKER = "triton", "worker"
-_STUBS = ("preprocess", "classifier")  # they end with their Triton, and some run only while it starts
+_STUBS = ("preprocess", "classifier")  # they end with Triton, and some run only while it starts
 
 
 class Endings:
     """The processes that have ended; `unexplained` has a line for each one that no fault ended.
 
-    Until the next fault, a fault explains one end of the process that it strikes; a Triton's end explains its stubs.
+    A fault explains the end of one process of the role that it ends. The end of Triton explains that of its stubs.
     """
 
     def __init__(self) -> None:

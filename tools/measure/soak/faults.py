@@ -1,4 +1,4 @@
-"""The faults of a soak. Each is injected once; the service has to recover by itself."""
+"""The faults of a soak. After each, the service has to recover by itself."""
 
 from __future__ import annotations
 
@@ -24,8 +24,11 @@ _FLAPS = 4
 
 @dataclass(frozen=True)
 class Fault:
-    """`cuts`: it may cut connections to the frontend, so that lost answers are expected.
-    `ends`: the role of the process that it ends, or that the supervisor ends because of it."""
+    """One fault, and what it explains.
+
+    `cuts`: it may cut connections to the frontend, so that lost answers are expected. `ends`: the role of the process
+    that it ends, or that the supervisor ends because of it.
+    """
 
     name: str
     inject: Callable[[], None]
@@ -51,11 +54,11 @@ class Faults:
         self._stop_host()
 
     def end(self) -> None:
-        """End the fault that is being injected at once."""
+        """Cut short the fault that is being injected."""
         self._over.set()
 
     def next(self) -> Fault:
-        """The next fault, chosen at random; none comes twice before all others have come once."""
+        """The next fault, chosen at random. No fault is repeated before all others have been injected."""
         if not self._bag:
             self._bag = self.all()
             self._random.shuffle(self._bag)
@@ -74,7 +77,7 @@ class Faults:
 
     def _signal(self, role: str, number: signal.Signals) -> None:
         processes = self._service.processes().get(role)
-        if processes:  # it may be starting again already
+        if processes:  # otherwise it is being restarted
             self._random.choice(sorted(processes, key=lambda process: process.pid)).send_signal(number)
 
     def _freeze_triton(self) -> None:
@@ -86,7 +89,7 @@ class Faults:
             try:
                 process.send_signal(signal.SIGCONT)
             except psutil.NoSuchProcess:
-                pass  # the supervisor did not wait for it
+                pass  # the supervisor has replaced it
 
     def _host_goes(self) -> None:
         self._stop_host()
@@ -102,7 +105,7 @@ class Faults:
         self._host_goes()
 
     def _start_host(self) -> None:
-        """Try until it listens: meanwhile its port may have become the local end of another connection."""
+        """Try until it listens: while it was down, its port may have become the local end of another connection."""
         self._host = run_image_host(self._host_port)
         deadline = time.monotonic() + _HOST_START_SECONDS
         while not listens(self._host_port) and not self._over.wait(0.1):
@@ -116,7 +119,7 @@ class Faults:
 
 
 def listens(port: int) -> bool:
-    """Whether a program on the loopback interface accepts connections to `port`; a socket may connect to itself."""
+    """Whether a program accepts connections to `port`. A socket that connected to itself does not count."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
             return bool(connection.getsockname() != connection.getpeername())

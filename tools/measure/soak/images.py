@@ -1,4 +1,4 @@
-"""The images of a soak: the files of the image host by path, and the right outcome of each."""
+"""The images of a soak: the files of the image host by path, and the expected outcome of each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PHOTOS = 24
 BIG = 3
 BIG_SIZE = (4000, 3000)
 SLOW_SECONDS = 1.5
-# Paths with the codes that they must fail with. The last one is slower than a download may be.
+# Paths with the codes that they must fail with. The last one takes longer than a download may.
 BAD = {
     "/text": "not_an_image",
     "/cut.jpg": "not_an_image",

@@ -11,12 +11,12 @@ from pathlib import Path
 from tools.measure.soak.checked_load import Answer
 from tools.measure.soak.samples import Samples
 
-_GRACE_SECONDS = 2  # around a fault that cuts connections
+_GRACE_SECONDS = 2  # before and after a fault that cuts connections
 
 
 @dataclass(frozen=True)
 class Injected:
-    """A fault that happened. `recovered_seconds` is None if full service did not come back."""
+    """A fault that was injected. `recovered_seconds` is None if full service did not come back."""
 
     name: str
     at: float
@@ -26,7 +26,7 @@ class Injected:
 
 @dataclass
 class Findings:
-    """Everything that one soak has seen; `problems` has a line for each thing that must not happen."""
+    """Everything that one soak has recorded; `problems` has a line for each thing that must not happen."""
 
     seconds: float
     seed: int
@@ -41,11 +41,13 @@ class Findings:
         for kind, answer in self.answers:
             if answer.verdict in ("wrong", "late") or (answer.verdict == "unreachable" and not self._was_cut(answer)):
                 self.problems.append(f"{kind}: {answer.verdict} after {answer.seconds:.1f} s: {answer.detail[:300]}")
-        self.problems += [f"{f.name}: no full service again" for f in self.injected if f.recovered_seconds is None]
+        self.problems += [
+            f"{f.name}: full service did not come back" for f in self.injected if f.recovered_seconds is None
+        ]
         self.problems += [*self.unexplained, *self.samples.growth()]
 
     def _was_cut(self, answer: Answer) -> bool:
-        """Whether a fault that cuts connections to the frontend came while the request was under way."""
+        """Whether a fault that cuts connections to the frontend was injected during the request."""
         end = answer.at + answer.seconds
         return any(f.cuts and answer.at - _GRACE_SECONDS <= f.at <= end + _GRACE_SECONDS for f in self.injected)
 

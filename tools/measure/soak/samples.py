@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import psutil
 
-# What a role's processes together may have more in the last quarter than in the first: caches and arenas settle, a
-# leak goes on. More than this in a soak of hours or of minutes is a leak.
+# By how much the processes of a role may together grow from the first quarter to the last: caches and arenas reach a
+# limit, a leak does not. More growth than this, in minutes or in hours, is a leak.
 GROWTH_MB = 150.0
 GROWTH_PART = 0.25
 GROWTH_DESCRIPTORS = 60
@@ -18,7 +18,7 @@ _LEAST_SAMPLES = 8
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample of all processes with a role. Memory is what they do not share (USS), in MB."""
+    """One sample of all processes with a role. Memory is the unshared part (USS), in MB."""
 
     at: float
     processes: int
@@ -33,15 +33,15 @@ class Samples:
     by_role: dict[str, list[Sample]] = field(default_factory=dict)
 
     def take(self, processes: dict[str, list[psutil.Process]]) -> None:
-        """Sample the processes that run now; one that ends meanwhile is left out."""
+        """Sample the processes that run now. One that ends during the sample is left out."""
         for role, members in processes.items():
-            looks = [look for process in members if (look := _look(process))]
-            if looks:
-                memory, descriptors = sum(look[0] for look in looks), sum(look[1] for look in looks)
-                self.by_role.setdefault(role, []).append(Sample(time.monotonic(), len(looks), memory, descriptors))
+            found = [one for process in members if (one := _sample_of(process))]
+            if found:
+                memory, descriptors = sum(one[0] for one in found), sum(one[1] for one in found)
+                self.by_role.setdefault(role, []).append(Sample(time.monotonic(), len(found), memory, descriptors))
 
     def rows(self) -> list[dict[str, object]]:
-        """First and last quarter and peak of each role."""
+        """For each role the medians of the first and the last quarter, and the peak."""
         rows = []
         for role, samples in sorted(self.by_role.items()):
             first, last = _quarters(samples)
@@ -83,7 +83,7 @@ def _quarters(samples: list[Sample]) -> tuple[list[Sample], list[Sample]]:
     return samples[:size], samples[-size:]
 
 
-def _look(process: psutil.Process) -> tuple[float, int] | None:
+def _sample_of(process: psutil.Process) -> tuple[float, int] | None:
     try:
         return process.memory_full_info().uss / 1e6, process.num_fds()
     except (psutil.Error, OSError):

@@ -1,4 +1,4 @@
-"""The service that is soaked: `birds serve` on free ports, and its processes by role."""
+"""The service under test: `birds serve` on free ports, and its processes by role."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class SoakError(ToolError):
 
 
 class Service:
-    """A running service; a context manager."""
+    """A running service; use as a context manager."""
 
     def __init__(self, log: Path) -> None:
         self.log = log

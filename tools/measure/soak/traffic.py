@@ -1,4 +1,4 @@
-"""Traffic of every kind at once: lists, streams, uploads, Triton itself, clients that hang up. All is judged."""
+"""Traffic of every kind at once: lists, streams, uploads, Triton itself, clients that hang up. Answers are checked."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Ask = Callable[[aiohttp.ClientSession], Awaitable[Outcome]]
 
 
 class Traffic:
-    """Runs `clients` clients of each kind until it is stopped; `answers` has the answers by kind."""
+    """Runs `clients` clients of each kind until it is stopped. `answers` are pairs of kind and answer."""
 
     def __init__(self, service: Service, cases: Sequence[Case], seed: int, clients: int) -> None:
         self.answers: list[tuple[str, Answer]] = []
@@ -41,7 +41,7 @@ class Traffic:
         self._cases = cases
         self._local = [case for case in cases if _path(case) in files()]
         self._good = [case for case in self._local if case.bird]
-        # The host looks at the path alone, the service takes each of these for another image.
+        # The host ignores the query; for the service each of these URLs is another image.
         self._many = [Case(f"{c.url}?{n}", c.bird, c.code) for n in range(_LONG_LIST) for c in self._local]
         self._random = random.Random(seed)  # noqa: S311
         self._clients = clients
@@ -62,7 +62,7 @@ class Traffic:
         }
 
     async def run(self) -> None:
-        """Send requests until `stop`, then wait for the answers that are under way."""
+        """Send requests until `stop`, then wait for the answers to the requests in progress."""
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
             await asyncio.gather(
                 *(self._client(session, kind, ask) for kind, ask in self.kinds.items() for _ in range(self._clients))
@@ -131,7 +131,7 @@ class Traffic:
                 if any(sign in str(error) for sign in _TRITON_REFUSES):
                     return "refused", Counter(), str(error)
                 return "wrong", Counter(), str(error)
-            except aiohttp.ClientError as error:  # Triton is starting again: its direct clients see that
+            except aiohttp.ClientError as error:  # Triton is restarting, and nothing hides that from direct clients
                 return "refused", Counter(), repr(error)
         label = result.as_numpy("PROBABILITIES").flat[0].decode().split(":", 2)[2]
         if label.partition(" (")[0] != case.bird:
@@ -140,7 +140,7 @@ class Traffic:
 
 
 def judge_stream(text: str, cases: Sequence[Case]) -> Outcome:
-    """Judge a streamed answer, as `judge` does for a whole one."""
+    """Judge a streamed answer, as `judge` does for a JSON answer."""
     try:
         *lines, totals = [json.loads(line) for line in text.splitlines()]
         failures = [{"url": line["url"], "code": line["failure"]["code"]} for line in lines if line.get("failure")]
@@ -152,7 +152,7 @@ def judge_stream(text: str, cases: Sequence[Case]) -> Outcome:
         }
         status = totals["status"]
     except (ValueError, KeyError, TypeError):
-        return "wrong", Counter(), f"no whole stream: {text[-200:]}"
+        return "wrong", Counter(), f"not a complete stream: {text[-200:]}"
     if status == 503:
         return "refused", Counter(), "; ".join(totals["errors"])
     if len({line["url"] for line in lines}) != len(lines):

@@ -9,7 +9,7 @@ from tools.models.weights.tflite_graph import TfliteGraph
 
 
 def load(mirror: str | None = None) -> Classifier:
-    """Fetch, verify and rebuild the classifier. Raises FetchError when its files cannot be had."""
+    """Fetch, verify and rebuild the classifier. Raises FetchError if its files cannot be downloaded."""
     labels = fetch(LABELS, mirror).read_text(encoding="utf-8")
     graph = TfliteGraph(fetch(MODEL, mirror))
     # The names of two hybrids hold the four characters \xd7 instead of a multiplication sign.

@@ -20,8 +20,8 @@ class Classifier:
     """An image classifier ready to be written as a SavedModel.
 
     `predict` takes uint8 RGB pixels `[n, height, width, 3]` and returns float32 rows `[n, len(labels)]` of scores from
-    0 to 1; each row sums to 1 unless the classifier is `multi_label`. `size` is (height, width). `allow_random` accepts
-    one that answers the same image differently each time.
+    0 to 1; each row sums to 1 unless the classifier is `multi_label`. `size` is (height, width). `allow_random`
+    accepts a classifier that answers the same image differently each time.
     """
 
     source: str

@@ -1,4 +1,4 @@
-"""Messages of TensorFlow and Keras in one line."""
+"""Shortens the messages of TensorFlow and Keras to one line."""
 
 from __future__ import annotations
 

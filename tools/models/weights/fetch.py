@@ -1,4 +1,4 @@
-"""Fetches pinned files from the cache, a mirror or the Internet, in this order. Only verified bytes are kept."""
+"""Gets pinned files from the cache, a mirror or the Internet, in this order. Only verified files are kept."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CHUNK_BYTES = 1 << 18
 
 
 class FetchError(ToolError):
-    """No place had the file with the right checksum; the text lists what each answered."""
+    """No source had the file with the right checksum; the text has the error of each."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def fetch(file: PinnedFile, mirror: str | None = None, cache: Path | None = None
     """Return the path of a verified copy of `file` in `cache` (CACHE unless given).
 
     `mirror` is a folder or a base URL holding `file.name`; it is tried before `file.url`.
-    Raises FetchError if every place fails.
+    Raises FetchError if every source fails.
     """
     target = (cache or CACHE) / file.name
     if target.is_file() and _sha256(target) == file.sha256:

@@ -1,4 +1,4 @@
-"""Label files in the formats that people have: text, CSV, JSON of Keras, Teachable Machine's metadata.json."""
+"""Reads label files in the usual formats: text, CSV, JSON of Keras, Teachable Machine's metadata.json."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WORDNET = re.compile(r"(n\d{8})(?:\s*[:,\t]\s*|\s+)(\S.*)", re.DOTALL)
 def read_labels(path: Path, allow_duplicates: bool = False) -> list[str]:
     """Return the labels in the order of the model's outputs.
 
-    Text: one on each line; numbers, bullets and WordNet ids in front are removed if all lines have them. CSV: the
+    Text: one per line; numbers, bullets and WordNet ids in front are removed if all lines have them. CSV: the
     columns `id` and `name`, sorted by the number in `id`, which counts from 0. JSON: a list of names; an object from
     id to name, from name to id, or from id to [WordNet id, name] (Keras' class_index.json); or an object with the list
     `labels` (Teachable Machine). The text is UTF-8, or UTF-16 with a byte order mark.
@@ -56,7 +56,7 @@ def _read(path: Path) -> str:
 
 
 def _from_lines(path: Path, text: str) -> list[str]:
-    """Only line feeds end a line. str.splitlines would split names at U+2028 and others, and shift all that follow."""
+    """Split at line ends only. str.splitlines would also split at U+2028 and others, and shift all later labels."""
     lines = [line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
     while lines and not lines[-1]:
         lines.pop()
@@ -64,7 +64,7 @@ def _from_lines(path: Path, text: str) -> list[str]:
 
 
 def _without_prefixes(path: Path, lines: list[str]) -> list[str]:
-    """Remove what all lines have in front of the name. Numbers have to count from 0 or 1, in the order of the lines."""
+    """Remove the prefixes that all lines have. Numbers must count from 0 or 1; those from 0 in any order."""
     if len(lines) < 2:
         return lines
     if numbered := _matches(_NUMBERED, lines):
@@ -76,7 +76,7 @@ def _without_prefixes(path: Path, lines: list[str]) -> list[str]:
             return _by_id(path, [(str(number), name) for number, (_, name) in zip(numbers, numbered, strict=True)])
         raise ValueError(
             f"{path}: every line begins with a number, but the numbers do not count from 0 or 1 without gaps: "
-            "write one name on each line, in the order of the model's outputs"
+            "write one name per line, in the order of the model's outputs"
         )
     if wordnet := _matches(_WORDNET, lines):
         return [name for _, name in wordnet]

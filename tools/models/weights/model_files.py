@@ -39,7 +39,7 @@ def find_savedmodel(path: Path, scratch: Path) -> Path:
     if not path.exists():
         raise ValueError(f"{path} does not exist")
     name = path.name.lower()
-    if name.endswith(_KERAS):  # before zip: a .keras file is one, too
+    if name.endswith(_KERAS):  # checked before zip, because a .keras file is a zip file
         return _export_keras(path, scratch / "exported")
     if name == _GRAPH:
         return path.parent

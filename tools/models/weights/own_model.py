@@ -98,9 +98,9 @@ def _size(pixels: tf.TensorSpec, stated: tuple[int, int] | None, default: tuple[
 def _choose_output(
     signature: Signature, outputs: _Outputs, size: tuple[int, int], model: OwnModel, labels: int
 ) -> tuple[str, np.ndarray]:
-    """The output to serve, and its answers to the sample batch: the one with a number for each label.
+    """Choose the output with one number for each label. Returns its name and its answers to the sample batch.
 
-    Of several, the one that --output-name or its own name tells.
+    If several fit, --output-name decides, or a name that classifiers usually give to this output.
     """
     if model.output_name is not None and model.output_name not in signature.outputs:
         raise ValueError(f"it has no output {model.output_name}, but {', '.join(sorted(signature.outputs))}")
@@ -122,7 +122,10 @@ def _choose_output(
 
 
 def _probe(outputs: _Outputs, names: tuple[str, ...], size: tuple[int, int]) -> dict[str, np.ndarray]:
-    """What the model answers to the sample batch: each of `names` alone, and an output that fails only if all do."""
+    """Return the answers to the sample batch by output. Each of `names` is computed alone, so that one may fail.
+
+    Raises ValueError if all fail, or if none is an output of numbers.
+    """
     batch = tf.constant(sample_batch(size))
     answers: dict[str, np.ndarray] = {}
     problem: Exception | None = None

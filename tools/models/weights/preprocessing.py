@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from tools.models.options import Scale
 
-# Of ImageNet: as values from 0 to 1 in RGB (torchvision, most models since), and from 0 to 255 in BGR (Caffe's models,
-# the original VGG and ResNet among them).
+# ImageNet's mean and deviation: for values from 0 to 1 in RGB (torchvision and most newer models), and for values from
+# 0 to 255 in BGR (Caffe's models, such as the original VGG and ResNet).
 _IMAGENET_MEAN, _IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CAFFE_MEAN = (103.939, 116.779, 123.68)
 
@@ -25,7 +25,7 @@ _SCALES: dict[Scale, Callable[[tf.Tensor], tf.Tensor]] = {
 def scaled(
     pixels: tf.Tensor, dtype: tf.DType, scale: Scale | None, mean: Sequence[float] | None, std: Sequence[float] | None
 ) -> tf.Tensor:
-    """Pixels, uint8 `[n, height, width, 3]`, as the model's input of type `dtype`.
+    """Convert pixels, uint8 `[n, height, width, 3]`, to the model's input of type `dtype`.
 
     `mean` and `std`, one number for each channel, apply to the values that `scale` makes. Computed in float32: the
     16-bit types would round first.

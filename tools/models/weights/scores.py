@@ -1,4 +1,4 @@
-"""What kind of numbers a model's output holds, and how they become scores from 0 to 1."""
+"""Finds out what kind of numbers a model's output holds, and converts them to scores from 0 to 1."""
 
 from __future__ import annotations
 

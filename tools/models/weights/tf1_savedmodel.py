@@ -1,6 +1,6 @@
-"""SavedModels of TensorFlow 1, hub modules among them. TensorFlow 2 cannot save their variables: they become constants.
+"""SavedModels of TensorFlow 1, including hub modules. TensorFlow 2 cannot save their variables: they become constants.
 
-Only the outputs that are asked for are kept. Look-up tables are not supported: freezing loses what fills them.
+Only the requested outputs are kept. Look-up tables are not supported, because freezing loses their content.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-# A hub module has two graphs: the one for use has no tags.
+# A hub module has two graphs. The one without tags is for inference.
 _SERVING_TAGS: tuple[list[str], ...] = (["serve"], [])
 _TABLES = ("HashTable", "HashTableV2", "MutableHashTable", "MutableHashTableV2", "MutableDenseHashTableV2")
 

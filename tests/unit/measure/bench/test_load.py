@@ -52,7 +52,7 @@ def ask(worker: ProcessPoolExecutor, spec: LoadSpec) -> LoadResult:
     return worker.submit(load.run, spec).result()
 
 
-def test_so_many_calls_are_made_as_were_asked_for(worker: ProcessPoolExecutor, service: Service) -> None:
+def test_exactly_the_requested_calls_are_made(worker: ProcessPoolExecutor, service: Service) -> None:
     result = ask(worker, LoadSpec(service.url("/"), "http://images", concurrency=4, images_per_call=3, calls=10))
     assert len(service.bodies) == len(result.latencies_ms) == 10
     assert {len(body["images"]) for body in service.bodies} == {3}
@@ -62,7 +62,7 @@ def test_so_many_calls_are_made_as_were_asked_for(worker: ProcessPoolExecutor, s
     assert min(result.latencies_ms) >= 1000 * SERVICE_SECONDS
 
 
-def test_every_image_is_a_new_one_unless_few_are_asked_for(worker: ProcessPoolExecutor, service: Service) -> None:
+def test_images_are_new_unless_limited(worker: ProcessPoolExecutor, service: Service) -> None:
     for distinct in (0, 0, 7):
         ask(worker, LoadSpec(service.url("/"), "http://images", 2, calls=10, distinct_images=distinct))
     urls = [url for body in service.bodies for url in body["images"]]
@@ -70,7 +70,7 @@ def test_every_image_is_a_new_one_unless_few_are_asked_for(worker: ProcessPoolEx
     assert len(set(urls[100:])) == 7
 
 
-def test_images_a_second_are_what_a_steady_server_gives(worker: ProcessPoolExecutor, service: Service) -> None:
+def test_throughput_follows_from_the_latencies(worker: ProcessPoolExecutor, service: Service) -> None:
     """Four callers and a server that takes a fixed time: the rate follows from the latencies, whatever they are."""
     spec = LoadSpec(service.url("/"), "http://images", concurrency=4, seconds=0.5, warm_up_seconds=0.1)
     result = ask(worker, spec)
@@ -102,6 +102,6 @@ def test_calls_that_fail_are_counted_by_how(worker: ProcessPoolExecutor, service
         assert result.images_per_second == 0
 
 
-def test_the_generator_does_without_tensorflow(worker: ProcessPoolExecutor) -> None:
+def test_load_generator_does_not_import_tensorflow(worker: ProcessPoolExecutor) -> None:
     with open(f"/proc/{worker.submit(os.getpid).result()}/maps") as maps:
         assert "tensorflow" not in maps.read()

@@ -74,8 +74,9 @@ def test_page_keeps_what_was_written_by_hand(results: Results, tmp_path: Path) -
     text = page.read_text()
     assert text.startswith("# By hand\n")
     assert text.endswith("\nAfterwards.\n")
-    assert "2027-01-01" in text
-    assert "2026-01-02" not in text
+    assert "Run of 2027-01-01" in text
+    assert "Run of 2026-01-02" not in text
+    assert "| last recorded (2026-01-02 03:04, 2 cores) |" in text
     assert text.count("### Ratios") == 1
     assert "| openvino | 70 (100 / 150) | 110 (100 / 150) |" in text
 

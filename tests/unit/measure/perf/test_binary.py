@@ -21,14 +21,14 @@ def program(folder: Path, script: str) -> Path:
     return path
 
 
-def test_the_one_on_the_path_is_taken_if_it_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_working_program_on_path_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = program(tmp_path, "echo Perf Analyzer Version 9")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     assert find_perf_analyzer() == PerfAnalyzer(path)
     assert find_perf_analyzer().version() == "Perf Analyzer Version 9"
 
 
-def test_one_on_the_path_that_does_not_start_is_replaced(
+def test_broken_program_on_path_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     program(tmp_path, "echo version GLIBC_2.38 not found >&2; exit 1")
@@ -49,7 +49,7 @@ def test_one_on_the_path_that_does_not_start_is_replaced(
         (("", ""), "tritonclient==2.48.0"),
     ],
 )
-def test_the_wheel_is_the_newest_that_the_c_library_can_run(
+def test_wheel_fits_the_c_library(
     glibc: tuple[str, str], wheel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen: list[str] = []
@@ -90,7 +90,7 @@ def test_without_the_triton_wheel_the_missing_libraries_are_named(
         binary._libraries(tmp_path / "lib")
 
 
-def test_the_command_says_in_one_line_that_there_is_none() -> None:
+def test_missing_perf_analyzer_is_one_line() -> None:
     script = (
         "import sys; from tools.cli.main import main; from tools.measure.perf import binary, command\n"
         "def missing(): raise binary.PerfAnalyzerMissing('none here')\n"

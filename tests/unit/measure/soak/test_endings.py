@@ -57,9 +57,7 @@ def family() -> Iterator[Family]:
         pytest.param(TRITON, ["triton", "worker"], ["worker"], id="a worker besides Triton"),
     ],
 )
-def test_a_fault_explains_the_end_of_what_it_strikes(
-    family: Family, fault: str, ended: list[str], unexplained: list[str]
-) -> None:
+def test_a_fault_explains_its_own_process(family: Family, fault: str, ended: list[str], unexplained: list[str]) -> None:
     endings = Endings()
     endings.look(family.processes)
     if fault:

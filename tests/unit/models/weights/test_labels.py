@@ -100,7 +100,7 @@ def test_duplicates_are_allowed_on_request(tmp_path: Path) -> None:
         ('id,name\n0,"a\n1,b\n', "is not CSV"),
     ],
 )
-def test_what_cannot_be_names_is_refused(tmp_path: Path, content: str, message: str) -> None:
+def test_impossible_names_are_refused(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / ("labels.json" if content.startswith("[[") else "labels.txt")
     path.write_bytes(content.encode())
     with pytest.raises(ValueError, match=message) as refused:

@@ -115,7 +115,7 @@ def folder_with(*names: str) -> Callable[[Path], Path]:
         (folder_with("a/saved_model.pb", "b/saved_model.pb"), r"holds 2 SavedModels \(a, b\): name one of them"),
     ],
 )
-def test_other_things_get_a_hint(tmp_path: Path, make: Callable[[Path], Path], message: str) -> None:
+def test_other_files_get_a_hint(tmp_path: Path, make: Callable[[Path], Path], message: str) -> None:
     with pytest.raises(ValueError, match=message) as refused:
         find_savedmodel(make(tmp_path), tmp_path / "scratch")
     assert "\n" not in str(refused.value)

@@ -86,6 +86,6 @@ def test_stated_kinds_are_followed() -> None:
         (np.array([[20.0, 1.0]]), "percent", r"an image's values sum to 21"),
     ],
 )
-def test_a_statement_that_is_not_true_is_refused(rows: np.ndarray, stated: OutputKind, message: str) -> None:
+def test_wrong_output_kind_is_refused(rows: np.ndarray, stated: OutputKind, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         scores_of(rows, stated, False)
