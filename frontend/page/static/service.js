@@ -1,7 +1,7 @@
 // Requests to the service. The answer to a classification arrives line by line.
 // All addresses are relative to the page, because a proxy may serve it below a path.
 
-const MAX_URL_CHARACTERS = 8192;
+const SHOWN_CHARACTERS = 100; // of a URL that the service rejects without a download
 const KEY = "birds-api-key"; // in sessionStorage, which the browser clears when the tab is closed
 
 export const apiKey = {
@@ -36,7 +36,7 @@ function authorization() {
 // is done, and `onUploaded(bytes)` while files are sent. Resolves after the last line; rejects with a ServiceError.
 // This uses XMLHttpRequest because fetch does not report the progress of an upload.
 export function classify(images, { k, version, signal, onLine, onUploaded }) {
-  const names = new Map(images.map((image, index) => [nameInAnswer(image, index), index]));
+  const names = images.map(({ url }, index) => url ?? String(index));
   const request = new XMLHttpRequest();
   if (images[0].url) {
     request.open("POST", ".");
@@ -57,7 +57,7 @@ export function classify(images, { k, version, signal, onLine, onUploaded }) {
       for (let end; (end = request.responseText.indexOf("\n", read)) >= 0; read = end + 1) {
         const line = JSON.parse(request.responseText.slice(read, end));
         if (line.url === undefined) totals = line;
-        else if (names.has(line.url)) onLine(names.get(line.url), line);
+        else for (const index of indexesOf(line.url, names)) onLine(index, line);
       }
     };
     request.addEventListener("progress", takeLines);
@@ -75,11 +75,16 @@ export function classify(images, { k, version, signal, onLine, onUploaded }) {
   });
 }
 
-// The service names a URL that is too long, or image data in place of a URL, by its first 100 characters.
-function nameInAnswer({ url }, index) {
-  if (url === undefined) return String(index);
-  const characters = [...url];
-  return characters.length > MAX_URL_CHARACTERS || /^\s*data:/i.test(url) ? characters.slice(0, 100).join("") : url;
+// The images that a line is about. The service answers equal URLs once, and shows a URL that is too long, or image data
+// in place of a URL, by its first characters.
+function indexesOf(shown, names) {
+  const isShown = names.includes(shown) ? (name) => name === shown : (name) => beginning(name) === shown;
+  return names.flatMap((name, index) => (isShown(name) ? [index] : []));
+}
+
+// The first characters of the name; the service counts a pair of surrogates as one character.
+function beginning(name) {
+  return [...name.slice(0, 2 * SHOWN_CHARACTERS)].slice(0, SHOWN_CHARACTERS).join("");
 }
 
 function body(images, k, version) {

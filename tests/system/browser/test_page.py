@@ -107,6 +107,23 @@ async def test_paste_five_urls_with_one_bad(page: Page, image_server: ImageServe
     await expect(page.locator("#announcement")).to_have_text("5 of 5 done · 1 failed")
 
 
+async def test_equal_urls_in_one_request_are_all_answered(page: Page, image_server: ImageServer) -> None:
+    """The service answers them once. Before, a retry left one of the two cards at "Classifying"."""
+    url = image_server.url("/late.png")
+    for _ in range(2):
+        await paste_urls(page, [url])
+    await expect(page.locator("#count")).to_have_text("2 of 2 done · 2 failed")
+    image_server.add("/late.png", flat(GREEN))
+    await page.click("#retry")
+    await expect(page.locator("#count")).to_have_text("2 of 2 done")
+
+
+async def test_image_data_in_place_of_urls_is_answered(page: Page) -> None:
+    """The service shows only the first 100 characters, which are the same here."""
+    await paste_urls(page, [f"iVBORw0KGgo{'A' * 200}{number}" for number in range(2)])
+    await expect(page.locator("#count")).to_have_text("2 of 2 done · 2 failed")
+
+
 async def test_results_appear_while_others_are_pending(page: Page, image_server: ImageServer) -> None:
     release = asyncio.Event()
 
@@ -293,6 +310,15 @@ async def test_api_key_is_kept_for_the_tab_only(page: Page) -> None:
     another = await page.context.new_page()
     await another.goto("/")
     assert await another.evaluate("sessionStorage.length") == 0
+
+
+async def test_key_that_no_header_can_hold_is_refused(page: Page) -> None:
+    await page.route("**/*", unauthorized)
+    await choose(page, RED_GREEN_BLUE)
+    await page.fill("#key-value", "鳥")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#key-value:invalid")).to_be_visible()
+    assert await page.evaluate("sessionStorage.length") == 0
 
 
 async def test_without_key_images_fail_with_the_service_message(page: Page) -> None:
