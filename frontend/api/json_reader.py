@@ -1,4 +1,4 @@
-"""Reads a JSON object step by step, so that a caller can stop at the first value that it cannot use.
+"""Reads a JSON object step by step, so that the caller can stop at the first value that it cannot use.
 
 `json.loads` builds the whole document first. For a body like [[],[],…] that takes 25 times the memory of the body.
 """

@@ -51,7 +51,7 @@ async def _species(
 ) -> Collection[str] | None:
     """Return the species that a request is restricted to. Raises UnknownSpecies and UnknownSpeciesList.
 
-    A list of the operator may name species that the model does not know, so that one list of a region's birds serves
+    An operator's list may name species that the model does not know, so that one list of a region's birds serves
     several models. Species that the request itself names must be known.
     """
     wanted, lists = fields.species, services.species_lists

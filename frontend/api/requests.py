@@ -1,4 +1,4 @@
-"""Reads and checks the body of POST /. Time and memory stay bounded, whatever the body contains."""
+"""Reads the body of POST / and names its mistakes. Time and memory stay bounded, whatever the body contains."""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ from frontend.errors import UnknownSpecies, UnknownSpeciesList
 
 _MAX_SUGGESTIONS = 3
 _MAX_SHOWN_CHARACTERS = 100
-# Comparing an unknown name with all 965 labels took up to 93 ms. Only labels that share most letter pairs are compared.
+# Comparing an unknown name with all 965 labels took up to 93 ms. It is compared only with the labels that share the most
+# letter pairs with it, at most this many.
 _MAX_COMPARED = 30
 
 

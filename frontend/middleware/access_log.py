@@ -32,7 +32,7 @@ class AccessLogMiddleware:
     """Logs, counts and traces every request.
 
     A caller with one of the `keys` is trusted to name the trace that its request belongs to. `api_paths` are the paths
-    of the API. Other middleware may respond before routing, and then the path stands for the route.
+    of the API. If other middleware responds before a route is known, the path is logged as the route.
     """
 
     def __init__(

@@ -9,8 +9,8 @@ class PathMiddleware:
     """Removes `root_path` from the front of a request's path, and a trailing slash.
 
     Some proxies that serve the frontend below a path remove that path themselves, others do not; both work. Removing
-    the slash replaces Starlette's redirect from `/files/` to `/files`: behind a proxy the server can only guess the
-    address that the redirect must name.
+    the slash makes Starlette's redirect from `/files/` to `/files` unnecessary: behind a proxy the server could only
+    guess the address to redirect to.
     """
 
     def __init__(self, app: ASGIApp, root_path: str) -> None:

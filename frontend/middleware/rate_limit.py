@@ -13,8 +13,8 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 
 from frontend.errors import RateLimited, TooManyImages
 
-# Callers share this many counters, so memory stays bounded however many callers there are. A client cannot choose whom
-# it shares a counter with, because that depends on a secret of this process.
+# Callers share this many counters, so memory stays bounded however many callers there are. A client cannot
+# choose which callers share its counter, because that depends on a secret of this process.
 _COUNTERS = 8192
 
 

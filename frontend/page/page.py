@@ -1,6 +1,6 @@
 """The web page at `/`, in the reader's language, the API documentation at `/docs`, and their static files.
 
-Nothing comes from another host: Swagger UI is in the Python package `fastapi-offline`, of which only these files are
+Nothing comes from another host: Swagger UI's files are in the Python package `fastapi-offline`, and nothing else of it is
 used. All addresses in the pages are relative, because a proxy may serve everything below a path.
 """
 

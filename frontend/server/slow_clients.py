@@ -25,7 +25,8 @@ class SlowClientProtocol(FramingProtocol):
 
     - The process holds at most `max_connections()` connections and closes further ones at once.
     - A request's headers must be complete `receive_timeout_seconds` after the connection was made or their first byte
-      arrived. If the application responds before the body is complete, the rest of it must arrive in the same time.
+      arrived. If the application responds before the body is complete, the rest of the body has the same time after
+      the response.
     - At most MAX_PIPELINED_REQUESTS wait behind the current one.
     - Headers, target and trailers have at most MAX_HEADER_BYTES; uvicorn would collect them without end. The read of
       the socket in which headers begin does not count, so they can be larger by the size of one read.

@@ -79,6 +79,8 @@ def test_english_messages_match_the_contract() -> None:
 
 
 def test_number_selects_the_plural_form() -> None:
+    assert message("failures", "download_timeout", "en", seconds=1.0).endswith("1 second")
+    assert message("failures", "download_timeout", "en", seconds=0.5).endswith("0.5 seconds")
     assert error_message("too_many_images", "de", max=1).endswith(f"{1} Bild ist erlaubt")
     assert error_message("too_many_images", "de", max=2).endswith(f"{2} Bilder sind erlaubt")
     assert error_message("too_many_images", "fr", max=0).endswith("0 image au maximum")
