@@ -97,7 +97,7 @@ class Upload:
         self._max_bytes = max_bytes
         self._context = context
         self._budget = budget
-        self._names: dict[str, None] = {}  # an ordered set
+        self._names: dict[str, int] = {}  # in order of arrival, each with how many files have asked for it
         self._body_received = asyncio.Event()
 
     @property
@@ -180,11 +180,11 @@ class Upload:
         if len(self._names) == self._max_images:
             raise TooManyImages(max=self._max_images)
         self._context.charge(1)
-        unique, copies = name, 1
+        unique = name
         while unique in self._names:
-            copies += 1
-            unique = f"{name} ({copies})"
-        self._names[unique] = None
+            self._names[name] += 1
+            unique = f"{name} ({self._names[name]})"
+        self._names[unique] = 1
         return unique
 
     @contextmanager

@@ -118,6 +118,12 @@ async def test_bad_headers_of_a_part_fail_no_other(more: bytes) -> None:
     assert await files(good, part(None, b"bad", more)) == {"good.jpg": b"good", "file": b"bad"}
 
 
+async def test_equal_file_names_are_numbered() -> None:
+    names = [b"a", b"a", b"a (2)", b"a", b"a (3)", b"a"]
+    parts = [part(b'name="files"; filename="%b"' % name, b"%d" % n) for n, name in enumerate(names)]
+    assert list(await files(*parts)) == ["a", "a (2)", "a (2) (2)", "a (3)", "a (3) (2)", "a (4)"]
+
+
 @pytest.mark.parametrize("chunk_bytes", [1, 2, 7, 64])
 async def test_chunk_boundaries_do_not_matter(chunk_bytes: int) -> None:
     parts = [part(b'name="files"; filename="%d"' % n, b"\r\n--" * n) for n in range(5)]
