@@ -11,8 +11,8 @@ from frontend.errors import UnknownSpecies, UnknownSpeciesList
 
 _MAX_SUGGESTIONS = 3
 _MAX_SHOWN_CHARACTERS = 100
-# Comparing an unknown name with all 965 labels took up to 93 ms. It is compared only with the labels that share the most
-# letter pairs with it, at most this many.
+# Comparing an unknown name with all 965 labels took up to 93 ms. It is compared only with this many labels: those that
+# share the most letter pairs with it.
 _MAX_COMPARED = 30
 
 

@@ -1,7 +1,7 @@
 """The web page at `/`, in the reader's language, the API documentation at `/docs`, and their static files.
 
-Nothing comes from another host: Swagger UI's files are in the Python package `fastapi-offline`, and nothing else of it is
-used. All addresses in the pages are relative, because a proxy may serve everything below a path.
+Nothing comes from another host: Swagger UI's files are in the Python package `fastapi-offline`, which is used for
+nothing else. All addresses in the pages are relative, because a proxy may serve everything below a path.
 """
 
 from __future__ import annotations
