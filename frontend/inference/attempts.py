@@ -95,15 +95,13 @@ class Attempts:
             running = server.stub.ModelInfer(request, timeout=grpc_timeout_seconds, metadata=metadata)
             return await cancellable_answer(running)
 
-        server.calls += 1
         try:
-            if server.survives_cancellation:
-                return await call(seconds)
-            return await self._shielded.answer(call, seconds)
+            with server.running_call():
+                if server.survives_cancellation:
+                    return await call(seconds)
+                return await self._shielded.answer(call, seconds)
         except TimeoutError:
             raise DeadlineExceeded() from None
-        finally:
-            server.calls -= 1
 
     def _note(self, server: TritonPeer, model: str, failure: AttemptFailure) -> None:
         if failure in (AttemptFailure.STUB_DIED, AttemptFailure.STOPPING):

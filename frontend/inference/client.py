@@ -202,12 +202,13 @@ class Inference:
         while True:
             server = await self._pool.choose(_NO_MODEL, end, waits_for_recovery=False, avoid=asked)
             try:
-                configs: list[Any] = [
-                    await cancellable_answer(
-                        server.stub.ModelConfig(service_pb2.ModelConfigRequest(name=model), timeout=timeout_seconds)
-                    )
-                    for model in (MODEL, CLASSIFIER)
-                ]
+                with server.running_call():
+                    configs: list[Any] = [
+                        await cancellable_answer(
+                            server.stub.ModelConfig(service_pb2.ModelConfigRequest(name=model), timeout=timeout_seconds)
+                        )
+                        for model in (MODEL, CLASSIFIER)
+                    ]
             except aio.AioRpcError:
                 if server in asked:
                     raise

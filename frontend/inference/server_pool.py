@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from anyio import move_on_after
 from grpc import ChannelConnectivity, StatusCode, aio
@@ -56,6 +56,15 @@ class TritonPeer:
 
     def can_serve(self, model: str) -> bool:
         return self.is_connected and model not in self.sick_models
+
+    @contextmanager
+    def running_call(self) -> Iterator[None]:
+        """Keep the channel open during a call, even if the name no longer has this address."""
+        self.calls += 1
+        try:
+            yield
+        finally:
+            self.calls -= 1
 
     def start(self, task: Awaitable[None]) -> None:
         """Run `task` until the server is closed."""

@@ -272,6 +272,20 @@ async def test_address_that_the_name_lost_gets_no_new_requests(monkeypatch: pyte
         assert old.images == []
 
 
+async def test_address_is_not_forgotten_while_it_describes_its_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing its channel would cancel the call, and everyone who waits for the catalogue with it."""
+    monkeypatch.setattr(server_pool, "_LOOKUP_SECONDS", 0.3)
+    async with running_pods(2) as pods, Inference(pods.url) as inference:
+        await settle(inference, *pods.running)
+        for pod in pods.running:
+            pod.catalogue_seconds = 1
+        questions = [asyncio.ensure_future(inference.catalogue(5)) for _ in range(2)]  # one to each server
+        await asyncio.sleep(0.1)
+        pods.names.addresses.remove("127.0.0.1")
+        assert [catalogue.default for catalogue in await asyncio.gather(*questions)] == ["1", "1"]
+        await until(lambda: len(inference._pool._servers) == 1)
+
+
 async def test_name_that_vanishes_leaves_known_servers_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_pool, "_LOOKUP_SECONDS", 0.3)
     async with running_pods(1) as pods, Inference(pods.url) as inference:
