@@ -97,9 +97,10 @@ class Inference:
         Raises ImageError for what is wrong with this image, UnknownModelVersion for a version that is not served,
         TritonUnavailable when no server works.
         """
+        end = _deadline(timeout_seconds)
         try:
             with fail_after(timeout_seconds):
-                return await self._scores(image, timeout_seconds, version)
+                return await self._scores(image, end, version)
         except TimeoutError:
             raise DeadlineExceeded() from None
         except ModelNotFound as error:
@@ -113,8 +114,9 @@ class Inference:
         known = self._versions.get(version)
         if known is None or known.fingerprint is None:
             return None
+        end = _deadline(timeout_seconds)
         try:
-            return await self._labels_of(f"{MODEL}_v{version}", known.fingerprint, timeout_seconds)
+            return await self._labels_of(f"{MODEL}_v{version}", known.fingerprint, end)
         except ModelNotFound as error:
             raise UnknownModelVersion(version=version) from error
         except ImageError as error:  # of the image that is sent to get the labels
@@ -148,34 +150,34 @@ class Inference:
             return False
         return True
 
-    async def _scores(self, image: bytes, timeout_seconds: float | None, version: str | None) -> ImageScores:
+    async def _scores(self, image: bytes, end: float | None, version: str | None) -> ImageScores:
         model = f"{MODEL}_v{version}" if version else MODEL
         known = self._versions.get(version or "")
         if known is not None and (fingerprint := known.fingerprint) is not None:
-            labels = await self._labels_of(model, fingerprint, timeout_seconds)
+            labels = await self._labels_of(model, fingerprint, end)
             if labels is not None:
                 try:
-                    ask = partial(self._row, model, fingerprint, image, timeout_seconds)
+                    ask = partial(self._row, model, fingerprint, image, end)
                     row = await (ask() if known.is_random else self._answers.row(image, fingerprint, ask))
                     return ImageScores(row, labels)
                 except _OtherWeights:
                     log.info("Triton serves %s with other weights than its catalogue said", model)
-        return parse_classification(_strings(await self._infer(_all_classes(model, image), timeout_seconds)))
+        return parse_classification(_strings(await self._infer(_all_classes(model, image), end)))
 
-    async def _row(self, model: str, fingerprint: str, image: bytes, timeout_seconds: float | None) -> Row:
+    async def _row(self, model: str, fingerprint: str, image: bytes, end: float | None) -> Row:
         """Ask for the probabilities, float32 of shape [labels]. Raises _OtherWeights."""
-        answer = await self._infer(_request(model, image), timeout_seconds)
+        answer = await self._infer(_request(model, image), end)
         if answer.model_version != str(ensemble_model_version(fingerprint)):
             raise _OtherWeights
         return np.frombuffer(answer.raw_output_contents[0], np.float32)
 
-    async def _labels_of(self, model: str, fingerprint: str, timeout_seconds: float | None) -> Labels | None:
+    async def _labels_of(self, model: str, fingerprint: str, end: float | None) -> Labels | None:
         """Return the labels of a version, asked for once; None if Triton now serves other weights under its name."""
         if (known := self._labels.get(fingerprint)) is not None:
             return known
 
         async def ask() -> Labels:
-            answer = await self._infer(_all_classes(model, probe_image()), timeout_seconds)
+            answer = await self._infer(_all_classes(model, probe_image()), end)
             if answer.model_version != str(ensemble_model_version(fingerprint)):
                 raise _OtherWeights
             labels = self._labels[fingerprint] = parse_classification(_strings(answer)).labels
@@ -191,7 +193,9 @@ class Inference:
                 if not is_shared:
                     raise
 
-    async def _infer(self, request: Request, timeout_seconds: float | None) -> Response:
+    async def _infer(self, request: Request, end: float | None) -> Response:
+        """Send `request`; `end` is the deadline on time.monotonic(). Raises what Attempts.infer raises."""
+        timeout_seconds = None if end is None else max(end - time.monotonic(), 0)
         request.id = request_stats.triton_request_id()
         metadata = tuple(request_stats.trace_headers().items())
         return await self._attempts.infer(request, timeout_seconds, metadata)
@@ -231,6 +235,11 @@ class Inference:
 
 class _OtherWeights(Exception):
     """The answer comes from other weights than those with the fingerprint that was expected."""
+
+
+def _deadline(timeout_seconds: float | None) -> float | None:
+    """Return when the timeout passes, on time.monotonic(). Every call made for one question shares this moment."""
+    return None if timeout_seconds is None else time.monotonic() + timeout_seconds
 
 
 def _request(model: str, image: bytes, priority: int = 0) -> Request:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -203,6 +204,24 @@ async def test_short_deadline_of_the_first_spares_the_others() -> None:
             await first
         release.set()
         assert await other == "Rubra maxima"
+
+
+async def test_shared_question_that_is_repeated_keeps_the_callers_deadline() -> None:
+    """A Triton that a cancelled call can crash is waited for until the call's own deadline."""
+    triton, release = FakeTriton(server_version=CANCELLATION_CRASHES_VERSION), asyncio.Event()
+    async with asking(triton) as (inference, _):
+        await best(inference, flat(BLUE))  # the labels are known
+        slow(triton, release)
+        started = time.monotonic()
+        first = asyncio.ensure_future(best(inference, timeout_seconds=1.5))
+        await until(lambda: asked_for(triton, PHOTO))
+        other = asyncio.ensure_future(best(inference, timeout_seconds=2))
+        with pytest.raises(DeadlineExceeded):
+            await first
+        with pytest.raises(DeadlineExceeded):
+            await other
+        assert time.monotonic() - started < 3
+        release.set()
 
 
 @pytest.mark.parametrize(
