@@ -154,6 +154,8 @@ class Reservation:
         """Wait until there is room for `size_bytes` more. Raises Overloaded if it is evicted, before or meanwhile."""
         if self.is_evicted:
             raise Overloaded()
+        if not size_bytes:  # the last read of a body is empty, and a file that has arrived must not wait
+            return
         self._asked_at = asyncio.get_running_loop().time()
         self.is_waiting = True
         await self._budget.acquire(self, size_bytes)

@@ -44,6 +44,17 @@ async def test_caller_alone_gets_all_but_the_reserve() -> None:
     task.cancel()
 
 
+async def test_no_bytes_are_granted_at_once() -> None:
+    """The last read of a body is empty: a file that has arrived must not wait for memory."""
+    budget = MemoryBudget(100)
+    reservation = Reservation(budget, "a")
+    await reservation.acquire(70)
+    await complete(budget, "b", 30)
+    await complete(budget, "c", 1)  # the one that may overdraw is another
+    await asyncio.wait_for(reservation.acquire(0), 1)
+    assert not reservation.is_waiting
+
+
 async def test_stalled_reservation_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory_budget, "_STALLED_SECONDS", 0.05)
     budget, evicted = MemoryBudget(100), []
