@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 
 os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")  # before anything imports TensorFlow
 
@@ -32,6 +33,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What Triton's stubs find beside their model.py files.
 sys.path += [str(MODEL_REPOSITORY / "preprocess" / "1"), str(ROOT / "backends" / "tensorflow")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def pillow_pixel_limit() -> Iterator[None]:
+    """Restore Pillow's global limit of pixels: `bird_pixels` changes it, and the fake Triton decodes under it too."""
+    limit = Image.MAX_IMAGE_PIXELS
+    yield
+    Image.MAX_IMAGE_PIXELS = limit
 
 
 @pytest.fixture(scope="session")
