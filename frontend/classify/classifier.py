@@ -1,4 +1,4 @@
-"""Images to outcomes: get the bytes, check them, ask Triton; many at once. Knows nothing of the web framework."""
+"""Images to outcomes: get the bytes, check them, ask Triton; many at once. Independent of the web framework."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from frontend.telemetry import request_stats
 
 log = logging.getLogger(__name__)
 
-# Images between source and outcome at any time: enough to fill Triton's batches while others download.
+# Images being downloaded or classified at any time: enough to fill Triton's batches while others download.
 _MAX_IN_FLIGHT = 64
 # The largest share of one caller, see frontend/limits/fair_share.py: more workers for a request would only wait.
 _MAX_WORKERS_PER_REQUEST = _MAX_IN_FLIGHT * 3 // 4
@@ -67,9 +67,9 @@ class ClassifyOptions:
     """What a request wants, apart from its images.
 
     `deadline` is on the event loop's clock; images that would start later fail with DeadlineExceeded. At most
-    `max_waiting_outcomes` wait for a slow reader before it holds back the work. `max_images` is how many there can be.
-    `on_image_done` is called for each image that needs nothing more. Predictions under `min_score` are left out, and
-    with `species` all other species.
+    `max_waiting_outcomes` wait for a slow reader; then the work pauses. `max_images` is the largest possible number of
+    images. `on_image_done` is called after each image. Predictions below `min_score` are left out; with `species`, so
+    are all other species.
     """
 
     k: int
@@ -108,7 +108,7 @@ class ImageClassifier:
     ) -> AsyncGenerator[Outcome, None]:
         """Yield each image's outcome as soon as there is one. Closing the generator cancels the rest.
 
-        At most one image is taken from `images` while it waits for a slot. A problem with one image is that image's
+        Only one image at a time is taken from `images` and waits for a slot. A problem with one image is that image's
         outcome. Raises ServiceError when the service cannot go on, after the outcomes that were ready.
         """
         queue = _ImageQueue(images, self.slots, options)

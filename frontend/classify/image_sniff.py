@@ -1,4 +1,4 @@
-"""Reads the header of a file: its image format and its size. Decodes nothing.
+"""Reads the image format and the size from the header of a file, without decoding it.
 
 Refuses files that are clearly not acceptable before they travel to Triton. Everything uncertain is left to
 `preprocess`, which checks again.
@@ -16,7 +16,7 @@ _CAMERA_RAW = (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR")
 _OTHER_BOXES = (b"ftypcrx ", b"JXL \r\n\x87\n", b"jP  \r\n\x87\n")
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
-_GENERIC_BRANDS = {b"mif1", b"msf1", b"mif2", b"miaf"}  # the compatible brands tell which of the two
+_GENERIC_BRANDS = {b"mif1", b"msf1", b"mif2", b"miaf"}  # AVIF or HEIF: the compatible brands tell which
 _MAX_BRANDS_BYTES = 256
 _START_OF_FRAME = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}

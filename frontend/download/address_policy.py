@@ -1,4 +1,4 @@
-"""May we connect there? Pure functions from an address and a port to a verdict. Nothing is looked up.
+"""Decides whether a connection to an address and a port is allowed. Pure functions, without DNS lookups.
 
 `ipaddress.is_global` is not used: its result differs between Python versions, and it is true for multicast, NAT64 and
 other forms that lead back into private networks.
@@ -92,7 +92,7 @@ class AddressPolicy:
 
 
 def is_public(ip: Address) -> bool:
-    """Return whether `ip` is a public unicast address that hides no IPv4 address."""
+    """Return whether `ip` is a public unicast address with no IPv4 address embedded in it."""
     ip = _unwrapped(ip)
     if isinstance(ip, IPv4Address):
         return not any(ip in block for block in _FORBIDDEN_V4)

@@ -22,7 +22,7 @@ _RESOLVER_THREADS = 64
 
 
 class Refused(aiohttp.ClientError):
-    """Carries our verdict on an address through aiohttp's connector, which passes on only its own errors."""
+    """Carries the policy's refusal of an address through aiohttp's connector, which passes on only its own errors."""
 
     def __init__(self, verdict: ImageError) -> None:
         super().__init__(verdict.code)

@@ -1,4 +1,7 @@
-"""Undoes a compression that nobody asked for. Its output is produced in small pieces, so that a bomb can be stopped."""
+"""Decompresses bodies that a server compressed although the request did not allow it.
+
+Output is produced in small pieces, so that a decompression bomb can be stopped.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ import zlib
 from collections.abc import Iterator
 
 _GZIP = {"gzip", "x-gzip"}
-_UNKNOWN = {"br", "zstd", "compress", "x-compress", "dcb", "dcz"}
+_UNSUPPORTED = {"br", "zstd", "compress", "x-compress", "dcb", "dcz"}
 _PIECE_BYTES = 65_536
 _DECISIVE_BYTES = 12
-# Compression makes a file larger by a thousandth at most. Empty blocks, or a name without end, cost time for nothing.
-_MAX_LOST_BYTES = 262_144
+# A compressed file is larger than its content by a thousandth at most. Endless empty blocks, or an endless file name,
+# take time and produce no output.
+_MAX_EXCESS_BYTES = 262_144
 _IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
 _RAW_DEFLATE = -zlib.MAX_WBITS
 _GZIP_WBITS = 16 + zlib.MAX_WBITS
@@ -29,9 +33,9 @@ class BodyDecoder:
 
     def __init__(self, content_encoding: str) -> None:
         self._names = {name.strip() for name in content_encoding.lower().split(",")}
-        self._start = b""  # kept back until there is enough to decide
+        self._start = b""  # held back until there are enough bytes to decide
         self._is_decided = False
-        self._lost_bytes = 0  # how much larger the compressed form is
+        self._excess_bytes = 0  # compressed bytes read, minus bytes produced
         self._inflater: zlib._Decompress | None = None
 
     def decode(self, data: bytes, is_last: bool = False) -> Iterator[bytes]:
@@ -50,20 +54,20 @@ class BodyDecoder:
         if self._inflater is None:
             yield data
             return
-        self._lost_bytes += len(data)
+        self._excess_bytes += len(data)
         while not self._inflater.eof:
             try:
                 piece = self._inflater.decompress(data, _PIECE_BYTES)
             except zlib.error as error:
                 raise UnreadableCompressionError from error
             data = self._inflater.unconsumed_tail
-            self._lost_bytes -= len(piece)
+            self._excess_bytes -= len(piece)
             yield piece
             if not data and len(piece) < _PIECE_BYTES:  # zlib may hold more output than fits into a piece
                 break
         if self._inflater.eof:
             return
-        if self._lost_bytes > _MAX_LOST_BYTES:
+        if self._excess_bytes > _MAX_EXCESS_BYTES:
             raise UnreadableCompressionError
         if is_last:
             raise EOFError
@@ -77,6 +81,6 @@ class BodyDecoder:
             # RFC 9110 means zlib's format. Some servers send the bare deflate format, and browsers read both.
             is_zlib = start[0] & 0x0F == zlib.DEFLATED and int.from_bytes(start[:2], "big") % 31 == 0
             return zlib.decompressobj(zlib.MAX_WBITS if is_zlib else _RAW_DEFLATE)
-        if self._names & _UNKNOWN:
+        if self._names & _UNSUPPORTED:
             raise UnreadableCompressionError
         return None

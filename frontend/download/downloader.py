@@ -1,4 +1,4 @@
-"""A URL to the bytes behind it. One fetch serves all requests of a caller that want the same URL meanwhile."""
+"""Downloads the bytes behind a URL. Simultaneous requests of one caller for the same URL share one fetch."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Download:
         self.task = asyncio.create_task(fetcher.fetch(target, reservation))
         self.users = 0
         self._reservation = reservation
-        # Read the exception here: the requests that waited for it may be gone.
+        # Retrieve the exception here, because the requests that waited for it may be gone.
         self.task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def end(self) -> None:
@@ -45,8 +45,8 @@ class Downloader:
     """Downloads images over one shared session; use as an async context manager.
 
     With `proxy`, the URL of a forward proxy, the proxy resolves names and decides which of them are allowed.
-    `resolver` replaces the system's. `contact` is an address or URL for the owners of image servers. `ca_file` has the
-    certificates (PEM) of private authorities that are trusted beside the public ones.
+    `resolver` replaces the system's resolver. `contact` is an address or URL for the owners of image servers.
+    `ca_file` has the certificates (PEM) of private authorities that are trusted in addition to the public ones.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Fetches one file over HTTP: bounded in time, size and redirects, and retried once where that may help."""
+"""Fetches one file over HTTP: with limits on time, size and redirects, and one retry where that may help."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from frontend.telemetry import request_stats
 
 log = logging.getLogger(__name__)
 
-_RETRY_AFTER_SECONDS = (0.1, 0.4)  # where the server does not say
+_RETRY_PAUSE_SECONDS = (0.1, 0.4)  # if the server sends no Retry-After
 _TEMPORARY = {502, 503, 504}  # worth one more try
-_BUSY = {429, *_TEMPORARY}  # worth one more try when the server says when
+_BUSY = {429, *_TEMPORARY}  # worth one more try if the server sends Retry-After
 
 
 class _WorthRetrying(Exception):
     def __init__(self, failure: DownloadFailed, after_seconds: float | None = None) -> None:
         super().__init__(failure.code)
         self.failure = failure
-        self.after_seconds = random.uniform(*_RETRY_AFTER_SECONDS) if after_seconds is None else after_seconds  # noqa: S311  # spreads retries, hides nothing
+        self.after_seconds = random.uniform(*_RETRY_PAUSE_SECONDS) if after_seconds is None else after_seconds  # noqa: S311  # spreads retries, hides nothing
 
 
 class Fetcher:
-    """Fetches over `session`, which connects only where `policy` allows. A proxy takes over that check for names."""
+    """Fetches over `session`, which connects only where `policy` allows. With a proxy, the proxy checks names."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Fetcher:
     async def fetch(self, target: URL, reservation: Reservation) -> bytes:
         """Return the body behind `target`. Every byte of it is first acquired from `reservation`.
 
-        Raises ImageError. The cause of a failure is logged and not part of the error.
+        Raises ImageError. The cause of a failure is logged; the error does not contain it.
         """
         try:
             with fail_after(self._timeout_seconds) as scope:
@@ -94,7 +94,7 @@ class Fetcher:
                 return found
             try:
                 found = await self._get(found, reservation)
-            except InvalidUrl as error:  # the user's own URL was valid
+            except InvalidUrl as error:  # the redirect is invalid, not the user's own URL
                 raise DownloadFailed(reason="redirect") from error
         if isinstance(found, bytes):
             return found
@@ -102,7 +102,7 @@ class Fetcher:
 
     async def _get(self, target: URL, reservation: Reservation) -> bytes | URL:
         """Send one request. Return the body, or the URL that it redirects to."""
-        if ":" in (target.raw_host or ""):  # the resolver, which would do this, is not asked about numeric addresses
+        if ":" in (target.raw_host or ""):  # aiohttp does not ask the resolver, which would do this
             await self._policy.nat64.discover(self._resolver)
         if self._proxy:
             self._policy.check_target(target.raw_host or "", target.port or 0)
@@ -137,7 +137,7 @@ class Fetcher:
             raise TooLarge(max=self._max_bytes)
 
     async def _read(self, response: aiohttp.ClientResponse, reservation: Reservation) -> bytes:
-        """Read the body and undo its compression, if there is one. Both forms of it may have `max_bytes`."""
+        """Read the body and decompress it if necessary. `max_bytes` limits both forms."""
         decoder = BodyDecoder(",".join(response.headers.getall("Content-Encoding", [])))
         chunks: list[bytes] = []
         chunk, raw_size, size = b"", 0, 0
@@ -177,7 +177,7 @@ def _retry_after_seconds(value: str) -> float | None:
 
 
 def _log_name(target: URL) -> str:
-    """The URL as the log shows it: without its query, which may hold a secret, and with a bounded path."""
+    """Return the URL for the log: without its query, which may hold a secret, and with a shortened path."""
     return f"{target.scheme}://{target.raw_host}:{target.port}{target.raw_path[:200]}"
 
 

@@ -1,4 +1,4 @@
-"""Simultaneous connections to each host, shared among the callers that download from it."""
+"""Limits simultaneous connections to each host, and shares them among the callers that download from it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SLOTS_PER_HOST = 16
 
 
 class HostSlots:
-    """Remembers the slots of those hosts that downloads use or wait for at the moment."""
+    """Keeps the slots of each host that a download uses or waits for now."""
 
     def __init__(self) -> None:
         self._hosts: dict[str, FairSemaphore] = {}

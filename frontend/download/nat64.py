@@ -1,4 +1,4 @@
-"""NAT64: IPv6 addresses that a network translates to IPv4 addresses (RFC 6052). Where does such an address lead?"""
+"""NAT64 (RFC 6052): finds the IPv4 address to which the network translates an IPv6 address."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FRESH_SECONDS = 600.0
 
 
 class Nat64Networks:
-    """The prefixes that this network translates: the well-known one and its own, which DNS tells."""
+    """The prefixes that this network translates: the well-known one, and its own ones, which a DNS query reveals."""
 
     def __init__(self) -> None:
         self._networks = [WELL_KNOWN]
@@ -36,7 +36,7 @@ class Nat64Networks:
         return next((embedded_ipv4(ip, network) for network in self._networks if ip in network), None)
 
     async def discover(self, resolver: AbstractResolver) -> None:
-        """Ask for this network's own prefix, unless that was done a short time ago. Has to precede every judgement."""
+        """Ask DNS for this network's own prefixes, at most every ten minutes. Call it before each address check."""
         async with self._lock:
             if time.monotonic() - self._asked_at < _FRESH_SECONDS:
                 return

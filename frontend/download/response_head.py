@@ -1,7 +1,7 @@
 """The head of another server's HTTP response, reduced to what a download needs.
 
 Servers send heads that browsers and curl read and a strict parser refuses. Instead of making the parser lenient, this
-module writes the head anew: the status and the few headers that are used. All other headers, however many or long, are
+module rewrites the head: the status and the few headers that are used. All other headers, however many or long, are
 dropped. Pure functions.
 """
 
@@ -22,7 +22,7 @@ _USED_HEADERS = {
 
 
 def end_of_head(data: bytes | bytearray, searched_bytes: int) -> int | None:
-    """Return where the head in `data` ends, or None. Its first `searched_bytes` were searched in vain before."""
+    """Return where the head in `data` ends, or None. An earlier search of the first `searched_bytes` found no end."""
     found = _END.search(data, max(searched_bytes - 3, 0))
     return found.end() if found else None
 
@@ -34,7 +34,7 @@ def is_interim(head: bytes | bytearray) -> bool:
 
 
 def rewritten_head(head: bytes) -> tuple[bytes, int | None]:
-    """Return `head` with a plain status line and only the headers that are used, and the Content-Length if it counts.
+    """Return `head` with a plain status line and only the headers that are used, and the Content-Length or None.
 
     Raises ValueError if it is not the head of an HTTP response, or if its lengths contradict each other.
     """
@@ -76,5 +76,5 @@ def _content_length(headers: list[tuple[bytes, bytes]]) -> int | None:
         return None
     values = {part.strip(b" \t") for value in lists for part in value.split(b",")}
     if len(values) > 1 or not all(re.fullmatch(rb"[0-9]{1,18}", value) for value in values):
-        raise ValueError("no or several values of Content-Length")
+        raise ValueError("Content-Length is invalid or has several values")
     return int(values.pop())

@@ -1,7 +1,7 @@
 """aiohttp's client protocol with limits on all bytes of a response that are not its body.
 
 aiohttp bounds bodies through flow control. It reads everything else (interim responses, chunk extensions, trailers) as
-fast as it arrives and as long as it arrives: 16 servers that sent `103 Early Hints` without end took 2 GB of memory and
+fast and for as long as it arrives: 16 servers that sent `103 Early Hints` without end took 2 GB of memory and
 blocked the event loop for 18 s.
 """
 
@@ -18,12 +18,12 @@ from aiohttp.streams import StreamReader
 from frontend.download.response_head import end_of_head, is_interim, rewritten_head
 
 MAX_HEAD_BYTES = 262_144  # as in Chrome; interim responses included
-# The framing of a chunked body, so many bytes and a part of the body: chunks of at least 48 bytes, on average.
+# The framing of a chunked body may have this many bytes plus this share of the body: chunks of 48 bytes or more pass.
 _MAX_FRAMING_BYTES = 65_536
 _MAX_FRAMING_RATIO = 1 / 8
-# What is parsed between two checks of the limits.
+# Bytes that are parsed between two checks of the limits.
 _SLICE_BYTES = 65_536
-# What the parser may hold back while the reader is busy: two reads of the socket.
+# Bytes that the parser may hold back while the reader is busy: two reads of the socket.
 _MAX_UNPARSED_BYTES = 524_288
 
 
@@ -125,7 +125,7 @@ class BoundedResponseHandler(ResponseHandler):
 
 
 def use_bounded_responses(connector: aiohttp.TCPConnector) -> aiohttp.TCPConnector:
-    """Make `connector` create this protocol. aiohttp has no public way; a test holds that it works."""
+    """Make `connector` create this protocol. aiohttp has no public setting for it; a test checks that it works."""
     loop = asyncio.get_running_loop()
     connector._factory = lambda: BoundedResponseHandler(loop)  # type: ignore[assignment]
     return connector

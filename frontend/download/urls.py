@@ -1,4 +1,4 @@
-"""Is this a URL that we would fetch? Pure functions from a string to a checked URL."""
+"""Parses, checks and normalizes the URLs of images and of redirects. Pure functions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from frontend.errors import InvalidUrl
 MAX_LENGTH = 8192
 _MAX_HOST_LENGTH = 254  # 253 and an optional final dot
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_NEVER = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")  # controls, and the backslash, which browsers read as a slash
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")  # controls, and the backslash, which browsers read as a slash
 _HOST = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
 _NUMERIC_LABEL = re.compile(r"(0x[0-9a-f]*|[0-9]+)")
 _ASCII = "".join(map(chr, range(0x21, 0x7F)))
@@ -30,7 +30,7 @@ def parse_url(text: str) -> URL:
     if len(text) > MAX_LENGTH:
         raise InvalidUrl()
     text = text.strip()
-    if _NEVER.search(text):
+    if _FORBIDDEN.search(text):
         raise InvalidUrl()
     try:
         parts = urlsplit(text)

@@ -1,4 +1,4 @@
-"""Remembers the row of probabilities of images that were seen before, within a limit of bytes.
+"""Remembers the rows of probabilities of images that were seen before, up to a limit in bytes.
 
 The key holds the SHA-256 of the image's bytes, so that nobody can make an image that gets another image's answer, and
 the fingerprint of the model version: its number alone can later stand for other weights. Triton's own response cache
@@ -20,15 +20,15 @@ from frontend.telemetry.metrics import CacheOutcome, Metrics
 
 _Key = tuple[bytes, str]
 
-# Key, row object and dictionary entry of one answer, beside the row's own bytes.
+# Size of the key, row object and dictionary entry of one answer, in addition to the row's own bytes.
 ENTRY_OVERHEAD_BYTES = 600
 # Hashing takes 0.34 ms for a typical photo of 134 kB on a CPU without SHA instructions. A thread costs about 0.1 ms and
-# pays where the event loop would stand still for longer.
+# is worth it if hashing would block the event loop for longer.
 _THREAD_BYTES = 500_000
 
 
 class AnswerCache:
-    """Least recently used answers go first. With `max_bytes` 0 nothing is remembered or shared."""
+    """Evicts the least recently used answers first. With `max_bytes` 0 nothing is remembered or shared."""
 
     def __init__(self, max_bytes: int, metrics: Metrics | None = None) -> None:
         self._max_bytes = max_bytes

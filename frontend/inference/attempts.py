@@ -2,7 +2,7 @@
 
 An image can kill the Python process that decodes it. An image that was with a process or server when it died is
 therefore sent once more at most, and alone: only one such image is at Triton at any time, so a second death
-affects no other. What certainly did not start may be sent again until the deadline.
+affects no other. An image that certainly did not reach a model may be sent again until the deadline.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from frontend.inference.server_pool import NoServer, ServerPool, TritonPeer
 from frontend.inference.shielded_calls import ShieldedCalls, cancellable_answer
 
 _PAUSE_SECONDS = 0.05
-_MAX_ATTEMPTS = 5  # after NOT_FOUND, which a server that is only just loading a version answers for a moment
+_MAX_ATTEMPTS = 5  # after NOT_FOUND, which a server answers for a moment while it loads a version
 # A request that waits for a server ends this much before its deadline, so that it can say what it waited for.
 _REPORT_SECONDS = 0.25
 
@@ -40,21 +40,22 @@ class Attempts:
     def __init__(self, pool: ServerPool) -> None:
         self._pool = pool
         self._shielded = ShieldedCalls()
-        self._alone = asyncio.Lock()
+        self._suspect_lock = asyncio.Lock()
 
     async def infer(
         self, request: Request, timeout_seconds: float | None, metadata: Metadata = (), is_probe: bool = False
     ) -> Response:
         """Return the answer to `request` of the first server that gives one.
 
-        While no server is available the request waits, as long as the return of a lost one is likely. A probe does not
-        wait, and its image is known to be harmless. Raises ModelNotFound, TritonUnavailable when there is no server
-        that works, or the ImageError that Triton's last answer means.
+        While no server is available, the request waits as long as a lost server is likely to return. A probe does not
+        wait, and may be repeated after a process died, because its image is known to be harmless.
+
+        Raises ModelNotFound, TritonUnavailable when no server works, or the ImageError that Triton's last answer means.
         """
         end = inf if timeout_seconds is None else time.monotonic() + timeout_seconds
         failures: list[AttemptFailure] = []
         failed_on: set[TritonPeer] = set()
-        async with AsyncExitStack() as alone:
+        async with AsyncExitStack() as suspect:
             while True:
                 server = await self._choose(request.model_name, end, failed_on, is_probe)
                 try:
@@ -66,7 +67,7 @@ class Attempts:
                         raise final from error
                 if failures[-1] in _DEATHS and not is_probe:
                     await self._choose(request.model_name, end, failed_on, is_probe)  # wait before taking the turn
-                    await alone.enter_async_context(self._turn_to_be_alone(end))
+                    await suspect.enter_async_context(self._suspect_turn(end))
                 failed_on.add(server)
                 await asyncio.sleep(_PAUSE_SECONDS)
 
@@ -75,14 +76,14 @@ class Attempts:
         return await self._send(server, request, time.monotonic() + timeout_seconds, ())
 
     async def finish(self) -> None:
-        """Wait a moment for calls that must not be cancelled."""
+        """Wait a few seconds for calls that must not be cancelled."""
         await self._shielded.finish()
 
     async def _choose(self, model: str, end: float, avoid: set[TritonPeer], is_probe: bool) -> TritonPeer:
         try:
             return await self._pool.choose(model, end - _REPORT_SECONDS, not is_probe, avoid)
         except NoServer:
-            # Before the first attempt to connect has ended nothing says that Triton is unavailable.
+            # Until the first connection attempt has ended, nobody knows whether Triton is available.
             raise (TritonUnavailable() if self._pool.is_settled else DeadlineExceeded()) from None
 
     async def _send(self, server: TritonPeer, request: Request, end: float, metadata: Metadata) -> Response:
@@ -129,14 +130,17 @@ class Attempts:
         return translated(error) if is_probe and len(failures) >= _MAX_ATTEMPTS else None
 
     @asynccontextmanager
-    async def _turn_to_be_alone(self, end: float) -> AsyncIterator[None]:
-        """Hold the turn of the one image that is sent although something died with it. Raises DeadlineExceeded."""
+    async def _suspect_turn(self, end: float) -> AsyncIterator[None]:
+        """Hold the turn of the one suspect: an image that was with a process or server that died.
+
+        Raises DeadlineExceeded.
+        """
         try:
             with fail_after(None if isinf(end) else max(end - time.monotonic(), 0)):
-                await self._alone.acquire()
+                await self._suspect_lock.acquire()
         except TimeoutError:
             raise DeadlineExceeded() from None
         try:
             yield
         finally:
-            self._alone.release()
+            self._suspect_lock.release()

@@ -8,8 +8,8 @@ from typing import Any
 def channel_options() -> list[tuple[str, Any]]:
     """Return gRPC's channel arguments.
 
-    gRPC itself repeats no call, because its retry policy sees a status and not its message: an image that kills the
-    Python process that decodes it would kill one on each attempt. attempts.py decides what is sent again.
+    gRPC itself retries no call, because its retry policy sees only the status and not the message: an image that kills
+    the Python process that decodes it would kill one on each attempt. attempts.py decides what is sent again.
     """
     return [
         ("grpc.max_send_message_length", -1),

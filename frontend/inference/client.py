@@ -1,4 +1,4 @@
-"""Encoded image in, scores out: the front of the room that knows Triton."""
+"""Encoded image in, scores out: the interface of this package for the rest of the frontend."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _SERVER_PROBE_SECONDS = 5.0
 class Inference:
     """Calls the ensemble on one or several Triton servers; use as an async context manager.
 
-    `answer_cache_bytes` bounds the memory for answers to images that were seen before; 0 turns that off.
+    `answer_cache_bytes` bounds the memory for answers to images that were seen before; 0 turns the cache off.
     """
 
     def __init__(self, triton_url: str, answer_cache_bytes: int = 0, metrics: Metrics | None = None) -> None:
@@ -70,7 +70,7 @@ class Inference:
         await self._stack.aclose()
 
     def is_recovery_likely(self) -> bool:
-        """Whether images may wait for Triton: a server is connected, or was lost not long ago."""
+        """Whether images may wait for Triton: a server is connected, or was lost a short time ago."""
         return self._pool.is_recovery_likely
 
     async def classify(
@@ -92,8 +92,8 @@ class Inference:
     ) -> ImageScores:
         """Return the probabilities that `version` of the classifier gives an encoded image.
 
-        One image a call: Triton makes the batches, and a bad image fails alone. While a lost Triton is likely to
-        return, the call waits for it. After `timeout_seconds` Triton drops the image if it still waits in a queue.
+        Each call sends one image: Triton makes the batches, and a bad image fails alone. While a lost Triton is likely
+        to return, the call waits for it. After `timeout_seconds` Triton drops the image if it still waits in a queue.
         Raises ImageError for what is wrong with this image, UnknownModelVersion for a version that is not served,
         TritonUnavailable when no server works.
         """
@@ -119,7 +119,7 @@ class Inference:
             return await self._labels_of(f"{MODEL}_v{version}", known.fingerprint, end)
         except ModelNotFound as error:
             raise UnknownModelVersion(version=version) from error
-        except ImageError as error:  # of the image that is sent to get the labels
+        except ImageError as error:  # about the image that is sent to get the labels
             raise TritonUnavailable() from error
 
     async def catalogue(self, timeout_seconds: float) -> Catalogue:

@@ -1,4 +1,4 @@
-"""The addresses of a Triton name, asked of the system's resolver or of one name server."""
+"""Looks up the addresses of a Triton name, with the system's resolver or at one name server."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _addresses_in(message: bytes, kind: int) -> set[str]:
 
 
 def _after_name(message: bytes, position: int) -> int:
-    """Return the position behind a name: labels until an empty one, or a two-byte reference to an earlier name."""
+    """Return the position after a name: labels until an empty one, or a two-byte reference to an earlier name."""
     while size := message[position]:
         if size >= 0xC0:
             return position + 2

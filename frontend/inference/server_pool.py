@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 
 _LOOKUP_SECONDS = 5.0  # between lookups of a name while a server is available
 _URGENT_LOOKUP_SECONDS = 0.25  # while none is
-_GREETING_SECONDS = 2.0
+_GREETING_SECONDS = 2.0  # for a new server to answer its first call
 _FIRST_CONNECTION_SECONDS = 5.0
 _PROBE_PAUSE_SECONDS = 0.5
-_FULL_SECONDS = 0.1
+_FULL_SECONDS = 0.1  # for which other servers are preferred after a full queue
 # A restart takes 5 s under `birds serve` and 36 s in a pod. For this long after the last server was lost, its return
 # is likely enough to let requests wait.
 RECOVERY_SECONDS = 60.0
@@ -109,7 +109,7 @@ class ServerPool:
         await asyncio.gather(*(server.close() for server in self._servers.values()), *self._closing)
 
     async def choose(self, model: str, end: float, waits_for_recovery: bool, avoid: set[TritonPeer]) -> TritonPeer:
-        """Return the next server for `model` in turn, preferably none of `avoid`.
+        """Return the next server for `model` in turn, preferably one that is not in `avoid`.
 
         Waits until the first connection attempts have ended. With `waits_for_recovery` it also waits for a lost server
         to come back, until `end` on time.monotonic() or as long as a return is likely. Raises NoServer.
@@ -177,7 +177,7 @@ class ServerPool:
             self._changed.notify_all()
 
     async def _follow(self) -> None:
-        """Look the name up again and again: at once after a loss, and often while no server is available."""
+        """Look the name up repeatedly: at once after a loss, and often while no server is available."""
         failure = ""
         while True:
             self._lookup_wanted.clear()
@@ -200,7 +200,7 @@ class ServerPool:
                     await self._lookup_wanted.wait()
 
     def _update(self, addresses: list[HostPort]) -> None:
-        """Connect to new addresses, and forget old ones once nothing depends on them."""
+        """Connect to new addresses, and drop those that the name lost once nothing depends on them."""
         for address in addresses:
             if address not in self._servers:
                 server = self._servers[address] = TritonPeer(address)

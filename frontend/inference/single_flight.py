@@ -1,4 +1,4 @@
-"""One flight for concurrent equal questions: the first caller's work answers all who ask while it runs."""
+"""Concurrent calls for the same key share one piece of work: the first caller starts it, and all get its result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The value of BIRDS_TRITON_URL: which Triton servers there are, or which name has their addresses."""
+"""The value of BIRDS_TRITON_URL: the addresses of the Triton servers, or a name that has these addresses."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ class HostPort:
 
 @dataclass(frozen=True)
 class TritonTarget:
-    """Either fixed addresses, or one name that is looked up again and again; `name_server` None is the system's."""
+    """Either fixed addresses, or one name that is looked up repeatedly.
+
+    If `name_server` is None, the system's resolver looks it up.
+    """
 
     hosts: tuple[HostPort, ...]
     name_server: HostPort | None = None

@@ -71,7 +71,7 @@ class VersionRoute:
 
 
 class ModelVersions:
-    """Remembers the catalogue, or the failure to get it, for one second. All callers share one question to Triton."""
+    """Remembers the catalogue, or the failure to get it, for one second. Concurrent callers share one call."""
 
     def __init__(
         self,
@@ -97,8 +97,8 @@ class ModelVersions:
     async def catalogue(self, fresh: bool = False, timeout_seconds: float = _TIMEOUT_SECONDS) -> Catalogue:
         """Return the catalogue as of at most a second ago; with `fresh`, as of now.
 
-        Raises TritonUnavailable, also if there is no answer after `timeout_seconds`, which never cuts the question
-        short for other callers.
+        Raises TritonUnavailable, also if there is no answer after `timeout_seconds`. That ends only this caller's wait:
+        the question continues for the others.
         """
         try:
             with fail_after(timeout_seconds):

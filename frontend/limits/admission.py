@@ -37,13 +37,13 @@ class Admission:
 
     @property
     def is_full(self) -> bool:
-        """Whether a new request can be refused at all: it has at most the unfinished images ahead."""
+        """Whether a new request could be refused. At most all unfinished images are ahead of it."""
         return self.unfinished > self._max_backlog
 
     def would_refuse(self, caller: str, images: int = 1) -> ServiceOverloaded | None:
         """Return the error with which `admit` would refuse such a request now, or None.
 
-        Cheap, and without any effect: middleware calls it before a body is read, when it knows only that a request
+        Cheap and without side effects: middleware calls it before a body is read, when it knows only that a request
         has at least one image.
         """
         if self._ahead_of(caller, images) <= self._max_backlog + _WAIT_PER_OWN_IMAGE * images:

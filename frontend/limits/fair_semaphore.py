@@ -12,8 +12,8 @@ class FairSemaphore:
     """Grants slots one at a time, each to the caller that holds the fewest.
 
     Within a caller the request that holds the fewest comes first. Among equals the one that has waited longest comes
-    first. How many slots a caller may hold at most is the rule of `fair_share.may_hold`: a newcomer finds a free slot
-    at once, and when very many callers have left none free, it gets the next slot that is released.
+    first. `fair_share.may_hold` limits the slots of each caller, so that a newcomer finds a free slot at once. If very
+    many callers have left none free, the newcomer gets the next slot that is released.
     """
 
     def __init__(self, slots: int) -> None:

@@ -10,8 +10,8 @@ from math import inf
 from frontend.errors import Overloaded
 from frontend.limits.fair_share import may_hold
 
-# A reservation is stalled when this long passes without so many new bytes. Both together: a sender that trickles one
-# byte at a time must not look busy.
+# A reservation is stalled if it gets less than _PROGRESS_BYTES in _STALLED_SECONDS. With the time alone, a sender that
+# trickles one byte at a time would look busy.
 _STALLED_SECONDS = 1.0
 _PROGRESS_BYTES = 65_536
 
@@ -19,14 +19,13 @@ _PROGRESS_BYTES = 65_536
 class MemoryBudget:
     """Grants bytes while there are any, first to the caller that holds the fewest.
 
-    How many bytes a caller may hold is the rule of `fair_share.may_hold`. Two more rules keep everyone moving when
-    memory is short:
+    `fair_share.may_hold` limits the bytes of each caller. Two more rules keep transfers moving when memory is short:
 
-    - While someone waits, stalled reservations give way, the one that has been idle for longest first. Stalled are
-      those whose sender sends too little, and those that themselves wait for memory. The first kind gives way to
+    - While someone waits for memory, stalled reservations are evicted, the longest idle one first. A reservation is
+      stalled if its sender sends too little, or if it waits for memory itself. The first kind gives way to
       callers that hold no more than its own caller (or to all, if nothing else moves), the second kind only to
       callers that hold less.
-    - One reservation at a time may overdraw the budget: the oldest of those that wait. Otherwise all could wait while
+    - One reservation at a time may overdraw the budget: the oldest one that waits. Otherwise all could wait while
       each holds a part of a file. So the bytes in flight stay below the capacity plus one file.
     """
 
@@ -131,7 +130,7 @@ class MemoryBudget:
 
 
 class Reservation:
-    """The bytes of one image file, from its first byte until nobody needs them. Compared by identity."""
+    """The bytes of one image file, from its first byte until they are no longer needed. Compared by identity."""
 
     def __init__(self, budget: MemoryBudget, caller: str = "", on_evicted: Callable[[], object] = lambda: None) -> None:
         """`on_evicted` is called when the bytes must be freed at once: it drops them and ends their transfer."""
@@ -151,7 +150,7 @@ class Reservation:
         return inf if self.is_complete else self._asked_at if self.is_waiting else self._progress_at
 
     async def acquire(self, size_bytes: int) -> None:
-        """Wait until there is room for `size_bytes` more. Raises Overloaded if it is evicted, before or meanwhile."""
+        """Wait until there is room for `size_bytes` more. Raises Overloaded if evicted before or during the wait."""
         if self.is_evicted:
             raise Overloaded()
         if not size_bytes:  # the last read of a body is empty, and a file that has arrived must not wait
@@ -162,7 +161,7 @@ class Reservation:
         self.is_waiting = False  # it stays set when the wait is cancelled: the caller then knows what it waited for
 
     def complete(self) -> None:
-        """The file has arrived: from now on the bytes are not waited for and never evicted."""
+        """Note that the whole file has arrived. The reservation can no longer stall, so it is never evicted."""
         self.is_complete = True
 
     def note_progress(self) -> None:

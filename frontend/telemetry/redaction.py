@@ -1,4 +1,4 @@
-"""Removes secrets and control characters from texts that others wrote, before a log or a trace shows them."""
+"""Removes secrets and control characters from text of outside origin before it is logged."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """OpenTelemetry traces. OpenTelemetry's own environment variables turn them on; without them its SDK is not loaded.
 
 Follows W3C trace context: a request can belong to its sender's trace, and Triton's spans belong to ours. An untrusted
-caller's request starts a new trace with a link to the caller's trace, because the trace decides about sampling. Image
-servers get no trace headers.
+caller's request starts a new trace with a link to the caller's trace, because a trace decides whether it is sampled.
+Image servers get no trace headers.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def exporter_name(environment: Mapping[str, str]) -> str | None:
 
 
 class Tracing:
-    """Creates and exports spans. `close` waits a moment for the last of them."""
+    """Creates and exports spans. `close` waits a moment until the last ones are exported."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         from opentelemetry.sdk.resources import Resource

@@ -48,7 +48,7 @@ FLOODS = {
 
 
 @pytest.mark.parametrize("kind", FLOODS)
-def test_flood_costs_little_memory_and_no_time_of_others(
+def test_flood_costs_little_memory_and_delays_nobody(
     kind: str, frontend: tuple[str, int], image_server: ImageServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url, pid = frontend

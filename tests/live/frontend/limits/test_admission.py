@@ -1,4 +1,4 @@
-"""Too much at once: requests that are refused learn so at once, and a request that ends gives everything back."""
+"""Overload: refused requests are answered at once, and a request that ends returns its slots and tickets."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ def test_trickling_body_gets_408(triton: TritonServer) -> None:
 
 
 def test_many_threads_of_requests_leave_nothing_behind(triton: TritonServer, image_server: ImageServer) -> None:
-    """Far more at once than is taken on: all are answered, most with 503, and afterwards all is as before."""
+    """Many more requests than are accepted at once: all are answered, most with 503, and every slot is returned."""
     urls = [image_server.add(f"/{n}.png", flat(GREEN)) for n in range(5)]
     app = create_app(settings_for(triton, max_backlog=5))
     statuses: list[int] = []

@@ -1,4 +1,4 @@
-"""Ten times the load that the service can serve: throughput stays, and the rest is refused at once."""
+"""Ten times the load that the service can handle: throughput stays the same, and the excess is refused at once."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_tenfold_load_keeps_throughput_and_memory(
     refusals = sorted(a.seconds for a in crowd.answers if a.verdict == "refused")
     with capsys.disabled():
         print(
-            f"\nserved {5 * best:.0f} images/s at its best, {5 * served:.0f} beside {len(refusals) / SECONDS:.0f} "
+            f"\nserved {5 * best:.0f} images/s at its best, {5 * served:.0f} with {len(refusals) / SECONDS:.0f} "
             f"refusals/s (median {1000 * refusals[len(refusals) // 2]:.0f} ms); {grown / 1e6:.0f} MB more"
         )
     assert set(calm.verdicts()) == {"complete"}, calm.faults()

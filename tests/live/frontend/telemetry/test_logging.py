@@ -143,7 +143,7 @@ def test_auto_format_depends_on_the_terminal(
 
 @pytest.fixture
 def written(caplog: pytest.LogCaptureFixture) -> Iterator[Lines]:
-    """Everything that the running frontend logs, at its most talkative, as JSON."""
+    """Everything that the running frontend logs, at level debug, as JSON."""
     lines = Lines(as_json=True)
     root, ours = logging.getLogger(), logging.getLogger("frontend")
     [handler] = lines.log.handlers
@@ -156,7 +156,7 @@ def written(caplog: pytest.LogCaptureFixture) -> Iterator[Lines]:
 
 
 def requests(lines: Lines, count: int = 1) -> list[dict[str, Any]]:
-    """The lines of so many requests: they are written when the answer is already there."""
+    """Return the lines of at least `count` requests. They are written after the answer is sent, so wait for them."""
 
     def found() -> list[dict[str, Any]]:
         return [line for line in map(json.loads, lines.text.splitlines()) if line["event"] == "request"]

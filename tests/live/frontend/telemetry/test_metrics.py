@@ -1,4 +1,4 @@
-"""GET /metrics: right numbers, names that promtool likes, and no label that a client could make up."""
+"""GET /metrics: the counts are right, and clients cannot choose the value of a label."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_clients_cannot_choose_labels(fresh: str) -> None:
     assert after["birds_http_requests_total", frozenset({("route", "unmatched"), ("method", "GET"), ("status", "404")})]
 
 
-def test_counters_of_workers_add_up_and_dead_gauges_go(tmp_path: Path) -> None:
+def test_worker_counters_add_up_and_dead_gauges_vanish(tmp_path: Path) -> None:
     program = """
 import os
 from frontend.telemetry.metrics import Metrics

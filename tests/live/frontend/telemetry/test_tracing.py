@@ -41,7 +41,7 @@ def collector() -> Iterator[TraceCollector]:
 
 @pytest.fixture(scope="module")
 def traced(collector: TraceCollector, tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A frontend before a Triton of its own, both told of the collector by the environment."""
+    """A frontend and its own Triton. The environment makes both export to the collector."""
     folder = tmp_path_factory.mktemp("traced")
     for model in ("birds", "preprocess", "classifier"):
         shutil.copytree(tiny_repository / model, folder / "models" / model)
@@ -138,7 +138,7 @@ def test_failed_request_fails_its_span(
 
 
 def post(url: str, traceparent: str, **headers: str) -> int:
-    """The status of a request in the midst of a trace."""
+    """Return the status of a request that belongs to a trace."""
     body = {"images": ["http://x/"]}
     return httpx.post(url, json=body, headers={**headers, "traceparent": traceparent}, timeout=30).status_code
 

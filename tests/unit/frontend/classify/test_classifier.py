@@ -1,4 +1,4 @@
-"""How images end whose model version is not served."""
+"""What happens to images whose model version is not served, and to images that kill a Python process."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Poisoned(Inference):
 
 
 async def test_failed_image_is_not_sent_again() -> None:
-    """The room inference/ has already tried once more, alone. Another repeat could end more Python processes."""
+    """inference/ has already sent it a second time, alone. Another attempt could kill more Python processes."""
     inference = Poisoned("127.0.0.1:1")
     classifier = ImageClassifier(inference, ModelVersions(catalogue), max_pixels=10_000_000)
     options = ClassifyOptions(1, VersionRoute("1"), deadline=current_time() + 10)

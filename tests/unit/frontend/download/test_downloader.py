@@ -91,7 +91,7 @@ async def test_closed_connections_are_retried_once() -> None:
         pytest.param([b"HTTP/1.1 200 OK\r\n", *[b"X: y\r\n"] * 600], 0.1, id="slow headers"),
         pytest.param([b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n", *[b"x"] * 600], 0.1, id="slow body"),
         pytest.param([b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", b""], 60, id="no body"),
-        pytest.param([b"HTTP/1.1 100 Continue\r\n\r\n"] * 600, 0.1, id="continues for ever"),
+        pytest.param([b"HTTP/1.1 100 Continue\r\n\r\n"] * 600, 0.1, id="endless 100 Continue"),
     ],
 )
 async def test_slow_server_times_out(parts: list[bytes], pause_seconds: float) -> None:
@@ -174,7 +174,7 @@ async def test_wrong_content_length_fails() -> None:
         pytest.param(b"HTTP/1.1 OK\r\n\r\n", id="no status"),
         pytest.param(b"HTTP/1.1 99999 OK\r\n\r\n", id="status of five digits"),
         pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", id="negative length"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 1e3\r\n\r\n", id="length that is no number"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 1e3\r\n\r\n", id="length that is not a number"),
         pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", id="two lengths"),
         pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nx", id="broken chunk"),
         pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", id="cut chunk"),

@@ -120,7 +120,7 @@ async def test_network_without_dns64_judges_addresses_as_they_are() -> None:
     assert not isinstance(failed, DownloadFailed)
 
 
-def test_other_answers_are_no_prefix() -> None:
+def test_other_answers_give_no_prefix() -> None:
     assert networks_in(["192.0.0.170", "2a00::1", "fe80::1%eth0", "::ffff:192.0.0.170"]) <= {
         IPv6Network("::ffff:0:0/96")
     }

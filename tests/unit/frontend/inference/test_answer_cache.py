@@ -206,7 +206,7 @@ async def test_short_deadline_of_the_first_spares_the_others() -> None:
         assert await other == "Rubra maxima"
 
 
-async def test_shared_question_that_is_repeated_keeps_the_callers_deadline() -> None:
+async def test_repeated_question_keeps_the_callers_deadline() -> None:
     """A Triton that a cancelled call can crash is waited for until the call's own deadline."""
     triton, release = FakeTriton(server_version=CANCELLATION_CRASHES_VERSION), asyncio.Event()
     async with asking(triton) as (inference, _):

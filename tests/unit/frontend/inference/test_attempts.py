@@ -202,7 +202,7 @@ async def test_lost_connection_is_repeated_once() -> None:
     assert sum(len(triton.images) for triton in tritons) == 2
 
 
-async def test_work_of_a_killed_server_is_done_by_another() -> None:
+async def test_another_server_does_a_killed_servers_work() -> None:
     killed, sound = FakeTriton(), FakeTriton()
 
     async def never(_: Asked) -> None:

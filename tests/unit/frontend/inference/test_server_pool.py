@@ -52,7 +52,7 @@ async def test_requests_go_round() -> None:
     assert [len(triton.images) for triton in tritons] == [20, 20, 20]
 
 
-async def test_dead_process_gets_no_images_until_a_probe_succeeds() -> None:
+async def test_dead_process_gets_no_images_before_a_probe() -> None:
     dead, sound = FakeTriton(), FakeTriton()
     async with running_tritons(dead, sound) as url, Inference(url) as inference:
         await settle(inference, dead, sound)
@@ -104,7 +104,7 @@ async def test_full_server_stays_in_turn() -> None:
     assert len(full.images) >= 5
 
 
-async def test_triton_that_was_never_there_fails_requests_at_once() -> None:
+async def test_triton_never_reached_fails_requests_at_once() -> None:
     async with Inference(f"127.0.0.1:{free_port()}") as inference:
         started = time.monotonic()
         with pytest.raises(TritonUnavailable):
@@ -234,7 +234,7 @@ async def running_pods(count: int, cached_seconds: float = 0) -> AsyncIterator[P
             await asyncio.gather(*(triton.stop() for triton in pods.running))
 
 
-async def test_name_is_looked_up_at_once_and_often_after_the_last_loss() -> None:
+async def test_last_loss_triggers_frequent_lookups() -> None:
     async with running_pods(1) as pods, Inference(pods.url) as inference:
         await ask(inference)
         await asyncio.sleep(0.5)
@@ -259,7 +259,7 @@ async def test_new_address_gets_requests_before_the_old_goes(monkeypatch: pytest
             await ask(inference)
 
 
-async def test_address_that_the_name_lost_gets_no_new_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_removed_address_gets_no_new_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_pool, "_LOOKUP_SECONDS", 0.3)
     async with running_pods(2) as pods, Inference(pods.url) as inference:
         old = pods.running[0]
@@ -272,7 +272,7 @@ async def test_address_that_the_name_lost_gets_no_new_requests(monkeypatch: pyte
         assert old.images == []
 
 
-async def test_address_is_not_forgotten_while_it_describes_its_models(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_catalogue_call_keeps_a_removed_server_open(monkeypatch: pytest.MonkeyPatch) -> None:
     """Closing its channel would cancel the call, and everyone who waits for the catalogue with it."""
     monkeypatch.setattr(server_pool, "_LOOKUP_SECONDS", 0.3)
     async with running_pods(2) as pods, Inference(pods.url) as inference:

@@ -92,7 +92,7 @@ async def test_cancel_scope_does_not_cut_the_call() -> None:
 
 
 @pytest.mark.parametrize(("version", "is_cancelled"), [(CANCELLATION_CRASHES_VERSION, False), (SAFE_VERSION, True)])
-async def test_only_a_safe_triton_is_told_of_a_cancellation(version: str, is_cancelled: bool) -> None:
+async def test_only_a_safe_triton_sees_the_cancellation(version: str, is_cancelled: bool) -> None:
     triton = FakeTriton(server_version=version)
 
     async def slow(_: Asked) -> None:

@@ -85,9 +85,7 @@ async def test_retry_after_varies_within_a_few_seconds() -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 1000)), max_size=30), st.integers(0, 400))
-async def test_new_caller_is_never_refused_by_fewer_callers_than_its_margin(
-    requests: list[tuple[str, int]], max_backlog: int
-) -> None:
+async def test_few_busy_callers_never_refuse_a_newcomer(requests: list[tuple[str, int]], max_backlog: int) -> None:
     """At most three other callers are busy, and each counts at most as many images as the newcomer has."""
     admission = Admission(max_backlog)
     with ExitStack() as running:

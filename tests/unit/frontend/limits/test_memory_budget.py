@@ -104,7 +104,7 @@ async def test_large_caller_cannot_evict_a_smaller_one(monkeypatch: pytest.Monke
     waiting.cancel()
 
 
-async def test_files_larger_than_the_budget_pass_one_by_one() -> None:
+async def test_files_larger_than_the_budget_take_turns() -> None:
     budget, most = MemoryBudget(1000), 0
 
     async def transfer(caller: str) -> None:
