@@ -67,7 +67,7 @@ class TritonPythonModel:
         return responses
 
     def _mistake_in(self, request: pb_utils.InferenceRequest) -> str | None:
-        """What is wrong with the shapes of a request, or None."""
+        """Return what is wrong with the shapes of a request, or None."""
         for name, spec in self.engine.inputs.items():
             shape = tuple(pb_utils.get_input_tensor_by_name(request, name).shape())
             if not _shapes_agree(spec.shape, shape) and not _is_one_pixel(shape):
@@ -75,7 +75,7 @@ class TritonPythonModel:
         return None
 
     def _same_shapes(self, requests: list[pb_utils.InferenceRequest], indices: list[int]) -> list[list[int]]:
-        """`indices` in groups whose inputs can be stacked: one group, unless the image sizes differ."""
+        """Group `indices` by requests whose inputs can be stacked: one group, unless the image sizes differ."""
         groups: dict[object, list[int]] = {}
         for index in indices:
             shapes = tuple(tuple(tensor.shape()) for tensor in requests[index].inputs())
@@ -91,7 +91,7 @@ class TritonPythonModel:
         stacked = {name: self._stacked(name, parts) for name, parts in inputs.items()}
         try:
             outputs = self.engine.run(stacked)
-        except Exception as error:  # an engine that fails, fails these requests and not the process
+        except Exception as error:  # only these requests fail, not the process
             pb_utils.Logger.log_error(f"{self.engine.name} failed on a batch: {error!r}")
             failure = pb_utils.TritonError("inference_failed: the engine failed on this batch")
             return [pb_utils.InferenceResponse(error=failure) for _ in requests]

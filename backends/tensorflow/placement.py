@@ -21,7 +21,7 @@ def device_of(kind: str, device_id: str, instances: int, cores: int) -> Device:
 
 
 def engine_for(setting: str, device: Device, proven: str | None) -> str:
-    """The engine to load: the one that is set, else TensorFlow on a GPU, else the one that the build found best.
+    """Return the engine to load: the configured one, else TensorFlow on a GPU, else the one that the build found best.
 
     For a SavedModel that was not built by the tools this stays `auto`: the best engine that can load it.
     """
@@ -32,13 +32,13 @@ def engine_for(setting: str, device: Device, proven: str | None) -> str:
     return proven or "auto"
 
 
-def visible_gpus(already: str | None, device: Device) -> str:
-    """CUDA_VISIBLE_DEVICES for this instance's process: its own GPU or none.
+def visible_gpus(inherited: str | None, device: Device) -> str:
+    """Return CUDA_VISIBLE_DEVICES for this instance's process: its own GPU or none.
 
-    Triton numbers the GPUs that it can see. If `already`, its own CUDA_VISIBLE_DEVICES, lists some of them, then its
-    number 0 is the first of the list.
+    `inherited` is Triton's own CUDA_VISIBLE_DEVICES. Triton numbers the GPUs that it can see, so if `inherited` lists
+    GPUs, Triton's number 0 is the first of the list.
     """
     if device.gpu is None:
         return "-1"
-    choice = [name.strip() for name in already.split(",")] if already else []
+    choice = [name.strip() for name in inherited.split(",")] if inherited else []
     return choice[device.gpu] if device.gpu < len(choice) else str(device.gpu)

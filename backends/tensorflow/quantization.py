@@ -26,7 +26,7 @@ _OPERATIONS = {
     "MatMul": "FULLY_CONNECTED",
 }
 _WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
-_BELONGS_TO_STEP = ("Add", "Clamp", "Relu")  # one of these after a weighted operation is computed together with it
+_BELONGS_TO_STEP = ("Add", "Clamp", "Relu")  # each is computed together with the weighted operation before it
 # CPUs without one of these add 8-bit products in 16 bits, which overflow.
 _CPU_FLAGS = {"avx512_vnni", "avx_vnni", "amx_int8"}
 

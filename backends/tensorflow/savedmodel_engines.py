@@ -154,7 +154,7 @@ class OpenVINOEngine:
 
 
 def _read_model(core: Any, savedmodel: Path, precision: str) -> tuple[Any, str]:
-    """The model, and the precision that `auto` became. Raises QuantizationMisfit if int8 was asked for in vain."""
+    """Return the model and the chosen precision. Raises QuantizationMisfit if int8 was requested and is impossible."""
     model = core.read_model(savedmodel)
     if precision == "int8" or (precision == "auto" and is_worthwhile(savedmodel)):
         try:

@@ -46,7 +46,7 @@ def write_manifest(version: Path) -> Manifest:
 
 
 def read_manifest(version: Path) -> Manifest | None:
-    """The manifest as it was written, or None if there is none. Raises VersionDamaged if it cannot be read."""
+    """Return the manifest as it was written, or None if there is none. Raises VersionDamaged if it cannot be read."""
     try:
         content = (version / FILE).read_bytes()
     except FileNotFoundError:
@@ -75,7 +75,7 @@ def check_manifest(version: Path) -> Manifest | None:
     present = _listed_files(version)
     if missing := sorted(set(manifest.files) - set(present)):
         raise VersionDamaged(f"{missing[0]} is missing")
-    # TensorFlow prefers some file names to others, so that a file more can be another model.
+    # TensorFlow prefers some file names to others, so an additional file can replace the model.
     if added := sorted(path for path in set(present) - set(manifest.files) if path.startswith(f"{_SAVEDMODEL}/")):
         raise VersionDamaged(f"{added[0]} is not in {FILE}")
     for path, digest in manifest.files.items():
@@ -94,13 +94,13 @@ def check_manifest(version: Path) -> Manifest | None:
 
 
 def count_labels(version: Path) -> int:
-    """How many labels Triton reads from the version's labels.txt: it splits at line feeds alone."""
+    """Return how many labels Triton reads from the version's labels.txt. It splits the file at line feeds only."""
     return len((version / LABELS).read_text(encoding="utf-8").removesuffix("\n").split("\n"))
 
 
 def _listed_files(version: Path) -> list[str]:
     """Relative paths of the files a manifest lists: not itself, and not the hidden files of file managers and NFS."""
-    # Through links to folders, too: volumes in clusters are made of them.
+    # Follow links to folders: the volumes of a cluster are made of them.
     files = (Path(folder, name) for folder, _, names in os.walk(version, followlinks=True) for name in names)
     paths = (path.relative_to(version) for path in sorted(files) if path.is_file())
     return [

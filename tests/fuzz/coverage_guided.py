@@ -1,7 +1,7 @@
 """One coverage-guided fuzzing run: `python -m tests.fuzz.coverage_guided TARGET CORPUS_FOLDER [libFuzzer options]`.
 
-Atheris records which lines of Pillow's parsers and of our modules each input reaches, and keeps the inputs that reach
-new lines. A finding is written next to the corpus as crash-… and ends the run.
+Atheris records which lines of Pillow's parsers and of this project's modules each input reaches, and keeps the inputs
+that reach new lines. A finding is written next to the corpus as crash-… and ends the run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Turns the bytes of one image file into RGB pixels. Knows nothing of Triton and of processes.
+"""Turns the bytes of one image file into RGB pixels. Independent of Triton and of worker processes.
 
 Two steps: open_image() reads the header, refuses what is not acceptable and estimates the cost; pixels() decodes.
 decode() is both.
@@ -49,8 +49,8 @@ _BUFFERED_JPEG_BYTES_PER_PIXEL = 8  # every coefficient, 2 bytes for each of up 
 _MAX_READS = 50_000
 # A JPEG without its end marker is classified if at least this part of its rows is there.
 _ENOUGH_ROWS = 0.9
-# What is decoded in Triton's own process may take no more than this. The cost of a JPEG and of a PNG of this size is
-# bounded by their pixels and scans; docs/decisions.md has the measurements.
+# Limits of a decode in Triton's own process. Pixels and scans bound the cost of a JPEG or PNG of this size;
+# docs/decisions.md has the measurements.
 _CHEAP_BYTES = 64_000_000
 _CHEAP_PIXEL_SCANS = 150_000_000
 
@@ -86,7 +86,8 @@ class OpenedImage:
     """An acceptable image of which only the header has been read.
 
     `decoding_bytes` estimates the memory that decoding takes. `is_cheap` promises bounded time and memory.
-    `orientation` is EXIF's, 1 to 8. `profile` is the embedded ICC profile.
+    `orientation` is EXIF's, 1 to 8. `profile` is the embedded ICC profile. `is_complete` is False for a JPEG that may
+    be decoded although it is cut short.
     """
 
     image: Image.Image
@@ -117,7 +118,7 @@ def open_image(data: bytes, wanted: PixelFormat, granted_bytes: int | None = Non
         width, height = read_webp_size(data)
         _check_pixels(width, height, wanted)
         _check_memory(width * height * _BYTES_PER_PIXEL[kind] + 2 * len(data), granted_bytes)
-    opened = _OPENED_BY_US[kind](data, wanted) if kind in _OPENED_BY_US else _open_other(data, wanted, kind)
+    opened = _OPENERS[kind](data, wanted) if kind in _OPENERS else _open_other(data, wanted, kind)
     _check_memory(opened.decoding_bytes, granted_bytes)
     return opened
 
@@ -128,7 +129,7 @@ def open_if_cheap(data: bytes, wanted: PixelFormat) -> OpenedImage | None:
     Raises ImageRejected as decode() does.
     """
     kind = _accepted_format(data, wanted)
-    opened = _OPENED_BY_US[kind](data, wanted) if kind in _OPENED_BY_US else None
+    opened = _OPENERS[kind](data, wanted) if kind in _OPENERS else None
     return opened if opened and opened.is_cheap else None
 
 
@@ -199,7 +200,7 @@ def _open_other(data: bytes, wanted: PixelFormat, kind: str) -> OpenedImage:
     return OpenedImage(image, estimate, orientation=orientation, profile=image.info.get("icc_profile"))
 
 
-_OPENED_BY_US = {"JPEG": _open_jpeg, "PNG": _open_png}
+_OPENERS = {"JPEG": _open_jpeg, "PNG": _open_png}
 
 
 def _open(data: bytes, wanted: PixelFormat, kind: str) -> Image.Image:
@@ -245,7 +246,7 @@ def _resizing_bytes(image: Image.Image, wanted: PixelFormat) -> int:
 
 
 def _loaded(opened: OpenedImage, wanted: PixelFormat) -> Image.Image:
-    """Decode. Of a JPEG without its end, return the rows that are there, if they are enough."""
+    """Decode the image. Of a JPEG that is cut short, return the rows present, if there are enough of them."""
     image = opened.image
     try:
         image.load()

@@ -1,7 +1,7 @@
 """Converts pixels from an embedded ICC profile to sRGB.
 
-Ignoring profiles changes the best species: of 53 photos 11 for Adobe RGB and 19 for ProPhoto. A profile that cannot be
-used is ignored, because the picture is still worth classifying.
+Ignoring profiles changes the best species for 11 of 53 photos in Adobe RGB, and for 19 of them in ProPhoto. A profile
+that cannot be used is ignored, because the picture is still worth classifying.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Transform = ImageCms.ImageCmsTransform
 
 @lru_cache(maxsize=_CACHED_PROFILES)
 def transform_to_srgb(profile: bytes) -> Transform | None:
-    """The transform from `profile` to sRGB, or None if there is nothing to convert or the profile is unusable."""
+    """Return the transform from `profile` to sRGB; None if nothing must be converted or the profile is unusable."""
     try:
         opened = ImageCms.getOpenProfile(io.BytesIO(profile))
         mode = _MODES.get(opened.profile.xcolor_space.strip())

@@ -70,7 +70,7 @@ class MemoryBudget:
 
 
 class DecodePool:
-    """Worker processes, started when they are needed, at most one for each concurrent call of decode()."""
+    """Worker processes, started on demand: at most one for each concurrent call of decode()."""
 
     def __init__(self, seconds: float, memory_bytes: int, max_bytes: int, max_pixel_bytes: int) -> None:
         """Limit each decode to `seconds` of processor time, and all together to `memory_bytes`.
@@ -154,7 +154,7 @@ class DecodePool:
         worker.close()
 
     def _replace(self, dead: _Worker) -> None:
-        """Start another one now, so that the next image need not wait for all of its start."""
+        """Start another worker now, so that the next image does not wait for the whole start."""
         dead.close()
         try:
             self._give_back(_Worker(self._region_bytes))
@@ -210,7 +210,7 @@ class _Worker:
         return reply
 
     def close(self) -> None:
-        """End the process, whatever it does."""
+        """End the process, even if it hangs."""
         self._socket.close()
         self._process.kill()
         self._process.wait()
@@ -261,7 +261,7 @@ class _Worker:
         raise ImageRejected("not_an_image", "the decoder crashed on it")
 
     def _cpu_seconds(self) -> float:
-        """Processor time of the process so far; a kernel clock of its own, see clock_getcpuclockid(3)."""
+        """Return the processor time of the process so far, from its own kernel clock; see clock_getcpuclockid(3)."""
         try:
             return time.clock_gettime((~self._process.pid << 3) | 2)
         except OSError:  # it has ended
@@ -269,7 +269,7 @@ class _Worker:
 
 
 def _environment() -> dict[str, str]:
-    """Nothing but what Python needs: the process reads untrusted files and knows no secrets."""
+    """Return only what Python needs: the process reads untrusted files and must know no secrets."""
     inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     return {
         **inherited,
@@ -281,7 +281,7 @@ def _environment() -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def find_interpreter() -> str:
-    """An interpreter of the running version. `sys.executable` may be anything inside Triton's stub.
+    """Return an interpreter of the running version. Inside Triton's stub `sys.executable` may be anything.
 
     Raises WorkersUnavailable.
     """

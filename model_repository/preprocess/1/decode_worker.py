@@ -22,7 +22,7 @@ from colour_profiles import transform_to_srgb
 from image_limits import MoreMemoryNeeded
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-# What Python itself may need beside the estimate, for garbage and fragmentation.
+# What Python itself may need in addition to the estimate, for garbage and fragmentation.
 _SLACK_BYTES = 64_000_000
 _MESSAGE_BYTES = 65_536
 _NICE = 5  # images that are cheap to decode come first
@@ -78,7 +78,7 @@ def _limit_memory(extra_bytes: int) -> None:
 
 
 def _limit_processor_time(seconds: float) -> None:
-    """The parent kills sooner; this ends a decode whose parent has died."""
+    """Let the kernel end a decode whose parent has died. A living parent kills the process sooner."""
     used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
     _, most = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (int(used + seconds) + 2, most))

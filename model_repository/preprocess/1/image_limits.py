@@ -1,4 +1,4 @@
-"""The limits that an image must keep, and the refusal of an image that does not."""
+"""The limits for an image, and the error for an image that is rejected."""
 
 from __future__ import annotations
 

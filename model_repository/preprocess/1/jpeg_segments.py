@@ -54,7 +54,7 @@ class JpegFile:
 
 
 def read_jpeg(data: bytes) -> JpegFile:
-    """Raises ImageRejected with the codes not_an_image and unsupported_format."""
+    """Read the segments of a JPEG file. Raises ImageRejected with the codes not_an_image and unsupported_format."""
     return _Walk(data).run()
 
 

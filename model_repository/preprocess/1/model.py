@@ -1,8 +1,8 @@
 """The `preprocess` model: takes requests of encoded images and answers each with pixels or with one error.
 
-JPEG and PNG files of ordinary size are decoded here, on a thread for each core: their cost is known before. Everything
-else is decoded by worker processes, see `decode_pool`. A slow image does not hold up the others of its batch: their
-responses leave first, and its own follows when it is done.
+JPEG and PNG files of ordinary size are decoded in this process, on one thread per core: their cost is known in advance.
+Everything else is decoded by worker processes, see `decode_pool`. A slow image does not hold up the others of its
+batch: their responses leave first, and its own follows when it is done.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from recent_digests import RecentDigests
 _BUG = "internal_error"
 # How long a batch waits for images that workers decode. Most take less, and one response for all costs less.
 _BATCH_SECONDS = 0.1
-# With this many late images no more are taken from Triton's queue, which has its own limits.
-_MAX_LATE_IMAGES = 256
+# While this many requests wait for a worker, no more are taken from Triton's queue, which has its own limits.
+_MAX_LATE_REQUESTS = 256
 _REMEMBERED_PROFILES = 256
 
 Outcome: TypeAlias = "np.ndarray | ImageRejected"
@@ -46,10 +46,10 @@ class TritonPythonModel:
             max_pixel_bytes=max(3 * wanted.width * wanted.height for wanted in formats),
         )
         cores = len(os.sched_getaffinity(0))
-        self.here = ThreadPoolExecutor(cores, thread_name_prefix="here")
-        self.elsewhere = ThreadPoolExecutor(cores, thread_name_prefix="elsewhere")
+        self.decoding_threads = ThreadPoolExecutor(cores, thread_name_prefix="decode")
+        self.waiting_threads = ThreadPoolExecutor(cores, thread_name_prefix="wait")
         self.srgb_profiles = RecentDigests(_REMEMBERED_PROFILES)
-        self.late_images = threading.BoundedSemaphore(_MAX_LATE_IMAGES)
+        self.late_requests = threading.BoundedSemaphore(_MAX_LATE_REQUESTS)
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse | None]:
         begun = [self._begin(request) for request in requests]
@@ -58,15 +58,15 @@ class TritonPythonModel:
         return [self._respond(request, outputs) for request, outputs in zip(requests, decoding, strict=True)]
 
     def finalize(self) -> None:
-        self.here.shutdown()
-        self.elsewhere.shutdown()
+        self.decoding_threads.shutdown()
+        self.waiting_threads.shutdown()
         self.workers.close()
 
     def _begin(self, request: pb_utils.InferenceRequest) -> dict[str, list[Future[Outcome | Future[Outcome]]]]:
         """Have every image decoded at the size of each requested output."""
         images = pb_utils.get_input_tensor_by_name(request, "IMAGE").as_numpy().ravel()
         return {
-            output: [self.here.submit(self._decode, data, self._format(output)) for data in images]
+            output: [self.decoding_threads.submit(self._decode, data, self._format(output)) for data in images]
             for output in request.requested_output_names()
         }
 
@@ -88,7 +88,7 @@ class TritonPythonModel:
             return rejected
         except Exception:  # uncaught, it would fail the whole batch and show clients the traceback
             return _bug(traceback.format_exc())
-        return self.elsewhere.submit(self._decode_in_worker, data, wanted, opened.profile if opened else None)
+        return self.waiting_threads.submit(self._decode_in_worker, data, wanted, opened.profile if opened else None)
 
     def _converts_cheaply(self, opened: OpenedImage) -> bool:
         """Whether the image has no profile, or one that a worker has found to mean sRGB."""
@@ -106,18 +106,18 @@ class TritonPythonModel:
             return _bug(traceback.format_exc())
 
     def _respond(self, request: pb_utils.InferenceRequest, outputs: Outputs) -> pb_utils.InferenceResponse | None:
-        """Return the response, or None if an image is not done: then the response is sent after the last one."""
+        """Return the response, or None if an image is not done: the last image to finish then sends the response."""
         unfinished = _unfinished(outputs)
         if not unfinished:
             return _response(outputs)
         left = threading.Semaphore(len(unfinished) - 1)
         sender = request.get_response_sender()
-        self.late_images.acquire()
+        self.late_requests.acquire()
 
         def finish(_: Future[Outcome]) -> None:
             if left.acquire(blocking=False):
                 return
-            self.late_images.release()
+            self.late_requests.release()
             sender.send(_response(outputs), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
         for image in unfinished:

@@ -33,7 +33,7 @@ class PngFile:
 
 
 def read_png(data: bytes) -> PngFile:
-    """Raises ImageRejected with the code not_an_image."""
+    """Read the chunks of a PNG file. Raises ImageRejected with the code not_an_image."""
     if len(data) < 33 or data[12:16] != b"IHDR" or data[8:12] != b"\0\0\0\r":
         raise damaged()
     width, height, bits, colour_type, _, _, interlace = struct.unpack_from(">IIBBBBB", data, 16)

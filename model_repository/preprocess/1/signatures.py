@@ -17,7 +17,7 @@ _ACCEPTED = {
 }
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
-_GENERIC_BRANDS = {b"mif1", b"msf1", b"mif2", b"miaf"}  # the compatible brands tell which of the two
+_GENERIC_BRANDS = {b"mif1", b"msf1", b"mif2", b"miaf"}  # AVIF or HEIF: the compatible brands tell which
 _MAX_BRANDS_BYTES = 256
 _OTHERS = {
     b"\0\0\1\0": "ICO",

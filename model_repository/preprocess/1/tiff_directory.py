@@ -60,7 +60,7 @@ class TiffDirectory:
         return entries
 
     def numbers(self, tag: int) -> Sequence[int]:
-        """The values of a tag of whole numbers; none if it is missing, of another type, or outside of the file."""
+        """Return the values of an integer tag; empty if it is missing, has another type, or lies outside the file."""
         kind, count, position = self._entries.get(tag, (0, 0, 0))
         code = _NUMBERS.get(kind)
         if code is None or position + count * _SIZES[kind] > len(self._data):
@@ -82,7 +82,7 @@ class TiffDirectory:
 
 
 def check_tiff(data: bytes) -> None:
-    """Raises ImageRejected with the codes not_an_image and unsupported_format."""
+    """Refuse a TIFF file that must not be decoded. Raises ImageRejected: not_an_image or unsupported_format."""
     directory = TiffDirectory(data)
     if raw := _camera_raw(data, directory):
         raise unsupported(f"camera raw ({raw})")
@@ -96,7 +96,7 @@ def check_tiff(data: bytes) -> None:
 
 
 def _camera_raw(data: bytes, directory: TiffDirectory) -> str | None:
-    """The name of the raw format, or None for an ordinary TIFF file."""
+    """Return the name of the raw format, or None for an ordinary TIFF file."""
     if directory.has(_DNG_VERSION):
         return "DNG"
     if data[8:10] == b"CR":

@@ -1,4 +1,4 @@
-"""Images that take long to decode hold up nobody else, and fail with a code when they take too long."""
+"""Images that take long to decode delay no other images, and fail with a code when they take too long."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_quick_images_are_answered_before_slow_ones(triton: TritonServer) 
         assert [int((await task).argmax()) for task in slow] == [0] * 4
 
 
-async def test_rows_of_a_request_wait_for_its_slow_image(triton: TritonServer) -> None:
+async def test_rows_wait_for_a_slow_image_of_theirs(triton: TritonServer) -> None:
     async with tritonclient.grpc.aio.InferenceServerClient(triton.grpc_url) as client:
         rows = await infer(client, [flat(GREEN), SLOW, flat(GREEN, "WEBP")])
     assert rows.argmax(axis=1).tolist() == [1, 0, 1]

@@ -28,12 +28,14 @@ def test_an_instance_on_a_gpu_knows_which() -> None:
         ("tensorflow", CPU, "openvino", "tensorflow"),
     ],
 )
-def test_the_engine(setting: str, device: Device, proven: str | None, engine: str) -> None:
+def test_engine_depends_on_setting_device_and_build(
+    setting: str, device: Device, proven: str | None, engine: str
+) -> None:
     assert engine_for(setting, device, proven) == engine
 
 
 @pytest.mark.parametrize(
-    ("already", "device", "visible"),
+    ("inherited", "device", "visible"),
     [
         (None, GPU, "1"),
         ("", GPU, "1"),
@@ -43,5 +45,5 @@ def test_the_engine(setting: str, device: Device, proven: str | None, engine: st
         (None, CPU, "-1"),
     ],
 )
-def test_a_process_sees_its_own_gpu_or_none(already: str | None, device: Device, visible: str) -> None:
-    assert visible_gpus(already, device) == visible
+def test_a_process_sees_its_own_gpu_or_none(inherited: str | None, device: Device, visible: str) -> None:
+    assert visible_gpus(inherited, device) == visible

@@ -1,4 +1,4 @@
-"""A float SavedModel with the ranges of its values beside it runs in 8 bits, and answers as before but for rounding."""
+"""A float SavedModel that comes with ranges runs in 8 bits, and its answers differ only by rounding."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_all_but_the_last_values_get_ranges(ranged: Path) -> None:
     assert activations == [0.9921875, 6.0, 6.0, 8.0, 14.0, 14.0]
 
 
-def test_weights_keep_the_steps_that_they_were_stored_with(ranged: Path) -> None:
+def test_weights_keep_their_stored_steps(ranged: Path) -> None:
     limits = [node.input_value(2).get_node().data for node in fake_quantizers(ranged)]
     first = next(limit for limit in limits if limit.shape == (8, 1, 1, 1))
     assert np.allclose(first, 127 * SCALE)
@@ -105,7 +105,7 @@ def test_weights_keep_the_steps_that_they_were_stored_with(ranged: Path) -> None
         json.dumps({"input": [0, 1], "steps": [{**step, "weight_scale": None} for step in steps()]}),
     ],
 )
-def test_ranges_of_something_else_are_refused_and_auto_stays_with_float(
+def test_foreign_ranges_are_refused_and_auto_uses_float(
     ranged: Path, content: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (ranged / FILE).write_text(content)
@@ -122,9 +122,7 @@ def test_ranges_of_something_else_are_refused_and_auto_stays_with_float(
     ("flags", "expected"),
     [("sse2 avx2 avx512f", False), ("avx2 avx_vnni", True), ("avx512f avx512_vnni", True), ("amx_int8", True)],
 )
-def test_auto_is_8_bits_where_the_cpu_is_made_for_them(
-    ranged: Path, tmp_path: Path, flags: str, expected: bool
-) -> None:
+def test_auto_is_8_bits_on_capable_cpus(ranged: Path, tmp_path: Path, flags: str, expected: bool) -> None:
     info = tmp_path / "cpuinfo"
     info.write_text(f"flags\t\t: fpu {flags} bmi2\n")
     assert is_worthwhile(ranged, info) is expected

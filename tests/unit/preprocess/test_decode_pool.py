@@ -157,7 +157,7 @@ def test_image_survives_the_end_of_an_idle_worker(pool: DecodePool) -> None:
     assert is_red(pool)
 
 
-def test_bug_in_a_worker_is_reported_as_a_bug(faulty_pool: DecodePool) -> None:
+def test_worker_bug_is_reported_as_a_bug(faulty_pool: DecodePool) -> None:
     with pytest.raises(ImageRejected, match=r"^internal_error: Traceback") as failed:
         faulty_pool.decode(b"bug", WANTED)
     assert "ZeroDivisionError" in failed.value.reason
@@ -205,7 +205,7 @@ def test_large_image_gets_the_memory_it_needs(pool: DecodePool) -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF"])
-def test_image_that_needs_more_memory_than_allowed_is_refused(kind: str) -> None:
+def test_image_over_the_memory_limit_is_refused(kind: str) -> None:
     pool = new_pool(memory_bytes=20_000_000)
     with pytest.raises(ImageRejected, match=r"^too_expensive: decoding it takes more memory than is allowed"):
         pool.decode(flat(RED, kind, (4000, 3000)), WANTED)

@@ -109,7 +109,7 @@ def test_refuses_progressive_jpeg_that_lacks_coefficients() -> None:
         pytest.param(0xF7, 8, "JPEG-LS", id="JPEG-LS"),
     ],
 )
-def test_names_the_kind_of_jpeg_that_is_not_accepted(marker: int, precision: int, name: str) -> None:
+def test_names_the_refused_kind_of_jpeg(marker: int, precision: int, name: str) -> None:
     data = bytearray(RED_JPEG)
     frame = data.index(b"\xff\xc0")
     data[frame + 1], data[frame + 4] = marker, precision
