@@ -83,7 +83,8 @@ class TritonPythonModel:
         try:
             opened = open_if_cheap(data, wanted)
             if opened and self._converts_cheaply(opened):
-                return np.asarray(pixels(opened, wanted))
+                # Without a profile: it changes nothing, and lcms should not parse a stranger's profile in this process.
+                return np.asarray(pixels(dataclasses.replace(opened, profile=None), wanted))
         except ImageRejected as rejected:
             return rejected
         except Exception:  # uncaught, it would fail the whole batch and show clients the traceback

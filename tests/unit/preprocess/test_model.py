@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from colour_profiles import transform_to_srgb
 from PIL import ImageCms
 
 from tests.support.hostile_images import bmp_row_of_zeros
@@ -185,3 +186,13 @@ def test_profile_is_judged_by_a_worker_once(model: Any, monkeypatch: pytest.Monk
             answers(model, Request(encoded(halves(RED, BLUE), "JPEG", icc_profile=profile)))
         counts.append(len(asked))
     assert counts == [1, 4]
+
+
+def test_profile_known_as_srgb_is_not_parsed_again(model: Any) -> None:
+    """lcms would read a stranger's profile in Triton's own process, without the limits of a worker."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    model.srgb_profiles.add(srgb)
+    before = transform_to_srgb.cache_info()
+    (response,) = answers(model, Request(encoded(halves(RED, BLUE), "JPEG", icc_profile=srgb)))
+    assert is_colour(response.pixels[0, 8, 2], RED)
+    assert transform_to_srgb.cache_info() == before
