@@ -170,8 +170,9 @@ class _Worker:
     """One process and the memory shared with it. Used by one thread at a time."""
 
     def __init__(self, region_bytes: int) -> None:
-        descriptor = os.memfd_create("decode", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # Last, because unlike a socket nothing closes it if the next step fails.
+        descriptor = os.memfd_create("decode", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(descriptor, region_bytes)
             # A worker that shrank it could end the parent with SIGBUS.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -237,6 +239,19 @@ def test_leaves_no_descriptors_and_no_processes() -> None:
     pool.close()
     assert not workers()
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_worker_that_cannot_start_leaves_no_descriptor(pool: DecodePool, monkeypatch: pytest.MonkeyPatch) -> None:
+    gc.collect()
+    before = os.listdir("/proc/self/fd")
+    monkeypatch.setattr(socket, "socketpair", no_descriptor_left)
+    with pytest.raises(OSError, match="Too many open files"):
+        decode_pool._Worker(1000)
+    assert os.listdir("/proc/self/fd") == before
+
+
+def no_descriptor_left(*_: object) -> None:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
 PARENT = f"""
