@@ -1,6 +1,6 @@
 """Runs a float model in the 8-bit arithmetic that it was trained for. OpenVINO only; independent of Triton.
 
-The SavedModel stays in float. A file beside its graph lists the range of values of every step, in the order of
+The SavedModel stays in float. A file in its folder lists the range of values of every step, in the order of
 execution. With such a file, and a CPU that has 8-bit instructions, the ranges become FakeQuantize operations, which
 OpenVINO compiles to 8-bit kernels.
 """

@@ -52,7 +52,7 @@ class Image:
 class Outcome:
     """The predictions for one image, or why there are none. `position` is the image's index in the request.
 
-    `no_bird` says whether the most probable of all labels is the background, whatever species were asked for.
+    `no_bird` says whether the most probable of all labels is the background, even if only some species were requested.
     """
 
     position: int

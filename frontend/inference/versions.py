@@ -1,4 +1,4 @@
-"""Which versions of the classifier exist, and which of them classifies an image."""
+"""Which versions of the classifier exist, and which one classifies an image."""
 
 from __future__ import annotations
 

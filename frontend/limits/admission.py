@@ -20,10 +20,10 @@ _RETRY_AFTER_SECONDS = (1, 5)
 class Admission:
     """Bounds the images that are accepted and not yet done.
 
-    Slots are shared fairly: first among callers, then among the requests of a caller. So a request waits for at most
-    as many images of each other request of its caller as it has itself, and for at most as many images of each other
-    caller as its own caller then has. It is refused when these are more than `max_backlog` plus three times its own
-    images. One caller's crowd of requests therefore refuses only that caller.
+    Slots are shared fairly: first among callers, then among the requests of a caller. A new request with n images
+    therefore waits for at most n images of each other request of its caller. Let s be the sum of these. It also waits
+    for at most s + n images of each other caller. It is refused if all these images are more than `max_backlog` plus
+    three times n. Many requests from one caller therefore lead to refusals for that caller only.
     """
 
     def __init__(self, max_backlog: int) -> None:
@@ -66,7 +66,7 @@ class Admission:
             self._tickets.discard(ticket)
 
     def _ahead_of(self, caller: str, images: int) -> int:
-        """The largest number of images that are served before a new request of `caller` is done."""
+        """Return how many images of others at most are served before a new request of `caller` is done."""
         now, own, others = current_time(), 0, Counter[str]()
         for ticket in self._tickets:
             if ticket.deadline <= now:

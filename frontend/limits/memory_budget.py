@@ -1,4 +1,4 @@
-"""A number of bytes that image files may hold in memory, shared among callers."""
+"""The bytes that image files may hold in memory, shared among callers."""
 
 from __future__ import annotations
 

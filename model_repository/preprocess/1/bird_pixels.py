@@ -83,7 +83,7 @@ class _LimitedFile(io.BytesIO):
 
 @dataclass(frozen=True)
 class OpenedImage:
-    """An acceptable image of which only the header has been read.
+    """An acceptable image. Its header has been read; its pixels have not been decoded.
 
     `decoding_bytes` estimates the memory that decoding takes. `is_cheap` promises bounded time and memory.
     `orientation` is EXIF's, 1 to 8. `profile` is the embedded ICC profile. `is_complete` is False for a JPEG that may

@@ -1,4 +1,4 @@
-"""The frontend under attack, in a process of its own. A fake Triton stands behind it: the attacks are not on Triton."""
+"""The frontend under attack, in a process of its own. It calls a fake Triton: Triton is not attacked."""
 
 from __future__ import annotations
 

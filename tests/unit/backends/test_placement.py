@@ -1,4 +1,4 @@
-"""Where an instance runs and on what: the decisions, which need no GPU to be tried."""
+"""Where an instance runs, and with which engine. No GPU is needed."""
 
 from __future__ import annotations
 

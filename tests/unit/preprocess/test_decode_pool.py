@@ -328,10 +328,10 @@ def test_memory_budget_makes_decodes_wait() -> None:
         thread.start()
         begun.wait(5)
         with budget.reserve(40):
-            order.append("fits beside it")
+            order.append("fits as well")
         order.append("first ends")
     thread.join(5)
-    assert order == ["fits beside it", "first ends", "second"]
+    assert order == ["fits as well", "first ends", "second"]
 
 
 def test_memory_budget_is_returned_after_a_failure() -> None:

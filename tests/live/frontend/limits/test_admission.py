@@ -203,7 +203,7 @@ def test_short_request_overtakes_ten_long_lists(triton: TritonServer, image_serv
         url = stack.enter_context(running_app(app))
         pool = stack.enter_context(ThreadPoolExecutor(11))
         for door in doors:
-            stack.callback(door.open)  # whatever happens, no image hangs for ever
+            stack.callback(door.open)  # so that no image hangs forever if the test fails
         answers = [pool.submit(httpx.post, url, json={"images": urls}, timeout=60) for urls in lists]
         assert eventually(
             lambda: unfinished(app) == 600 and free_slots(app) == 64 + 16

@@ -203,6 +203,6 @@ def test_no_secret_is_logged(written: Lines, frontend: httpx.Client, image_serve
     headers = {"Authorization": f"Bearer {SECRET}", "Cookie": SECRET, "X-API-Key": SECRET}
     answer = frontend.post(f"/?key={SECRET}", json={"images": urls}, headers=headers)
     assert len(answer.json()["failures"]) == len(urls)
-    frontend.post("/", content=f"{SECRET} is no JSON", headers=headers)
+    frontend.post("/", content=f"{SECRET} is not JSON", headers=headers)
     assert len(requests(written, 2)) == 2
     assert SECRET not in written.text

@@ -57,7 +57,7 @@ READABLE = {
     "a tab before the colon": b"HTTP/1.1 200 OK\r\nX\t: y\r\n" + LENGTH + b"\r\n" + IMAGE,
     "a repeated equal length": b"HTTP/1.1 200 OK\r\n" + LENGTH * 3 + b"\r\n" + IMAGE,
     "a list of equal lengths": b"HTTP/1.1 200 OK\r\nContent-Length: %d, %d\r\n\r\n" % ((len(IMAGE),) * 2) + IMAGE,
-    "a length beside chunks": b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n" + CHUNKED,
+    "a length and chunks": b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n" + CHUNKED,
     "repeated singleton headers": b"HTTP/1.1 200 OK\r\n" + b"Server: x\r\nETag: y\r\n" * 2 + LENGTH + b"\r\n" + IMAGE,
     "a folded header": b"HTTP/1.1 200 OK\r\nX: y\r\n  z\r\n\tz\r\n" + LENGTH + b"\r\n" + IMAGE,
     "bare line feeds": b"HTTP/1.1 200 OK\n" + LENGTH.replace(b"\r", b"") + b"\n" + IMAGE,
@@ -103,7 +103,7 @@ async def test_habit_is_readable_byte_by_byte(habit: str) -> None:
 @settings(deadline=None)
 @given(st.binary(max_size=300), st.binary(max_size=300))
 def test_rewriting_never_lets_other_lines_through(before: bytes, after: bytes) -> None:
-    """Whatever a head holds, the parser gets a status line and known headers, each on one line."""
+    """For any head, the parser gets a status line and known headers, each on one line."""
     head = b"HTTP/1.1 200 OK\r\n" + before + b"\r\nLocation: x\r\n" + after + b"\r\n\r\n"
     try:
         rewritten, _ = rewritten_head(head[: end_of_head(head, 0)])
@@ -184,7 +184,7 @@ def raw_deflate(content: bytes) -> bytes:
         "zstd",
     ],
 )
-async def test_uncompressed_image_is_read_whatever_its_encoding(image_server: ImageServer, encoding: str) -> None:
+async def test_uncompressed_image_is_read_despite_its_encoding(image_server: ImageServer, encoding: str) -> None:
     url = image_server.add("/a", encoded_body(IMAGE, encoding))  # type: ignore[arg-type]
     assert await download(url) == IMAGE
     assert image_server.headers["/a"]["Accept-Encoding"] == "identity"

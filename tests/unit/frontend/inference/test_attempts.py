@@ -52,7 +52,7 @@ async def outcome(inference: Inference, image: bytes = flat(RED), timeout_second
 
 
 def poisoned(triton: FakeTriton, delay: float = 0.02) -> Behaviour:
-    """POISON kills the Python process of `triton`, with every image that is there."""
+    """POISON kills the Python process of `triton`. Every image that is there at that moment fails."""
 
     async def behaviour(asked: Asked) -> None:
         if asked.image == POISON:

@@ -1,4 +1,4 @@
-"""The catalogue of versions: asked for once for all callers, and never for longer than a request has."""
+"""The catalogue of versions: one call serves all callers, and no caller waits past its own deadline."""
 
 from __future__ import annotations
 

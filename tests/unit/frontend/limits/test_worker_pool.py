@@ -1,4 +1,4 @@
-"""Several workers as one stream: a slow reader holds them back, an error or closing ends them."""
+"""Several workers feed one stream: a slow reader holds them back, and an error or closing ends them."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ async def test_cancelled_reader_during_failure_leaves_nothing_open(
         try:
             await asyncio.sleep(30)
         except asyncio.CancelledError:
-            await asyncio.sleep(0.05)  # as a call to Triton that must not be cut short
+            await asyncio.sleep(0.05)  # like a call to Triton that must not be cancelled
             raise
 
     async def read() -> None:
