@@ -38,10 +38,10 @@ class AnswerCache:
         self._flights: SingleFlight[_Key, Row] = SingleFlight()
 
     async def row(self, image: bytes, fingerprint: str, ask: Callable[[], Coroutine[Any, Any, Row]]) -> Row:
-        """Return the row for `image`, remembered or asked for. Concurrent equal images share one question.
+        """Return the row for `image`, from memory or from `ask`. Concurrent equal images share one call of `ask`.
 
-        Raises what `ask` raises. A failure is not remembered. A shared question that fails only because its first
-        caller's deadline passed is asked again for the others.
+        Raises what `ask` raises. A failure is not remembered. If a shared call fails only because its first caller's
+        deadline passed, the others call `ask` again.
         """
         if not self._max_bytes:
             return await ask()

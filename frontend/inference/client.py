@@ -56,7 +56,7 @@ class Inference:
         self._answers = AnswerCache(answer_cache_bytes, metrics)
         self._versions: dict[str, ModelVersion] = {}
         self._labels: dict[str, Labels] = {}  # by fingerprint
-        self._label_questions: SingleFlight[str, Labels] = SingleFlight()
+        self._label_calls: SingleFlight[str, Labels] = SingleFlight()
 
     async def __aenter__(self) -> Inference:
         self._pool = ServerPool(self._target, self._probe_server)
@@ -184,9 +184,9 @@ class Inference:
             return labels
 
         while True:
-            is_shared = fingerprint in self._label_questions
+            is_shared = fingerprint in self._label_calls
             try:
-                return await self._label_questions.run(fingerprint, ask)
+                return await self._label_calls.run(fingerprint, ask)
             except _OtherWeights:
                 return None
             except DeadlineExceeded:
@@ -238,7 +238,7 @@ class _OtherWeights(Exception):
 
 
 def _deadline(timeout_seconds: float | None) -> float | None:
-    """Return when the timeout passes, on time.monotonic(). Every call made for one question shares this moment."""
+    """Return when the timeout passes, on time.monotonic(). All calls made for one image share this moment."""
     return None if timeout_seconds is None else time.monotonic() + timeout_seconds
 
 

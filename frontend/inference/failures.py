@@ -73,7 +73,7 @@ def failure_of(error: aio.AioRpcError) -> AttemptFailure:
 
 
 def translated(error: aio.AioRpcError) -> ImageError | TritonUnavailable:
-    """Return the error of ours that Triton's last answer about an image becomes. The log has Triton's text."""
+    """Return the BirdsError for Triton's last response about an image. Triton's own text is logged."""
     code, message = error.code(), str(error.details() or "")
     match = _REJECTION.match(message)
     if code is StatusCode.INVALID_ARGUMENT and match and match[1] in _REJECTIONS:

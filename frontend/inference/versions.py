@@ -84,7 +84,7 @@ class ModelVersions:
         self._canary_version = canary_version
         self._canary_percent = canary_percent
         self._is_recovery_likely = is_recovery_likely
-        self._questions: SingleFlight[None, Catalogue] = SingleFlight()
+        self._calls: SingleFlight[None, Catalogue] = SingleFlight()
         self._known: Catalogue | None = None
         self._known_at = float("-inf")
         self._failed_at = float("-inf")
@@ -98,11 +98,11 @@ class ModelVersions:
         """Return the catalogue as of at most a second ago; with `fresh`, as of now.
 
         Raises TritonUnavailable, also if there is no answer after `timeout_seconds`. That ends only this caller's wait:
-        the question continues for the others.
+        the call to Triton continues for the others.
         """
         try:
             with fail_after(timeout_seconds):
-                if fresh and None in self._questions:  # asked before now: its answer may be outdated
+                if fresh and None in self._calls:  # sent before now: its response may be outdated
                     await self._remembered()
                 if self._known is not None and not fresh and _age(self._known_at) <= _FRESH_SECONDS:
                     return self._known
@@ -139,7 +139,7 @@ class ModelVersions:
     async def _remembered(self) -> Catalogue:
         if _age(self._failed_at) <= _FRESH_SECONDS:
             raise TritonUnavailable()
-        return await self._questions.run(None, self._ask_triton)
+        return await self._calls.run(None, self._ask_triton)
 
     async def _ask_triton(self) -> Catalogue:
         try:

@@ -1,8 +1,8 @@
 """OpenTelemetry traces. OpenTelemetry's own environment variables turn them on; without them its SDK is not loaded.
 
-Follows W3C trace context: a request can belong to its sender's trace, and Triton's spans belong to ours. An untrusted
-caller's request starts a new trace with a link to the caller's trace, because a trace decides whether it is sampled.
-Image servers get no trace headers.
+Follows W3C trace context: a request can belong to its sender's trace, and Triton's spans join the same trace. An
+untrusted caller's request starts a new trace with a link to the caller's trace, because a trace decides whether it is
+sampled. Image servers get no trace headers.
 """
 
 from __future__ import annotations

@@ -47,8 +47,8 @@ class WorkersUnavailable(RuntimeError):
     """No interpreter was found, or no worker starts."""
 
 
-class MemoryBudget:
-    """A number of bytes shared by concurrent decodes: a decode waits until enough is free."""
+class DecodingMemory:
+    """The bytes that concurrent decodes share: a decode waits until enough is free."""
 
     def __init__(self, capacity_bytes: int) -> None:
         self.capacity_bytes = capacity_bytes
@@ -79,7 +79,7 @@ class DecodePool:
         Raises WorkersUnavailable.
         """
         self._seconds = seconds
-        self._budget = MemoryBudget(memory_bytes)
+        self._budget = DecodingMemory(memory_bytes)
         self._region_bytes = max(max_bytes, max_pixel_bytes)
         self._idle: list[_Worker] = []
         self._lock = threading.Lock()

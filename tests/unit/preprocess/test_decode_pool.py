@@ -20,7 +20,7 @@ import numpy as np
 import psutil
 import pytest
 from bird_pixels import ImageRejected, PixelFormat, decode
-from decode_pool import DecodePool, MemoryBudget, WorkersUnavailable
+from decode_pool import DecodePool, DecodingMemory, WorkersUnavailable
 from PIL import Image
 
 from tests.support.hostile_images import BOMBS, SHREDDED, bmp_row_of_zeros, small_avif_of_268_megapixels
@@ -314,8 +314,8 @@ def test_says_so_when_no_worker_starts(tmp_path: Path, monkeypatch: pytest.Monke
         new_pool()
 
 
-def test_memory_budget_makes_decodes_wait() -> None:
-    budget = MemoryBudget(100)
+def test_decoding_memory_makes_decodes_wait() -> None:
+    budget = DecodingMemory(100)
     begun, order = threading.Event(), []
 
     def second() -> None:
@@ -334,8 +334,8 @@ def test_memory_budget_makes_decodes_wait() -> None:
     assert order == ["fits as well", "first ends", "second"]
 
 
-def test_memory_budget_is_returned_after_a_failure() -> None:
-    budget = MemoryBudget(100)
+def test_decoding_memory_is_returned_after_a_failure() -> None:
+    budget = DecodingMemory(100)
     for _ in range(3):
         with pytest.raises(OSError, match="damaged"), budget.reserve(100):
             raise OSError("damaged")
