@@ -119,7 +119,10 @@ class TritonPythonModel:
             if left.acquire(blocking=False):
                 return
             self.late_requests.release()
-            sender.send(_response(outputs), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+            try:
+                _send(sender, _response(outputs))
+            except Exception:  # the executor would swallow it, and Triton would wait for the response forever
+                _send(sender, _error(_bug(traceback.format_exc())))
 
         for image in unfinished:
             image.add_done_callback(finish)
@@ -142,8 +145,16 @@ def _response(outputs: Outputs) -> pb_utils.InferenceResponse:
         for image in images:
             outcome = image.result() if isinstance(image, Future) else image
             if isinstance(outcome, ImageRejected):
-                kind = pb_utils.TritonError.INTERNAL if outcome.code == _BUG else pb_utils.TritonError.INVALID_ARG
-                return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(outcome), kind))
+                return _error(outcome)
             decoded.append(outcome)
         tensors.append(pb_utils.Tensor(name, np.stack(decoded)))
     return pb_utils.InferenceResponse(tensors)
+
+
+def _error(rejected: ImageRejected) -> pb_utils.InferenceResponse:
+    kind = pb_utils.TritonError.INTERNAL if rejected.code == _BUG else pb_utils.TritonError.INVALID_ARG
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(rejected), kind))
+
+
+def _send(sender: pb_utils.InferenceResponseSender, response: pb_utils.InferenceResponse) -> None:
+    sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)

@@ -141,6 +141,30 @@ def test_slow_image_is_answered_after_its_batch(model: Any) -> None:
     assert is_colour(late.pixels[1], GREEN)
 
 
+def test_late_response_that_fails_is_still_sent(model: Any, logged: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton would otherwise keep the request open for ever."""
+    monkeypatch.setattr(model.workers, "decode", delayed(model.workers.decode))
+    request = Request(SLOW)
+    request.send = broken_once(request.send)  # type: ignore[method-assign]
+    assert model.execute([request]) == [None]
+    assert eventually(lambda: bool(request.sent))
+    assert request.sent[0].error
+    assert request.sent[0].error.code == Error.INTERNAL
+    assert "no shared memory" in logged[0]
+
+
+def broken_once(send: Any) -> Any:
+    """A response sender that fails at first, as with full shared memory."""
+    failures = [MemoryError("no shared memory")]
+
+    def failing(response: Response, flags: int) -> None:
+        if failures:
+            raise failures.pop()
+        send(response, flags)
+
+    return failing
+
+
 def delayed(decode: Any) -> Any:
     """`decode` once the batch has been answered without it."""
 
