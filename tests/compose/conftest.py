@@ -69,7 +69,10 @@ def service(docker: Engine, say: Say) -> Iterator[Service]:
     """Everything in docker-compose.yml, built and healthy."""
     mirror = {"BIRDS_MODEL_MIRROR_URL": _MIRROR} if "://" in _MIRROR else {"BIRDS_MODEL_MIRROR_FOLDER": _MIRROR}
     # The images are served by this machine, whose addresses are private.
-    running = Service(docker, {**mirror, "BIRDS_DOWNLOAD_ALLOW_NETWORKS": "172.16.0.0/12,192.168.0.0/16"})
+    running = Service(
+        docker,
+        {**mirror, "BIRDS_DOWNLOAD_ALLOW_NETWORKS": "172.16.0.0/12,192.168.0.0/16", "BIRDS_ANSWER_CACHE_BYTES": "0"},
+    )
     try:
         say("building the images (1 GB to fetch, some minutes the first time) …")
         started = time.monotonic()

@@ -56,6 +56,7 @@ class Service:
             "BIRDS_TRITON_URL": ",".join(triton.grpc_url for triton in self.tritons),
             "BIRDS_DOWNLOAD_ALLOW_NETWORKS": "127.0.0.0/8",
             "BIRDS_REQUEST_TIMEOUT": str(DEADLINE_SECONDS),
+            "BIRDS_ANSWER_CACHE_BYTES": "0",  # the few images must reach Triton each time
         }
         with (self.logs / f"frontend-{host}.log").open("ab") as log:
             self.frontends[host] = ChildProcess([sys.executable, "-m", "frontend"], environment, log)

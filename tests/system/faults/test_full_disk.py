@@ -58,7 +58,8 @@ def service_on_it(disk: Disk, tiny_repository: Path) -> Iterator[Service]:
     """All that it writes goes to that disk: its /tmp lies there too."""
     project = make_project(disk.folder / "project", tiny_repository)
     (disk.folder / "tmp").mkdir()
-    with serving(project, in_its_tmp(disk), BIRDS_REQUEST_TIMEOUT=str(REQUEST_TIMEOUT_SECONDS)) as service:
+    settings = {"BIRDS_REQUEST_TIMEOUT": str(REQUEST_TIMEOUT_SECONDS), "BIRDS_ANSWER_CACHE_BYTES": "0"}
+    with serving(project, in_its_tmp(disk), **settings) as service:
         yield service
 
 

@@ -52,6 +52,7 @@ class Service:
             "BIRDS_REQUEST_TIMEOUT": str(REQUEST_TIMEOUT_SECONDS),
             "BIRDS_DOWNLOAD_TIMEOUT": str(DOWNLOAD_TIMEOUT_SECONDS),
             "BIRDS_DOWNLOAD_ALLOW_NETWORKS": "127.0.0.0/8",
+            "BIRDS_ANSWER_CACHE_BYTES": "40000",  # about ten answers, so that most images reach Triton
         }
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as output:
