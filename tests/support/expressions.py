@@ -1,4 +1,4 @@
-"""What deploy/ asks Prometheus for: the panels of the dashboard and the rules of the alerts."""
+"""The Prometheus expressions in deploy/: the panels of the dashboard and the rules of the alerts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DASHBOARDS = ROOT / "deploy" / "grafana"
 RULES: list[dict[str, Any]] = yaml.safe_load((CONFIGURATION / "alerts.yml").read_text())["groups"][0]["rules"]
 DASHBOARD: dict[str, Any] = json.loads(Path(DASHBOARDS / "dashboards" / "birds.json").read_text())
 PANELS: list[dict[str, Any]] = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-# Each expression of the dashboard, by what it is called there.
+# Each expression of the dashboard, by its title there.
 PANEL_EXPRESSIONS = {
     f"{panel['title']} {target['refId']}": target["expr"].replace("$__rate_interval", "1m")
     for panel in PANELS
@@ -26,9 +26,9 @@ _SERIES = re.compile(r"\b((?:birds|nv|haproxy|process)_\w+|up)\b(\{[^}]*\})?")
 
 
 def series_of(expression: str) -> list[str]:
-    """Selectors of what an alert looks at, whether anything is wrong or not.
+    """Selectors of the series that an alert reads, with any value of the labels `status` and `outcome`.
 
-    Which codes and statuses have been seen depends on what went wrong; that there are such series does not.
+    Which statuses and outcomes exist depends on what went wrong; the series themselves always exist.
     """
     found = [(name, labels) for name, labels in _SERIES.findall(expression) if name != "up"] or [("up", "")]
     return [name + re.sub(r'(status|outcome)(=~|=)"[^"]*"', r'\1!=""', labels) for name, labels in found]

@@ -26,7 +26,7 @@ def good_images() -> dict[str, tuple[bytes, str]]:
 
 @contextmanager
 def under_load(url: str, cases: list[Case], clients: int = 8, **headers: str) -> Iterator[CheckedLoad]:
-    """Checked load that is in full service when this is entered, and whose every answer was documented and in time."""
+    """Yield checked load once it gets full service. At the end, no answer may have been wrong or late."""
     load = CheckedLoad(f"{url}/", cases, clients=clients, deadline_seconds=REQUEST_TIMEOUT_SECONDS, headers=headers)
     with load:
         load.wait_for_complete(20, since=time.monotonic(), timeout_seconds=60)

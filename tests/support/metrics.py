@@ -1,4 +1,4 @@
-"""What a frontend's /metrics says, as numbers."""
+"""The metrics of a frontend, as numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def samples(text: str) -> Samples:
 
 
 class Scraped:
-    """What a frontend counts; values that are not there are 0."""
+    """The metrics at `url`; a missing value is 0."""
 
     def __init__(self, url: str) -> None:
         self._url = url

@@ -1,4 +1,4 @@
-"""Model repositories that tests put together from the real templates and small classifiers."""
+"""Model repositories for tests, from the real templates and small classifiers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def add_twin(repository: Path, model: str, twin: str, changes: dict[str, str]) -
 
 
 def copy_templates(repository: Path) -> None:
-    """What of the model repository is in git: no versions, nothing derived."""
+    """Copy the part of the model repository that is in git: no versions, nothing derived."""
 
     def not_in_git(folder: str, names: list[str]) -> list[str]:
         derived = ("configs", "__pycache__", ".lock", ".publishing")

@@ -33,7 +33,7 @@ def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
 
 
 def children(pid: int, recursive: bool = False) -> set[int]:
-    """The processes that `pid` has started, by whichever of its threads; recursively, all below it."""
+    """The processes that any thread of `pid` has started; with `recursive` all descendants."""
     try:
         return {child.pid for child in psutil.Process(pid).children(recursive)}
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""HAProxy with the configuration of deploy/, before whatever a name server says."""
+"""HAProxy with the configuration of deploy/, in front of the frontends that a name server names."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Proxy:
     log: Path
 
     def servers_up(self) -> int:
-        """How many frontends get requests, and have passed a check: before the first one they count as up."""
+        """How many frontends are up and have passed a check. Before its first check a frontend counts as up."""
         up, passed = (
             {
                 row.partition("state=")[0].partition("server=")[2]
@@ -51,7 +51,7 @@ class Proxy:
         assert eventually(lambda: self.servers_up() == count, seconds), self.log.read_text()
 
     def requests(self) -> list[dict[str, Any]]:
-        """The lines of its log that tell of requests."""
+        """The lines of its log that describe requests."""
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
 
     def reload(self) -> None:
@@ -60,7 +60,7 @@ class Proxy:
 
 @contextmanager
 def running_proxy(names: NameServer, port: int, log: Path, **environment: str) -> Iterator[Proxy]:
-    """Yield an HAProxy before the frontends on `port` at the addresses of `names`. As root it gives root up."""
+    """Yield an HAProxy in front of the frontends on `port` at the addresses of `names`. It drops root if it has it."""
     program = path_of("haproxy")
     listen, metrics = (f"127.0.0.1:{free_port()}" for _ in range(2))
     settings = {

@@ -1,4 +1,4 @@
-"""An application that notes what it was sent, for tests of the server and of proxies."""
+"""An application that records what it receives, for tests of the server and of proxies."""
 
 from __future__ import annotations
 

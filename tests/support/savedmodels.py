@@ -1,4 +1,4 @@
-"""SavedModels as people have them: one of each kind, small, exported by the installed TensorFlow or Keras."""
+"""Small SavedModels of each common kind, exported by the installed TensorFlow or Keras."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def mean_colours(pixels: Any) -> Any:
 
 
 def save_hub_module(directory: Path, classifier: str = "image_classification", size: int = 32) -> Path:
-    """What TF1 hub modules are: no tags, several outputs, and signatures: `default` and the one that classifies.
+    """A SavedModel like a TF1 hub module: no tags, several outputs, and two signatures, `default` and `classifier`.
 
-    Where `default` is not the one that classifies, it answers with features, as many as there are labels.
+    If `default` is not the classifier, it answers with features, as many as there are labels.
     """
     v1 = tf.compat.v1
     with tf.Graph().as_default(), v1.Session() as session:
@@ -69,7 +69,7 @@ def save_hub_module(directory: Path, classifier: str = "image_classification", s
 
 
 def save_keras_mobilenet(directory: Path, labels: int, size: int = 96) -> Path:
-    """A stranger's Keras model: MobileNetV2 with random weights, exported by `model.export`."""
+    """A Keras model as users have it: MobileNetV2 with random weights, exported by `model.export`."""
     import keras
 
     keras.utils.set_random_seed(1)

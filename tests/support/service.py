@@ -22,7 +22,7 @@ from tools.serve.ports import free_port, free_triton_ports
 
 
 class Service:
-    """A running `tools.serve`, and what it has said."""
+    """A running `birds serve`, and its output."""
 
     def __init__(
         self, process: subprocess.Popen[bytes], project: Path, port: int, triton: tuple[int, int, int]
@@ -58,7 +58,7 @@ class Service:
         return [pid for pid in self.family if any(name in command_line(pid) for name in names)]
 
     def wait_for(self, pattern: str, timeout_seconds: float = 60, since: int = 0) -> re.Match[str]:
-        """The first line from number `since` on that matches. Raises AssertionError with all that was said."""
+        """The first line from number `since` on that matches. Raises AssertionError with the whole output."""
         deadline = time.monotonic() + timeout_seconds
         while time.monotonic() < deadline:
             for line in self.lines[since:]:
@@ -77,7 +77,7 @@ class Service:
         return code
 
     def stop_reading(self) -> None:
-        """Close our end of its output: what it says from now on meets a broken pipe."""
+        """Close our end of its output pipe, so that it gets EPIPE from now on."""
         self._reading = False
         self._reader.join()
 
@@ -95,7 +95,7 @@ class Service:
 
 
 def make_project(folder: Path, repository: Path) -> Path:
-    """A checkout whose model repository is a copy of `repository`: the commands, far from the real weights."""
+    """A checkout whose model repository is a copy of `repository`: the commands, without the real weights."""
     for name in ("backends", "frontend", "tools"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(repository, folder / "model_repository")
@@ -116,7 +116,7 @@ def environment(port: int, **settings: str) -> dict[str, str]:
 
 @contextmanager
 def serving(project: Path, prefix: Sequence[str] = (), **settings: str) -> Iterator[Service]:
-    """A service that is ready; `prefix` is a command that runs it."""
+    """Yield a service that is ready. `prefix` is a command that runs it, such as unshare."""
     port, ports = free_port(), free_triton_ports()
     triton_ports = (ports.http, ports.grpc, ports.metrics)
     process = subprocess.Popen(
@@ -146,7 +146,7 @@ def nothing_is_left(service: Service, family: list[int]) -> bool:
 
 
 def ends_with_nothing_left(service: Service, number: signal.Signals = signal.SIGTERM) -> bool:
-    """Ask the service to end; whether it does so with exit code 0 and leaves nothing."""
+    """Stop the service. Returns whether it ended with exit code 0 and left nothing behind."""
     family = service.family
     service.process.send_signal(number)
     return service.wait_until_ended() == 0 and eventually(lambda: nothing_is_left(service, family), 2)

@@ -65,7 +65,7 @@ class TraceCollector:
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def trace(self, trace_id: str, names: list[str]) -> list[Span]:
-        """The spans of one trace, once they bear at least these names."""
+        """The spans of one trace, once spans with at least these names have arrived."""
 
         def found() -> list[Span]:
             return [span for span in list(self.spans) if span.trace_id == trace_id]

@@ -42,7 +42,7 @@ class ServeError(ToolError):
     """The service cannot start or continue; the text says what to do."""
 
 
-class Stopped(BaseException):
+class StopSignal(BaseException):
     """A stop signal arrived. Raised in the main thread at any point."""
 
 
@@ -54,12 +54,15 @@ def run(ports: Ports) -> None:
         signal.signal(number, _stop)
     try:
         serve(Settings(), ports)
-    except Stopped:
+    except StopSignal:
         _print("Stopped.")
 
 
 def serve(settings: Settings, ports: Ports) -> None:
-    """Start everything and keep it running until a signal raises Stopped. Raises ServeError or TritonError at start."""
+    """Start everything and keep it running until a signal raises StopSignal.
+
+    Raises ServeError or TritonError if the start fails.
+    """
     started = time.monotonic()
     _require_writable_folders()
     if problems := problems_with_ports(settings, ports):
@@ -97,7 +100,7 @@ def _supervise(*processes: SupervisedProcess) -> None:
             supervisor.tick()
     for supervisor in supervisors:
         supervisor.end()
-    raise Stopped
+    raise StopSignal
 
 
 def _arrived(signals: SimpleQueue[int], timeout_seconds: float) -> bool:
@@ -189,7 +192,7 @@ def _print_with_time(text: str) -> None:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     _ignore_signals()
-    raise Stopped
+    raise StopSignal
 
 
 def _ignore_signals() -> None:

@@ -1,4 +1,4 @@
-"""`birds` as a person or a script uses it: a real process, its output and its exit code."""
+"""`birds` as a user or a script runs it: a real process, its output and its exit code."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def birds(environment: dict[str, str], tmp_path: Path) -> Any:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """A folder with three birds, one of them deeper, and what is no photo."""
+    """A folder with three photos, one of them in a subfolder, and a file that is not a photo."""
     folder = tmp_path / "photos"
     (folder / "more").mkdir(parents=True)
     (folder / "red.jpg").write_bytes(flat(RED, "JPEG"))
@@ -232,7 +232,7 @@ def test_odd_file_names_do_not_break_output(birds: Any, tmp_path: Path) -> None:
 
 @pytest.fixture
 def many(tmp_path: Path) -> list[str]:
-    """Four hundred photos, some of which are none."""
+    """Four hundred files; 20 of them are not photos."""
     folder = tmp_path / "many"
     folder.mkdir()
     for n in range(400):
@@ -297,7 +297,7 @@ def test_completes_in_the_shell(environment: dict[str, str], tmp_path: Path) -> 
 
 
 def test_installed_package_has_the_command(environment: dict[str, str], tmp_path: Path) -> None:
-    """Without network, from a copy of the sources, with everything that it needs beside its code."""
+    """Without network, from a copy of the sources, with all its data files."""
     source, prefix = tmp_path / "source", tmp_path / "prefix"
     for package in ("frontend", "tools"):
         shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))

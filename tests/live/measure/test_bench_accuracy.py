@@ -36,7 +36,7 @@ def test_agreement_counts_photos_with_a_reference(triton: TritonServer, photos: 
     (photos / "reference.tsv").write_text(HEADER + "".join(rows))
     found = measure(triton.grpc_url, references())
     assert found["agreeing"] == pytest.approx(2 / 3)
-    # red and blue are sure of themselves (nearly 1), green gives red nearly nothing
+    # The scores of red and blue are nearly 1; the green photo has a score of nearly 0 for red.
     assert found["score_difference"] == pytest.approx((0 + 0.7 + 0.5) / 3, abs=0.05)
 
 

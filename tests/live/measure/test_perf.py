@@ -1,4 +1,4 @@
-"""`birds perf` against a real Triton: every way to send, with what Triton says of the same seconds."""
+"""`birds perf` against a real Triton: every protocol and kind of memory, with Triton's own statistics."""
 
 from __future__ import annotations
 

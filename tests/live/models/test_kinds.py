@@ -1,4 +1,4 @@
-"""Each kind of SavedModel and of label file that people have is published, and answers through Triton as it must."""
+"""Each common kind of SavedModel and of label file is published and gives the right answers through Triton."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def text(folder: Path) -> Path:
 
 
 def csv_in_the_order_of_text(folder: Path) -> Path:
-    """Ids 0, 1, 10, 11, 2 and so on, as a program writes them that sorts text."""
+    """Ids 0, 1, 10, 11, 2 and so on, as a program that sorts text writes them."""
     rows = io.StringIO()
     csv.writer(rows).writerows([("id", "name"), *sorted(enumerate(TWELVE), key=lambda row: str(row[0]))])
     path = folder / "labelmap.csv"
@@ -121,7 +121,7 @@ IMAGENET = (UNIT - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Kind:
-    """A model to publish, and the logits that it must come to for a picture in COLOUR."""
+    """A model to publish, and the logits that it must give for a picture in COLOUR."""
 
     save: Callable[[Path], Path]
     labels: Callable[[Path], Path]

@@ -1,4 +1,4 @@
-"""Versions come, go and change places while requests run: none fails, and each answer is wholly of one version."""
+"""Versions are published, rolled back and retired while requests run: none fails, and no answer mixes versions."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def only_version_1(service: Service) -> Iterator[None]:
     yield
     if service.default() != "1":
         assert service.models("rollback", "--to", "1") == 0
-    time.sleep(1.1)  # what the frontend remembers
+    time.sleep(1.1)  # until the frontend asks for the versions again
     for version in service.versions():
         if version != "1":
             assert service.models("retire", version) == 0
@@ -87,7 +87,7 @@ def only_version_1(service: Service) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def strange(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The options that publish a model of another width, size and labels: its answer to anything is `Strange 4`."""
+    """The options that publish a model with another size and other labels. Its answer to any image is `Strange 4`."""
     folder = tmp_path_factory.mktemp("strange")
     save_strange(folder / "model")
     (folder / "labels.txt").write_text("".join(f"{label}\n" for label in STRANGE_LABELS))
@@ -109,7 +109,7 @@ EXPECTED = {"1": (0.957, 0, LABELS[0]), "strange": (0.998, 4, STRANGE_LABELS[4])
 
 
 def kind_of(score: float, index: int, label: str) -> str:
-    """Which version gave this answer; fails when its parts are of different ones."""
+    """Which version gave this answer. Fails if its parts belong to different versions."""
     for kind, expected in EXPECTED.items():
         if (index, label) == expected[1:] and score == pytest.approx(expected[0], abs=0.002):
             return kind
@@ -118,7 +118,7 @@ def kind_of(score: float, index: int, label: str) -> str:
 
 @dataclass
 class Load:
-    """A steady stream of requests, until it is stopped: how many were answered by whom, and what went wrong."""
+    """A steady stream of requests until it is stopped: counts the answers by version, and keeps the failures."""
 
     answers: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
@@ -306,7 +306,7 @@ def test_pixels_of_wrong_size_are_refused(service: Service, strange: list[str]) 
 def test_version_refused_by_triton_changes_nothing(
     service: Service, strange: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The checks of the build are passed over, so that Triton is the one to find out."""
+    """The checks of the build are skipped, so that Triton has to find the problem."""
 
     def build(directory: Path, *_: object) -> None:
         save_module(directory / "model.savedmodel", mean_colours, input_name="picture")

@@ -1,4 +1,4 @@
-"""The container's process 1 with a real Triton: a dead Python process costs seconds."""
+"""The container's process 1 with a real Triton: a dead Python process interrupts the service for seconds only."""
 
 from __future__ import annotations
 

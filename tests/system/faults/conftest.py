@@ -1,4 +1,4 @@
-"""The whole service under checked load, for faults to be injected into."""
+"""The whole service under checked load, into which tests inject faults."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def project(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="package")
 def service(project: Path) -> Iterator[Service]:
-    """One service for all faults: each must leave it as good as it was."""
+    """One service for all faults. After each test it must be in full service again."""
     with serving(
         project,
         BIRDS_REQUEST_TIMEOUT=str(REQUEST_TIMEOUT_SECONDS),
@@ -35,7 +35,7 @@ def service(project: Path) -> Iterator[Service]:
 
 @pytest.fixture
 def cases(image_server: ImageServer) -> list[Case]:
-    """Good and bad images on an image server that is well."""
+    """Good and bad images on an image server that works."""
     return [
         *(Case(image_server.add(f"/{name}", image), bird=bird) for name, (image, bird) in good_images().items()),
         Case(image_server.add("/page", b"<html>no bird</html>"), code="not_an_image"),

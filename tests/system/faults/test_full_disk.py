@@ -1,4 +1,4 @@
-"""The disk that holds the project, its cache and /tmp is full: the service goes on, and even starts again."""
+"""The disk that holds the project, its cache and /tmp is full: the service continues, and even restarts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Disk:
         self._ballast = folder / "ballast"
 
     def fill(self) -> None:
-        """Leave not a byte."""
+        """Leave no byte free."""
         with self._ballast.open("wb", buffering=0) as file, suppress(OSError):
             while True:
                 file.write(bytes(1 << 20))
@@ -47,7 +47,7 @@ def disk() -> Iterator[Disk]:
     mount = ["mount", "-t", "tmpfs", "-o", f"size={_MEGABYTES}m", "birds-disk", str(folder)]
     if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
         folder.rmdir()
-        pytest.skip("a small disk can be mounted by root alone")
+        pytest.skip("only root can mount a small disk")
     yield Disk(folder)
     subprocess.run(["umount", str(folder)], check=True)
     folder.rmdir()
@@ -55,7 +55,7 @@ def disk() -> Iterator[Disk]:
 
 @pytest.fixture(scope="module")
 def service_on_it(disk: Disk, tiny_repository: Path) -> Iterator[Service]:
-    """All that it writes goes to that disk: its /tmp lies there too."""
+    """Everything that it writes is on that disk, including its /tmp."""
     project = make_project(disk.folder / "project", tiny_repository)
     (disk.folder / "tmp").mkdir()
     settings = {"BIRDS_REQUEST_TIMEOUT": str(REQUEST_TIMEOUT_SECONDS), "BIRDS_ANSWER_CACHE_BYTES": "0"}
@@ -65,7 +65,7 @@ def service_on_it(disk: Disk, tiny_repository: Path) -> Iterator[Service]:
 
 def in_its_tmp(disk: Disk) -> list[str]:
     """A command before another that gives it the disk's /tmp."""
-    # A checkout that lies in /tmp itself must stay in sight there.
+    # A checkout in /tmp itself must remain visible there.
     script = (
         """
         mkdir -p "$0${1#/tmp}" && mount --bind "$1" "$0${1#/tmp}" && mount --rbind "$0" /tmp && shift && exec "$@"

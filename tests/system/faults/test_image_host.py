@@ -1,4 +1,4 @@
-"""A host of images dies, stalls or flaps: its images fail with a code, those of other hosts are not touched."""
+"""An image host dies, stalls or flaps: its images fail with a code, and those of other hosts are unaffected."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def flaps(host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "strike", "codes"),
+    ("fault", "inject", "codes"),
     [
         pytest.param("an image host gone for 2 s", dies, {"download_failed"}, id="dead"),
         pytest.param("an image host stalled for 4 s", stalls, {"download_timeout"}, id="slow"),
@@ -87,12 +87,12 @@ def test_an_image_host_fails(
     host: Host,
     record: Record,
     fault: str,
-    strike: Callable[[Host], None],
+    inject: Callable[[Host], None],
     codes: set[str],
 ) -> None:
     with under_load(service.url, cases, clients=3) as others, under_load(service.url, host.cases(), clients=3) as load:
         at = time.monotonic()
-        strike(host)
+        inject(host)
         load.wait_for_complete(20, since=time.monotonic(), timeout_seconds=30)
     record(fault, load, at)
     assert set(load.codes()) <= codes

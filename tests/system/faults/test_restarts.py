@@ -1,4 +1,4 @@
-"""A restart meets what an operator does meanwhile or did before."""
+"""Changes that an operator makes before or during a restart survive it."""
 
 from __future__ import annotations
 

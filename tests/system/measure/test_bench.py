@@ -1,4 +1,4 @@
-"""`birds bench` as a developer runs it, far from the real weights: it measures everything it promises."""
+"""`birds bench` as a developer runs it, with a tiny classifier: it measures everything it promises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`birds soak`: a short one passes and leaves nothing; what it holds against a service."""
+"""`birds soak`: a short run passes and leaves nothing behind, and which findings make a run fail."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_verdicts_decide_whether_a_soak_passes(found: Findings, lost: int, passe
 def test_growth_beyond_the_bounds_is_a_problem(
     memory_mb: list[float], descriptors: list[int], problem: str | None
 ) -> None:
-    looks = [Sample(n, 1, *both) for n, both in enumerate(zip(memory_mb, descriptors, strict=True))]
-    problems = findings("complete", 0, samples=Samples({"worker": looks})).problems
+    samples = [Sample(n, 1, *both) for n, both in enumerate(zip(memory_mb, descriptors, strict=True))]
+    problems = findings("complete", 0, samples=Samples({"worker": samples})).problems
     assert len(problems) == (problem is not None)
     assert all(str(problem) in line for line in problems)

@@ -61,7 +61,7 @@ def project(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def classifies(service: Service) -> bool:
-    """Whether an upload gets the right answer; the client looks at no proxy variable either."""
+    """Whether an upload gets the right answer. The client ignores proxy variables too."""
     with httpx.Client(trust_env=False, timeout=30) as client:
         answer = client.post(f"{service.url}/files?k=1", files={"files": ("red.png", flat(RED))}).json()
     return bool(answer["successful_results"]["red.png"][0]["bird_name"] == BIRD)

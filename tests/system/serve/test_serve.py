@@ -69,7 +69,7 @@ from tools.serve import service
 try:
     print("up", flush=True)
     service._supervise()
-except service.Stopped:
+except service.StopSignal:
     service._ignore_signals()
 """
     for _ in range(5):
@@ -86,7 +86,7 @@ except service.Stopped:
 
 
 def test_service_survives_a_closed_output_pipe(project: Path) -> None:
-    """Not even a line printed later, which nobody reads, may end it."""
+    """A line that is printed later, which nobody reads, must not end it either."""
     with serving(project) as service:
         service.stop_reading()
         (frontend,) = service.named("-m frontend")

@@ -1,4 +1,4 @@
-"""Any image classifier: each kind of SavedModel and of label file that people have becomes a version that answers."""
+"""Any image classifier: each common kind of SavedModel and of label file becomes a version with the right answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def labels_file(tmp_path: Path) -> Path:
 def built(
     tmp_path: Path, model: Path, labels: Path, scale: Scale | None = None, **options: Any
 ) -> tuple[Any, About, Path]:
-    """The signature of the version that `model` becomes, what it tells of itself, and its folder."""
+    """The signature of the version that `model` becomes, the record of its build, and its folder."""
     version = tmp_path / "version"
     version.mkdir()
     own = OwnModel(model, labels, scale, **options)
@@ -47,7 +47,7 @@ def answer(signature: Any, about: About, colour: tuple[int, int, int]) -> np.nda
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_pixels_arrive_in_the_stated_scale(tmp_path: Path, labels_file: Path, scale: Scale) -> None:
-    """The model answers with the very values that it sees, as logits."""
+    """The model returns its input values as logits."""
     seen = {
         "0..255": (255, 0, 51),
         "0..1": (1, 0, 0.2),

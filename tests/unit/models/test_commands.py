@@ -1,4 +1,4 @@
-"""`birds models` on files alone: one clear line for every mistake, and nothing changed by any."""
+"""`birds models` on files alone: one clear line for every mistake, which changes nothing."""
 
 from __future__ import annotations
 

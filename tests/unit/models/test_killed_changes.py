@@ -83,7 +83,7 @@ CHANGES: dict[str, Callable[[Path, Any], object]] = {
 
 
 def state(repository: Path) -> tuple[object, ...]:
-    """What a start makes of the repository: the versions, their labels, the default, the ensembles."""
+    """The state of the repository after a start: the versions with their fingerprints, and the default."""
     publishing.prepare(repository, TritonSettings())
     versions = read_versions(repository)
     assert not (repository / ".publishing").exists()
@@ -94,7 +94,7 @@ def state(repository: Path) -> tuple[object, ...]:
 
 
 def finishes(make_change: Callable[[Path, Any], object], repository: Path, step: int) -> bool:
-    """Make the change in a process that ends before its `step`-th write to disk. False if it ended so."""
+    """Make the change in a process that ends before its `step`-th write to disk. Returns False if it was ended."""
     pid = os.fork()
     if pid:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

@@ -1,4 +1,4 @@
-"""A stranger's model can neither reach the network nor write outside its folder while it is built."""
+"""An untrusted model can neither reach the network nor write outside its folder while it is built."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_writing_and_network_are_cut_off(tmp_path: Path, image_server: ImageServ
         timeout=60,
     )
     gaps, *attempts = done.stdout.splitlines()
-    if "Landlock" in gaps or "network" in gaps:  # a kernel without them: the gap is said
+    if "Landlock" in gaps or "network" in gaps:  # a kernel without them: the gap is reported
         assert "done" in attempts
         return
     assert gaps == "[] readable"

@@ -1,4 +1,4 @@
-"""The checker of answers: it takes what is documented and nothing else."""
+"""The checker of answers accepts only what is documented."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which ends of processes a soak puts down to its faults."""
+"""Which ends of processes a soak attributes to its faults."""
 
 from __future__ import annotations
 

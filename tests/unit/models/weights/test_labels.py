@@ -1,4 +1,4 @@
-"""Label files as people have them become names, or are refused in one clear line."""
+"""Label files in common formats become names, or are refused in one clear line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The SavedModel is found in what people have; everything else gets the hint that helps."""
+"""The SavedModel is found in folders and archives; other files get a hint on what to do."""
 
 from __future__ import annotations
 

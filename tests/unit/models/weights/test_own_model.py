@@ -1,4 +1,4 @@
-"""What can be said about a model is followed, and a model that would answer differently each time is refused."""
+"""Options that describe a model are obeyed, and a model that answers differently each time is refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def labels(tmp_path: Path) -> Path:
 
 
 def built(tmp_path: Path, model: OwnModel) -> tuple[About, Any]:
-    """What the version tells of itself, and its signature."""
+    """The record of the version's build, and its signature."""
     folder = tmp_path / "version"
     folder.mkdir()
     write_version(own_model.load(model, (32, 32), tmp_path / "scratch"), folder)
