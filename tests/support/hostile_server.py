@@ -1,4 +1,4 @@
-"""A server that floods whoever downloads from it, on a thread for each connection."""
+"""A server that floods its clients, with a thread for each connection."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def hostile_server(flood: Callable[[], Iterable[bytes]], host: str = "127.0.0.1") -> Iterator[str]:
-    """Answer every request with `flood()` until the client has enough. Yields the server's base URL."""
+    """Answer every request with `flood()` until the client closes the connection. Yields the server's base URL."""
     listener = socket.create_server((host, 0), backlog=1024)
     connections: list[socket.socket] = []
 
@@ -22,7 +22,7 @@ def hostile_server(flood: Callable[[], Iterable[bytes]], host: str = "127.0.0.1"
                     for block in flood():
                         connection.sendall(block)
             except OSError:
-                pass  # the client has enough, or the test is over
+                pass  # the client has closed the connection, or the test is over
 
     def accept() -> None:
         while True:

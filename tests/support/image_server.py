@@ -47,7 +47,7 @@ class ImageServer:
 
     async def _serve(self, ready: threading.Event) -> None:
         self.loop, self._end = asyncio.get_running_loop(), asyncio.Event()
-        # A handler whose client goes away is cancelled, so that tests see what is no longer wanted.
+        # A handler whose client goes away is cancelled, so that tests see which requests were cancelled.
         runner = web.AppRunner(self._application(), shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
         site = web.TCPSite(runner, self.host, 0)

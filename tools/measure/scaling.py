@@ -25,11 +25,11 @@ _IMAGE_SECONDS = 0.3  # 0.2 s of download from another network, 0.1 s in Triton'
 _CORE_HOUR = 0.04  # with 4 GB of memory, general purpose
 _IMAGE_KILOBYTES = 300  # of a photo on a web page
 _IMAGES_PER_REQUEST = 5
-_BALANCER_REQUESTS = 20_000  # a second, that one HAProxy passes on with two cores
+_BALANCER_REQUESTS = 20_000  # per second, through one HAProxy with two cores
 _GATEWAY_GIGABITS = 50  # that one NAT gateway lets in
 _CONNECTIONS = 1024  # gRPC, of one frontend: more Triton pods than that need several groups
 # A GPU node. Not measured: no GPU was at hand.
-_GPU_IMAGES = 3000  # a second, of the classifier alone, on a small inference GPU such as an L4
+_GPU_IMAGES = 3000  # per second, in the classifier alone, on a small inference GPU such as an L4
 _GPU_HOUR = 0.60  # in addition to the node's cores
 _GPU_CORES = 8  # of the node, which decode
 

@@ -147,7 +147,7 @@ class TritonServer(SupervisedProcess):
 
     def health_checks(self) -> list[HealthCheck]:
         assert self._files is not None
-        # With the key from memory: a deleted key file is no fault of Triton's.
+        # The key comes from memory, because a deleted key file is not a fault of Triton.
         control = TritonControl(self.http_url, self._files.key)
         loading = HealthCheck(_LoadChanges(self._repository, self._configurations, control).run, math.inf, "")
         return [*TritonHealth(self.pid, control).checks(), loading]
@@ -229,6 +229,6 @@ class _LoadChanges:
         """Compare the repository once with its state at Triton's start. Takes as long as a publisher holds its lock."""
         before, self._before = self._before, None
         if before is not None and before != configurations(self._repository):
-            # A version that cannot be loaded is no reason for a restart: Triton serves the versions from before.
+            # If a version cannot be loaded, Triton is not restarted: it still serves the earlier versions.
             with suppress(ControlError, PublishingError):
                 catch_up(self._repository, self._control)

@@ -34,7 +34,7 @@ def test_costs_are_those_of_the_benchmark() -> None:
     run = recorded(preprocess=4, classifier=5, triton=1, frontend=2, **{"load generator": 3})
     costs = costs_of(run, run.speeds[0])
     assert (costs.triton_ms, costs.frontend_ms) == (10, 2)
-    assert costs.utilisation == pytest.approx(100 * 0.015 / 2)  # the benchmark's own processes were busy, too
+    assert costs.utilisation == pytest.approx(100 * 0.015 / 2)  # the benchmark's own processes are included
 
 
 def test_missing_step_is_named() -> None:
@@ -45,7 +45,7 @@ def test_missing_step_is_named() -> None:
 
 def test_pods_and_dollars_are_right() -> None:
     found = plan(1000, COSTS)
-    assert found.pod_images_per_second == pytest.approx(2 * 0.9 * 1000 / 10)  # 180, of which 0.7 are used
+    assert found.pod_images_per_second == pytest.approx(2 * 0.9 * 1000 / 10)  # 180; 70% of them are planned with
     assert found.triton_pods == 8
     assert found.frontend_pods == math.ceil(1000 / (64 / 0.3))
     assert found.cores == 16 + 5

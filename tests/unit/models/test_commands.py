@@ -215,7 +215,7 @@ def _not_a_number(x: Any) -> Any:
     [
         pytest.param(lambda d: d, "does not exist", id="no folder"),
         pytest.param(_damaged, "saved_model.pb is damaged", id="damaged"),
-        pytest.param(_no_signature, "has no signature serving_default, but none at all", id="no signature"),
+        pytest.param(_no_signature, "has no signature: export it with one", id="no signature"),
         pytest.param(_two_inputs, "has 2 inputs (a, b), but must have one", id="two inputs"),
         pytest.param(_custom_operation, "uses the operation Sharpen, which TensorFlow does not have", id="custom op"),
         pytest.param(lambda d: save_module(d, _too_large), "memory", id="more memory than there is"),
@@ -310,8 +310,12 @@ def test_missing_write_permission_is_one_line(
 ) -> None:
     """Root may write anywhere, so the refusal is the system call's."""
 
-    def refuse(path: Path, *_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied", str(path))
+    original = Path.open
+
+    def refuse(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.is_relative_to(repository):
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path, *arguments, **options)
 
     monkeypatch.setattr(Path, "open", refuse)
     assert run(repository, "rollback") == 1

@@ -103,7 +103,7 @@ def _choose_output(
     If several fit, --output-name decides, or a name that classifiers usually give to this output.
     """
     if model.output_name is not None and model.output_name not in signature.outputs:
-        raise ValueError(f"it has no output {model.output_name}, but {', '.join(sorted(signature.outputs))}")
+        raise ValueError(f"it has no output {model.output_name} (it has {', '.join(sorted(signature.outputs))})")
     names = (model.output_name,) if model.output_name is not None else signature.outputs
     probes = _probe(outputs, names, size)
     batch = len(sample_batch((1, 1)))

@@ -100,7 +100,7 @@ def _sums_to(values: np.ndarray, total: float, tolerance: float) -> bool:
 def _is_quantized(values: np.ndarray, is_uint8: bool) -> bool:
     """Whole numbers that sum to about 255 or 256. Each of many labels can be rounded up by half, or down to 0.
 
-    Of another type than uint8, the sums have to be close: logits can be whole numbers, too.
+    For other types than uint8 the sums have to be close, because logits can also be whole numbers.
     """
     if not np.array_equal(values, np.round(values)) or not _within(values, 256.0):
         return False

@@ -80,13 +80,13 @@ def _choose(signatures: Mapping[str, Any], name: str | None) -> str:
     if name is not None:
         if name in available:
             return name
-        raise _Unfit(f"has no signature {name}, but {', '.join(available) or 'none at all'}")
+        raise _Unfit(f"has no signature {name} (it has {', '.join(available) or 'none'})")
     known = [known for known in _SIGNATURES if known in available]
     if known or len(available) == 1:
         return (known or available)[0]
     if available:
-        raise _Unfit(f"has no signature serving_default, but {', '.join(available)}: choose one with --signature")
-    raise _Unfit("has no signature serving_default, but none at all: export it with one, as Keras' export() does")
+        raise _Unfit(f"has no signature serving_default (it has {', '.join(available)}): choose one with --signature")
+    raise _Unfit("has no signature: export it with one, as Keras' export() does")
 
 
 def _only(inputs: Mapping[str, tf.TensorSpec]) -> tuple[str, tf.TensorSpec]:
