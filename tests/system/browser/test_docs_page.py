@@ -52,7 +52,10 @@ async def page(browser: Browser, address: str) -> AsyncIterator[Page]:
 
 async def test_documentation_lists_the_operations_below_a_path(page: Page, address: str) -> None:
     await page.goto("docs")
-    await expect(page.locator(".opblock-summary-path")).to_have_count(6)
+    document = await (await page.request.get("openapi.json")).json()
+    operations = sum(len(methods) for methods in document["paths"].values())
+    assert operations >= 6
+    await expect(page.locator(".opblock-summary-path")).to_have_count(operations)
     await expect(page.locator(".opblock-summary-path").first).to_have_text("/")
     await expect(page.locator(".servers option")).to_have_text([address.removesuffix("/")])
 
