@@ -60,6 +60,10 @@ class LingeringTransport:
         """Close without reading further. Data that is already written is still sent."""
         self._transport.close()
 
+    def begin_request(self) -> None:
+        """Count discarded bytes from zero: a proxy sends many requests over one connection."""
+        self._discarded_bytes = 0
+
     def discard(self, size_bytes: int) -> None:
         """Count `size_bytes` that arrived and are not used. Beyond MAX_DISCARDED_BYTES the connection is aborted."""
         self._discarded_bytes += size_bytes

@@ -82,6 +82,7 @@ class SlowClientProtocol(FramingProtocol):
         super().resume_writing()
 
     def on_message_begin(self) -> None:
+        self._lingering.begin_request()
         self._count_header_bytes(True)
         super().on_message_begin()
         if self._receive_timer is None:

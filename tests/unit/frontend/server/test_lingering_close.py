@@ -67,6 +67,16 @@ def test_a_kept_connection_has_the_same_limit(url: str, monkeypatch: pytest.Monk
             connection.sendall(10 * BODY)
 
 
+def test_each_request_has_its_own_limit(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy sends the refused bodies of many clients over one connection."""
+    monkeypatch.setattr(lingering_close, "MAX_DISCARDED_BYTES", 1_000_000)
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 600000\r\n\r\n"
+    with connect(url) as connection:
+        for _ in range(4):
+            connection.sendall(head + b"x" * 600_000)
+            assert read_response(connection).status == 401
+
+
 def test_lingering_ends_in_time(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lingering_close, "LINGER_SECONDS", 0.2)
     _, head = REFUSED["401"]
