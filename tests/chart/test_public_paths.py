@@ -9,7 +9,9 @@ import httpx
 import pytest
 from starlette.routing import Mount, Route
 
+from frontend.api.routes import router as api_router
 from frontend.app import create_app
+from frontend.page.page import router as page_router
 from frontend.settings import Settings
 from tests.chart.helm import render
 from tests.chart.objects import Object, of_kind
@@ -50,10 +52,12 @@ def _below(published: str) -> Publishes:
 
 def test_every_path_for_users_is_published(publishes: Publishes) -> None:
     app = create_app(Settings())
-    paths = [*app.openapi()["paths"], *(route.path for route in app.routes if isinstance(route, Route))]
-    paths += [f"{route.path}/page.js" for route in app.routes if isinstance(route, Mount)]
-    assert {"/", "/files", "/docs", "/static/page.js"} <= set(paths)
-    assert [path for path in paths if not publishes(path)] == ["/metrics"]
+    routes = [*app.routes, *api_router.routes, *page_router.routes]
+    paths = {route.path for route in routes if isinstance(route, Route)}
+    paths |= {f"{route.path}/page.js" for route in routes if isinstance(route, Mount)}
+    assert {"/", "/files", "/docs", "/static/page.js"} <= paths
+    assert paths >= set(app.openapi()["paths"])
+    assert {path for path in paths if not publishes(path)} == {"/metrics"}
 
 
 @pytest.mark.parametrize("path", METRICS)

@@ -21,6 +21,8 @@ def project(perf_analyzer: PerfAnalyzer, tiny_repository: Path, tmp_path_factory
     project = tmp_path_factory.mktemp("project")
     for folder in ("backends", "frontend", "tools"):
         shutil.copytree(ROOT / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (project / "docs").mkdir()
+    shutil.copy(ROOT / "docs" / "performance.md", project / "docs")
     shutil.copytree(tiny_repository, project / "model_repository")
     for model in (project / "model_repository").iterdir():
         if not (ROOT / "model_repository" / model.name).exists():  # the tests' own twins
