@@ -1,4 +1,7 @@
-"""Health checks of a running Triton: its HTTP endpoint, real inferences, and all its Python processes."""
+"""Health checks of a running Triton: its HTTP endpoint, real inferences, and all its Python processes.
+
+They only find problems; supervisor.py restarts Triton because of them.
+"""
 
 from __future__ import annotations
 
