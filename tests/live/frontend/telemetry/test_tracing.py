@@ -109,8 +109,9 @@ def by_position(spans: list[Span]) -> dict[int, Span]:
 
 def test_unsampled_request_has_no_spans(traced: str, collector: TraceCollector, image_server: ImageServer) -> None:
     unsampled, sampled = "ab" * 16, "cd" * 16
-    url = image_server.add("/other.png", flat((0, 200, 33)))  # an image seen before would not reach Triton
     for trace_id, flags in ((unsampled, "00"), (sampled, "01")):
+        # An image seen before would not reach Triton.
+        url = image_server.add(f"/{flags}.png", flat((0, 200, 33 + int(flags))))
         headers = {**TRUSTED, "traceparent": f"00-{trace_id}-{CALLER}-{flags}"}
         httpx.post(traced, json={"images": [url]}, headers=headers, timeout=30)
     collector.trace(sampled, ["POST /", "InferRequest"])
