@@ -53,11 +53,15 @@ class ModelVersion:
 
 @dataclass(frozen=True)
 class Models:
-    """The versions that a request may name, the default one, and the percentage of images that a canary gets."""
+    """The versions that a request may name, the default one, and the percentage of images that a canary gets.
+
+    The service is not sure of an answer whose best score is lower than `not_sure_below`, unless it found no bird.
+    """
 
     default: str | None
     canary: dict[str, float]
     versions: list[ModelVersion]
+    not_sure_below: float = 0
 
 
 def result_from(image: Image, line: dict[str, Any]) -> Result:
@@ -79,4 +83,4 @@ def models_from(answer: dict[str, Any]) -> Models:
     """Read the answer of GET /models. Raises KeyError, TypeError or AttributeError for anything else."""
     names = [field.name for field in fields(ModelVersion)]
     versions = [ModelVersion(**{name: version.get(name) for name in names}) for version in answer["versions"]]
-    return Models(answer["default"], answer.get("canary") or {}, versions)
+    return Models(answer["default"], answer.get("canary") or {}, versions, float(answer.get("not_sure_below", 0)))

@@ -112,12 +112,16 @@ async def classify_files(
 @router.head("/models", include_in_schema=False)
 @router.get("/models", summary="List the versions of the classifier", responses=MODELS_RESPONSES)
 async def models(services: ServicesDependency) -> ModelsResponse:
-    """The versions that a request may name in `model_version`, and the default for requests that name none."""
+    """The versions that a request may name in `model_version`, and the default for requests that name none.
+
+    `not_sure_below` is the operator's setting BIRDS_NOT_SURE_BELOW, the same for all versions.
+    """
     catalogue = await services.model_versions.catalogue()
     route = await services.model_versions.choose(None)
     return ModelsResponse(
         default=catalogue.default,
         canary={route.canary: route.canary_percent} if route.canary else {},
+        not_sure_below=services.settings.not_sure_below,
         versions=[
             ModelVersionBody(default=version.version == catalogue.default, **asdict(version))
             for version in catalogue.versions.values()

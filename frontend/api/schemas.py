@@ -166,6 +166,9 @@ class ModelsResponse(BaseModel):
         {},
         description="the canary version, and its share in percent of the images of requests that name no version",
     )
+    not_sure_below: float = Field(
+        description="call an answer not sure if its best score is lower, unless it is `background`"
+    )
     versions: list[ModelVersionBody]
 
 

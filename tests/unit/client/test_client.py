@@ -263,6 +263,14 @@ def test_options_are_sent_only_when_given(image_server: ImageServer) -> None:
     ]
 
 
+def test_older_service_doubts_no_answer(image_server: ImageServer) -> None:
+    """A service that does not know the setting sends no `not_sure_below`."""
+    answer = {"default": "1", "versions": [{"version": "1", "default": True}]}
+    url = image_server.add("/models", json.dumps(answer).encode()).removesuffix("/models")
+    with BirdsClient(url) as birds:
+        assert birds.models().not_sure_below == 0
+
+
 def test_waiting_is_reported(image_server: ImageServer) -> None:
     def busy(_: list[str]) -> web.StreamResponse:
         return web.json_response({"errors": ["slow down"]}, status=429)

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from birds_client import BirdsClient
 
 from frontend.settings import Settings
 from tests.support.answers import lines
@@ -33,6 +34,12 @@ def with_lists(fake_triton_url: str, tmp_path_factory: pytest.TempPathFactory) -
 
 def names(predictions: list[dict[str, Any]]) -> list[str]:
     return [prediction["bird_name"] for prediction in predictions]
+
+
+def test_models_say_below_which_score_to_doubt(fake_triton_url: str) -> None:
+    settings = Settings(triton_url=fake_triton_url, not_sure_below=0.25)
+    with running_frontend(settings) as url, BirdsClient(url) as birds:
+        assert birds.models().not_sure_below == 0.25
 
 
 @pytest.mark.parametrize(
