@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import struct
 import time
-from collections.abc import Collection
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
@@ -27,7 +26,7 @@ from frontend.inference.answer_cache import AnswerCache
 from frontend.inference.attempts import Attempts, Request, Response
 from frontend.inference.contract import PROBE_PRIORITY, ensemble_model_version, probe_image
 from frontend.inference.failures import AttemptFailure, ModelNotFound, failure_of
-from frontend.inference.scores import ImageScores, Labels, Prediction, Row, parse_classification
+from frontend.inference.scores import ImageScores, Labels, Row, parse_classification
 from frontend.inference.server_pool import NoServer, ServerPool, TritonPeer
 from frontend.inference.shielded_calls import cancellable_answer
 from frontend.inference.single_flight import SingleFlight
@@ -72,20 +71,6 @@ class Inference:
     def is_recovery_likely(self) -> bool:
         """Whether images may wait for Triton: a server is connected, or was lost a short time ago."""
         return self._pool.is_recovery_likely
-
-    async def classify(
-        self,
-        image: bytes,
-        k: int,
-        timeout_seconds: float | None = None,
-        version: str | None = None,
-        among: Collection[str] | None = None,
-    ) -> list[Prediction]:
-        """Return the `k` most probable labels of an encoded image, best first; `among` restricts them to these names.
-
-        Raises what `scores` raises.
-        """
-        return (await self.scores(image, timeout_seconds, version)).best(k, among)
 
     async def scores(
         self, image: bytes, timeout_seconds: float | None = None, version: str | None = None

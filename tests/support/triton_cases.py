@@ -21,22 +21,22 @@ async def names_the_colour(inference: Inference) -> None:
     await inference.catalogue(5)
     for colour, name in ((RED, "Rubra maxima"), (GREEN, "Viridis minor"), (BLUE, "Caerulea"), (GREY, "background")):
         for version in ("1", None):
-            [best] = await inference.classify(flat(colour), 1, 10, version)
+            [best] = (await inference.scores(flat(colour), 10, version)).best(1)
             assert best.bird_name == name
 
 
 async def gives_equal_answers_with_and_without_catalogue(inference: Inference) -> None:
     """Without a catalogue the labels come with each answer, as Triton's classification strings."""
-    without = await inference.classify(flat(RED), 10, 10, "1")
+    without = (await inference.scores(flat(RED), 10, "1")).best(10)
     await inference.catalogue(5)
-    with_catalogue = await inference.classify(flat(RED), 10, 10, "1")
+    with_catalogue = (await inference.scores(flat(RED), 10, "1")).best(10)
     assert [best.bird_name for best in with_catalogue] == [best.bird_name for best in without]
     assert [best.score for best in with_catalogue] == pytest.approx([best.score for best in without], abs=2e-6)
 
 
 async def sorts_all_labels_by_score(inference: Inference) -> None:
     await inference.catalogue(5)
-    predictions = await inference.classify(flat(RED), len(LABELS) + 5, 10, "1")
+    predictions = (await inference.scores(flat(RED), 10, "1")).best(len(LABELS) + 5)
     scores = [prediction.score for prediction in predictions]
     assert len(predictions) == len(LABELS)
     assert scores == sorted(scores, reverse=True)
@@ -46,12 +46,12 @@ async def sorts_all_labels_by_score(inference: Inference) -> None:
 
 async def rejects_what_is_not_an_image(inference: Inference) -> None:
     with pytest.raises(NotAnImage):
-        await inference.classify(b"no image at all", 1, 10, "1")
+        await inference.scores(b"no image at all", 10, "1")
 
 
 async def does_not_know_other_versions(inference: Inference) -> None:
     with pytest.raises(UnknownModelVersion):
-        await inference.classify(flat(RED), 1, 10, "7")
+        await inference.scores(flat(RED), 10, "7")
 
 
 async def lists_its_versions(inference: Inference) -> None:

@@ -19,14 +19,14 @@ IMAGES = [flat((number, 99, 7)) for number in range(20)]
 
 
 async def hang_up(inference: Inference, moment: float) -> None:
-    call = asyncio.ensure_future(inference.classify(random.choice(IMAGES), 1, 20, "1"))
+    call = asyncio.ensure_future(inference.scores(random.choice(IMAGES), 20, "1"))
     await asyncio.sleep(moment)
     call.cancel()
     await call
 
 
 async def run_out_of_time(inference: Inference, moment: float) -> None:
-    await inference.classify(random.choice(IMAGES), 1, moment + 0.001, "1")
+    await inference.scores(random.choice(IMAGES), moment + 0.001, "1")
 
 
 @pytest.mark.parametrize("end", [hang_up, run_out_of_time])

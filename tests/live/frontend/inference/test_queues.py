@@ -47,7 +47,7 @@ async def inference(short_queues: TritonServer) -> AsyncIterator[Inference]:
 
 async def outcome(inference: Inference, timeout_seconds: float) -> str:
     try:
-        await inference.classify(SLOW, 1, timeout_seconds)
+        await inference.scores(SLOW, timeout_seconds)
     except ImageError as error:
         return error.code
     return "ok"
@@ -82,7 +82,7 @@ async def test_probe_passes_a_full_queue(inference: Inference) -> None:
     users = [asyncio.create_task(user()) for _ in range(4 * QUEUE)]
     await full.wait()
     with pytest.raises(Overloaded):
-        await inference.classify(probe_image(), 1, 10)
+        await inference.scores(probe_image(), 10)
     assert await inference.probe(timeout_seconds=10)
     assert finished.count("ok") < QUEUE / 2, "it did not wait for the queue to empty"
     await asyncio.gather(*users)

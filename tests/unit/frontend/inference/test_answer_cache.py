@@ -42,7 +42,7 @@ async def asking(triton: FakeTriton, cache_bytes: int = 1_000_000) -> AsyncItera
 
 
 async def best(inference: Inference, image: bytes = PHOTO, version: str = "1", timeout_seconds: float = 10) -> str:
-    [prediction] = await inference.classify(image, 1, timeout_seconds, version)
+    [prediction] = (await inference.scores(image, timeout_seconds, version)).best(1)
     return prediction.bird_name
 
 
@@ -58,13 +58,12 @@ def asked_for(triton: FakeTriton, image: bytes) -> int:
 async def test_repeated_image_is_not_asked_again(image: bytes) -> None:
     triton = FakeTriton()
     async with asking(triton) as (inference, metrics):
-        first = await inference.classify(image, 1, 10, "1")
-        again = await inference.classify(image, 4, 10, "1")
-        among = await inference.classify(image, 4, 10, "1", among={"Viridis minor", "unknown"})
-    assert again[:1] == first
-    assert [prediction.bird_name for prediction in among] == ["Viridis minor"]
+        first = await inference.scores(image, 10, "1")
+        again = await inference.scores(image, 10, "1")
+    assert again.best(4) == first.best(4)
+    assert [prediction.bird_name for prediction in again.best(4, {"Viridis minor", "unknown"})] == ["Viridis minor"]
     assert asked_for(triton, image) == 1
-    assert count(metrics, "lookups_total", outcome="hit") == 2
+    assert count(metrics, "lookups_total", outcome="hit") == 1
     assert count(metrics, "lookups_total", outcome="miss") == 1
     assert count(metrics, "bytes") > 0
 

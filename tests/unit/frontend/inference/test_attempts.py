@@ -46,7 +46,7 @@ def fails_with(failure: TritonFailure) -> Behaviour:
 
 async def outcome(inference: Inference, image: bytes = flat(RED), timeout_seconds: float = 10) -> str:
     try:
-        await inference.classify(image, 1, timeout_seconds, "1")
+        await inference.scores(image, timeout_seconds, "1")
     except BirdsError as error:
         return error.code
     return "ok"
@@ -184,7 +184,7 @@ async def test_unknown_version_is_asked_for_five_times() -> None:
     triton = FakeTriton()
     async with running_tritons(triton) as url, Inference(url) as inference:
         with pytest.raises(UnknownModelVersion):
-            await inference.classify(flat(RED), 1, 10, "7")
+            await inference.scores(flat(RED), 10, "7")
     assert len(triton.images) == 5
 
 

@@ -33,7 +33,7 @@ PHOTO = flat(RED)
 
 
 async def ask(inference: Inference, timeout_seconds: float = 10) -> None:
-    await inference.classify(PHOTO, 1, timeout_seconds, "1")
+    await inference.scores(PHOTO, timeout_seconds, "1")
 
 
 async def settle(inference: Inference, *tritons: FakeTriton) -> None:
@@ -80,7 +80,7 @@ async def test_process_of_one_version_leaves_the_others_served() -> None:
     triton.behaviour = second_is_dead
     async with running_tritons(triton) as url, Inference(url) as inference:
         with pytest.raises(TritonUnavailable):
-            await inference.classify(PHOTO, 1, 0.5, "2")
+            await inference.scores(PHOTO, 0.5, "2")
         await ask(inference)
 
 

@@ -101,7 +101,7 @@ async def test_only_a_safe_triton_sees_the_cancellation(version: str, is_cancell
     triton.behaviour = slow
     async with running_tritons(triton) as url, Inference(url) as inference:
         started = time.monotonic()
-        asking = asyncio.ensure_future(inference.classify(b"image", 1, 1, "1"))
+        asking = asyncio.ensure_future(inference.scores(b"image", 1, "1"))
         await until(lambda: triton.images)
         asking.cancel()
         with pytest.raises((asyncio.CancelledError, DeadlineExceeded)):
