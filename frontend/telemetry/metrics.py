@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, get_args
@@ -20,6 +20,7 @@ from frontend import VERSION
 from frontend.errors import ServiceError
 
 CacheOutcome = Literal["hit", "shared", "miss"]
+GaugeMode = Literal["livesum", "livemax", "livemostrecent"]
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -31,115 +32,108 @@ class Metrics:
     """The metrics of one application. Clients cannot choose the value of any label."""
 
     def __init__(self) -> None:
-        registry = self._registry = CollectorRegistry()
-        self._requests = Counter(
+        self._registry = CollectorRegistry()
+        self._add_request_metrics()
+        self._add_image_metrics()
+        self._add_cache_metrics()
+        self._add_program_metrics()
+
+    def _add_request_metrics(self) -> None:
+        self._requests = self._counter(
             "birds_http_requests",
             "Requests answered, by route, method and status.",
             ["route", "method", "status"],
-            registry=registry,
         )
-        self._request_seconds = Histogram(
+        self._request_seconds = self._histogram(
             "birds_http_request_duration_seconds",
             "Seconds from the headers of a request to the last byte of its answer, by route and method.",
             ["route", "method"],
-            buckets=_SECONDS,
-            registry=registry,
         )
-        self._requests_in_flight = Gauge(
-            "birds_http_requests_in_flight",
-            "Requests being answered.",
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
-        self._refused_connections = Counter(
+        self._requests_in_flight = self._gauge("birds_http_requests_in_flight", "Requests being answered.")
+        self._refused_connections = self._counter(
             "birds_refused_connections",
             "Connections that were closed at once because the process held as many as it may.",
-            registry=registry,
         )
-        self._service_errors = Counter(
+        self._service_errors = self._counter(
             "birds_service_errors",
             "Requests that failed as a whole, by code, including streamed answers that ended early.",
             ["code"],
-            registry=registry,
         )
         for kind in ServiceError.__subclasses__():
             self._service_errors.labels(kind.code)  # start at 0, so that the first failure is an increase
-        self._images = Counter(
+
+    def _add_image_metrics(self) -> None:
+        self._images = self._counter(
             "birds_images",
             "Images answered, by model version and outcome: ok, or the code of the failure.",
             ["model_version", "outcome"],
-            registry=registry,
         )
-        self._image_seconds = Histogram(
+        self._image_seconds = self._histogram(
             "birds_image_duration_seconds",
             "Seconds from an image's turn to its outcome, including the download, by model version.",
             ["model_version"],
-            buckets=_SECONDS,
-            registry=registry,
         )
         self._stage_seconds = {
-            stage: Histogram(
-                f"birds_{stage}_duration_seconds", text, ["outcome"], buckets=_STAGE_SECONDS, registry=registry
-            )
+            stage: self._histogram(f"birds_{stage}_duration_seconds", text, ["outcome"], _STAGE_SECONDS)
             for stage, text in {
                 "download": "Seconds that an image waited for its download, by outcome: ok or failed.",
                 "inference": "Seconds that an image was with Triton, by outcome: ok or failed.",
             }.items()
         }
-        self._downloaded_bytes = Counter(
+        self._downloaded_bytes = self._counter(
             "birds_downloaded_bytes",
             "Bytes read from image servers, including those of failed downloads.",
-            registry=registry,
         )
-        self._images_in_flight = Gauge(
-            "birds_images_in_flight",
-            "Images being downloaded or with Triton.",
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
-        self._images_queued = Gauge(
+        self._images_in_flight = self._gauge("birds_images_in_flight", "Images being downloaded or with Triton.")
+        self._images_queued = self._gauge(
             "birds_images_queued",
             "Images of accepted requests that wait for their turn.",
-            registry=registry,
-            multiprocess_mode="livesum",
         )
-        self._cache_lookups = Counter(
+
+    def _add_cache_metrics(self) -> None:
+        self._cache_lookups = self._counter(
             "birds_answer_cache_lookups",
             "Images looked up in the answer cache: hit; shared with an equal image in flight; or miss.",
             ["outcome"],
-            registry=registry,
         )
         for outcome in get_args(CacheOutcome):
             self._cache_lookups.labels(outcome)
-        self._cache_evictions = Counter(
+        self._cache_evictions = self._counter(
             "birds_answer_cache_evictions",
             "Answers dropped from the answer cache to make room.",
-            registry=registry,
         )
-        self._cache_bytes = Gauge(
+        self._cache_bytes = self._gauge(
             "birds_answer_cache_bytes",
             "Memory that the answers in the answer cache take.",
-            registry=registry,
-            multiprocess_mode="livesum",
         )
-        self._default_version = Gauge(
+
+    def _add_program_metrics(self) -> None:
+        self._default: str | None = None
+        self._default_version = self._gauge(
             "birds_default_model_version_info",
             "1 for the default model version, 0 for a version that was the default before.",
             ["model_version"],
-            registry=registry,
-            multiprocess_mode="livemostrecent",
+            "livemostrecent",
         )
-        self._default: str | None = None
-        build = Gauge(
+        build = self._gauge(
             "birds_build_info",
             "Always 1; the labels describe the running program.",
             ["version", "python_version"],
-            registry=registry,
-            multiprocess_mode="livemax",
+            "livemax",
         )
         build.labels(VERSION, platform.python_version()).set(1)
-        Gauge("birds_workers", "Processes that answer requests.", registry=registry, multiprocess_mode="livesum").set(1)
-        ProcessCollector(registry=registry)
+        self._gauge("birds_workers", "Processes that answer requests.").set(1)
+        ProcessCollector(registry=self._registry)
+
+    def _counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
+        return Counter(name, text, labels, registry=self._registry)
+
+    def _histogram(self, name: str, text: str, labels: Sequence[str], buckets: Sequence[float] = _SECONDS) -> Histogram:
+        return Histogram(name, text, labels, buckets=buckets, registry=self._registry)
+
+    def _gauge(self, name: str, text: str, labels: Sequence[str] = (), mode: GaugeMode = "livesum") -> Gauge:
+        """`mode` says how the values of several workers become one: by default, their sum."""
+        return Gauge(name, text, labels, registry=self._registry, multiprocess_mode=mode)
 
     @contextmanager
     def request_in_flight(self) -> Iterator[None]:
