@@ -11,6 +11,19 @@ from dataclasses import dataclass
 
 from frontend.errors import NotAnImage, TooManyPixels, UnsupportedFormat
 
+# These tables repeat those in model_repository/preprocess/1/signatures.py, which runs in another process and without
+# this package. A test holds them together.
+_ACCEPTED = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"GIF87a": "GIF",
+    b"GIF89a": "GIF",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
+}
 _OTHER_FORMATS = (b"%!PS", b"8BPS", b"\0\0\1\0", b"\xff\x0a", b"\xff\x4f\xff\x51", b"P4", b"P5", b"P6", b"qoif")
 _CAMERA_RAW = (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR")
 _OTHER_BOXES = (b"ftypcrx ", b"JXL \r\n\x87\n", b"jP  \r\n\x87\n")
@@ -48,20 +61,13 @@ def read_header(data: bytes) -> ImageHeader:
 
 
 def _kind(data: bytes) -> str:
-    if data.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return "GIF"
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+    for start, kind in _ACCEPTED.items():
+        if data.startswith(start):
+            return kind
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
-    if data[4:8] == b"ftyp" and (kind := _kind_by_brands(data)):
-        return kind
-    if data.startswith(b"BM"):
-        return "BMP"
-    if data.startswith((b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+", b"MM*\x00", b"II\x00*")):
-        return "TIFF"
+    if data[4:8] == b"ftyp" and (still := _kind_by_brands(data)):
+        return still
     if data.startswith(_OTHER_FORMATS + _CAMERA_RAW) or data[4:12] in _OTHER_BOXES or b"<svg" in data[:1024]:
         raise UnsupportedFormat()
     raise NotAnImage()

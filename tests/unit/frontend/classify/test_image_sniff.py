@@ -7,10 +7,12 @@ import struct
 
 import bird_pixels
 import pytest
+import signatures
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from frontend.classify import image_sniff
 from frontend.classify.image_sniff import check_image, read_header
 from frontend.errors import ImageError, NotAnImage, TooManyPixels, UnsupportedFormat
 from frontend.settings import Settings
@@ -46,6 +48,42 @@ def test_reads_kind_and_size_as_pillow_does(file: str) -> None:
 
 def test_recognizes_every_format_that_preprocess_accepts() -> None:
     assert {read_header(flat(RED, kind)).kind for kind in bird_pixels.FORMATS} == set(bird_pixels.FORMATS)
+
+
+STARTS = [*image_sniff._ACCEPTED, *image_sniff._OTHER_FORMATS, *image_sniff._CAMERA_RAW, *signatures._ACCEPTED]
+STARTS += [*signatures._OTHERS, b"RIFF1234WEBP", b"RIFF1234WAVE", b"<svg", b"\n <svg"]
+BOXES = [*image_sniff._OTHER_BOXES, *signatures._OTHER_BOXES]
+BRANDS = sorted(
+    image_sniff._AVIF_BRANDS | image_sniff._HEIF_BRANDS | image_sniff._GENERIC_BRANDS
+    | signatures._AVIF_BRANDS | signatures._HEIF_BRANDS | signatures._GENERIC_BRANDS | {b"mp42", b"crx "}
+)  # fmt: skip
+
+
+def by_frontend(data: bytes) -> str:
+    try:
+        return read_header(data).kind
+    except ImageError as error:
+        return error.code
+
+
+def by_preprocess(data: bytes) -> str:
+    try:
+        return signatures.format_of(data)
+    except bird_pixels.ImageRejected as error:
+        return error.code
+
+
+@pytest.mark.parametrize("start", sorted({*STARTS, *(b"1234" + box for box in BOXES)}), ids=repr)
+def test_frontend_and_preprocess_know_the_same_signatures(start: bytes) -> None:
+    assert by_frontend(start + bytes(20)) == by_preprocess(start + bytes(20))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 64), st.lists(st.sampled_from(BRANDS), min_size=2, max_size=8))
+def test_frontend_and_preprocess_know_the_same_brands(size: int, brands: list[bytes]) -> None:
+    """The first brand is the major one, the second stands where the minor version is."""
+    data = size.to_bytes(4, "big") + b"ftyp" + b"".join(brands)
+    assert by_frontend(data) == by_preprocess(data)
 
 
 def test_frontend_and_preprocess_have_the_same_limits() -> None:
