@@ -10,17 +10,24 @@ from aiohttp import web
 from tests.support.image_server import ImageServer
 
 BIRD = {"bird_name": "Rubra maxima", "common_name": "Great Red", "score": 0.97}
-DAMAGED = b"damaged"  # the content of a file that is not an image
+NOT_SURE_BELOW = 0.4
+# Contents of files, by the answer to them. Any other content is BIRD.
+DAMAGED, DOUBTFUL, NO_BIRD = b"damaged", b"doubtful", b"no bird"
 _SECOND = {"bird_name": "Viridis minor", "common_name": None, "score": 0.02}
+_BEST = {
+    DOUBTFUL: {"bird_name": "Caerulea", "common_name": "Blue", "score": 0.39},
+    NO_BIRD: {"bird_name": "background", "common_name": None, "score": 0.2},
+}
 
 
 class FakeFrontend(ImageServer):
-    """Streams one line for each uploaded file or URL: BIRD, or `not_an_image` for DAMAGED."""
+    """Streams one line for each uploaded file or URL: BIRD, or what its content asks for."""
 
     def __init__(self) -> None:
         super().__init__()
         self.add("/", self._classify_urls)
         self.add("/files", self._classify_files)
+        self.add("/models", self._models)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         return await self.handlers[request.path](request)  # the query may differ
@@ -34,15 +41,20 @@ class FakeFrontend(ImageServer):
         k = int(request.query.get("k", "3"))
         lines = []
         async for part in await request.multipart():
-            lines.append(_line(str(part.filename), await part.read(), k))  # type: ignore[union-attr]
+            lines.append(_line(str(part.filename), bytes(await part.read()), k))  # type: ignore[union-attr]
         return await _stream(request, lines)
+
+    async def _models(self, _: web.Request) -> web.StreamResponse:
+        versions = [{"version": "1", "default": True, "source": "fake"}]
+        return web.json_response({"default": "1", "versions": versions, "not_sure_below": NOT_SURE_BELOW})
 
 
 def _line(name: str, content: bytes, k: int) -> dict[str, Any]:
     if content == DAMAGED:
         message = "The file is not an image, or it is damaged"
         return {"url": name, "failure": {"code": "not_an_image", "message": message}}
-    return {"url": name, "model_version": "1", "predictions": [BIRD, _SECOND][:k]}
+    line = {"url": name, "model_version": "1", "predictions": [_BEST.get(content, BIRD), _SECOND][:k]}
+    return line | ({"no_bird": True} if content == NO_BIRD else {})
 
 
 async def _stream(request: web.Request, lines: list[dict[str, Any]]) -> web.StreamResponse:

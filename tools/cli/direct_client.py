@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-from birds_client import UNREADABLE, Failure, Image, Photo, Prediction, Result
+from birds_client import UNREADABLE, Failure, Image, Models, ModelVersion, Photo, Prediction, Result
 from birds_client.images import open_file
 
 from frontend.api.schemas import DEFAULT_K
@@ -51,6 +51,15 @@ class DirectClient:
 
     async def __aexit__(self, *_: object) -> None:
         await self._opened.aclose()
+
+    async def models(self) -> Models:
+        """The versions that Triton serves. `not_sure_below` is this process's own setting. Raises ServiceError."""
+        catalogue = await self._versions.catalogue()
+        versions = [
+            ModelVersion(v.version, v.version == catalogue.default, v.labels, v.source, v.engine, v.published)
+            for v in catalogue.versions.values()
+        ]
+        return Models(catalogue.default, {}, versions, self._settings.not_sure_below)
 
     async def classify(
         self,

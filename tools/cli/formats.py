@@ -49,7 +49,7 @@ class JsonLines:
     def first_lines(self) -> Iterator[str]:
         yield from ()
 
-    def lines(self, item: Record) -> Iterator[str]:
+    def lines(self, item: Record, is_not_sure: bool = False) -> Iterator[str]:
         yield json_line(item).decode().rstrip("\n")
 
     def last_lines(self) -> Iterator[str]:
@@ -65,7 +65,7 @@ class Json(JsonLines):
     def first_lines(self) -> Iterator[str]:
         yield "["
 
-    def lines(self, item: Record) -> Iterator[str]:
+    def lines(self, item: Record, is_not_sure: bool = False) -> Iterator[str]:
         if self._waiting is not None:
             yield f"{self._waiting},"
         self._waiting = json_line(item).decode().rstrip("\n")
@@ -82,7 +82,7 @@ class Csv(JsonLines):
     def first_lines(self) -> Iterator[str]:
         yield ",".join(_COLUMNS)
 
-    def lines(self, item: Record) -> Iterator[str]:
+    def lines(self, item: Record, is_not_sure: bool = False) -> Iterator[str]:
         if "failure" in item:
             yield _csv_row({"image": item["image"], **item["failure"]})
         for rank, prediction in enumerate(item.get("predictions", []), 1):
@@ -98,7 +98,7 @@ class Table(JsonLines):
         self._width = width
         self._language = language
 
-    def lines(self, item: Record) -> Iterator[str]:
+    def lines(self, item: Record, is_not_sure: bool = False) -> Iterator[str]:
         name = _shortened(_printable(item["image"]), self._name_cells)
         if "failure" in item:
             yield self._row(name, "-", f"{item['failure']['message']} ({item['failure']['code']})")
@@ -107,7 +107,9 @@ class Table(JsonLines):
         if best is None:
             yield self._row(name, "-", message("cli", "no_species", self._language))
         else:
-            yield self._row(name, f"{best['score']:.2f}", self._label(best))
+            label = self._label(best)
+            shown = message("cli", "not_sure_species", self._language, species=label) if is_not_sure else label
+            yield self._row(name, f"{best['score']:.2f}", shown)
         for prediction in others:
             if prediction["score"] >= _ZERO:
                 yield self._row("", f"{prediction['score']:.2f}", self._label(prediction))

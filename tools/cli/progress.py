@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from birds_client import Result
@@ -17,28 +17,38 @@ from tools.cli.formats import BACKGROUND
 
 @dataclass
 class Tally:
-    """How many images are done, and what was found in them."""
+    """How many images are done, and what was found in them: each image counts once. `species` are those of `birds`."""
 
-    succeeded: int = 0
-    failed: int = 0
-    without_bird: int = 0
+    birds: int = 0
     species: set[str] = field(default_factory=set)
+    not_sure: int = 0
+    without_bird: int = 0
+    without_species: int = 0  # all predictions were left out, because of the options
+    earlier: int = 0  # classified by an earlier run
+    failed: int = 0
 
-    def add(self, result: Result) -> None:
+    def add(self, result: Result, is_not_sure: bool) -> None:
+        best = result.predictions[0].bird_name if result.predictions else None
         if result.failure:
             self.failed += 1
-            return
-        self.succeeded += 1
-        best = result.predictions[0].bird_name if result.predictions else None
-        if result.no_bird or best == BACKGROUND:
+        elif result.no_bird or best == BACKGROUND:
             self.without_bird += 1
-        elif best:
+        elif best is None:
+            self.without_species += 1
+        elif is_not_sure:
+            self.not_sure += 1
+        else:
+            self.birds += 1
             self.species.add(best)
 
     def add_earlier(self, succeeded: bool) -> None:
         """Count an image that an earlier run has recorded."""
-        self.succeeded += succeeded
+        self.earlier += succeeded
         self.failed += not succeeded
+
+    @property
+    def succeeded(self) -> int:
+        return self.birds + self.not_sure + self.without_bird + self.without_species + self.earlier
 
     @property
     def done(self) -> int:
@@ -89,8 +99,8 @@ class Screen:
         else:
             print(line, flush=True)
 
-    def count(self, result: Result) -> None:
-        self.tally.add(result)
+    def count(self, result: Result, is_not_sure: bool) -> None:
+        self.tally.add(result, is_not_sure)
         failed = self.tally.failed
         self._bar.update(
             self._task,
@@ -115,17 +125,29 @@ class Screen:
 
         In a pipe only the number of skipped files is printed: otherwise nobody would know about them.
         """
-        counts = {
-            "classified": self.tally.succeeded,
-            "species": len(self.tally.species),
-            "without_bird": self.tally.without_bird,
-            "failed": self.tally.failed,
-        }
-        parts = [message("cli", key, self._language, count=count) for key, count in counts.items() if count]
         if self._shows_summary:
-            print(", ".join([*parts, *([skipped] if skipped else []), self._rate(), *ending]), file=sys.stderr)
+            parts = [*self._found(), *([skipped] if skipped else []), self._rate(), *ending]
+            Console(stderr=True, highlight=False).print(", ".join(parts), markup=False)  # breaks lines between words
         elif skipped and not self._quiet:
             print(f"birds: {skipped}", file=sys.stderr)
+
+    def _found(self) -> Iterator[str]:
+        """Yield what was found, and in how many images, such as `42 birds of 17 species`; zeros are left out."""
+        tally = self.tally
+        if tally.birds:
+            birds, species = self._counted("birds", tally.birds), self._counted("species", len(tally.species))
+            yield message("cli", "birds_of_species", self._language, birds=birds, species=species)
+        counts = {
+            "not_sure": tally.not_sure,
+            "without_bird": tally.without_bird,
+            "without_species": tally.without_species,
+            "classified_earlier": tally.earlier,
+            "failed": tally.failed,
+        }
+        yield from (self._counted(key, count) for key, count in counts.items() if count)
+
+    def _counted(self, key: str, count: int) -> str:
+        return message("cli", key, self._language, count=count)
 
     def _rate(self) -> str:
         speed = (self.tally.done - self._already) / max(time.monotonic() - self._started, 1e-9)

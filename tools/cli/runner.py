@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from birds_client import AsyncBirdsClient, ClientError, Image, Result, Unauthorized, Unreachable
+from birds_client import AsyncBirdsClient, ClientError, Image, Models, Result, Unauthorized, Unreachable
 
 from frontend.errors import ServiceError
 from frontend.i18n.messages import message, service_error_message
-from tools.cli.formats import FORMATS, record
+from tools.cli.formats import BACKGROUND, FORMATS, record
 from tools.cli.inputs import Inputs, find_images, name_of, read_list
 from tools.cli.language import language_of_this_person
 from tools.cli.progress import Screen, Tally
@@ -48,6 +48,8 @@ class Service(Protocol):
         min_score: float | None,
         species: str | Sequence[str] | None,
     ) -> AsyncGenerator[Result, None]: ...
+
+    async def models(self) -> Models: ...
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,10 @@ def _to_screen(request: Request, inputs: Inputs, language: str) -> Tally:
     screen = Screen(len(inputs.images), Tally(), language, request.quiet)
     writer = FORMATS[output_format]([name_of(image) for image in inputs.images], screen.width, language)
 
-    def write(result: Result) -> None:
-        for line in writer.lines(record(result)):
+    def write(result: Result, is_not_sure: bool) -> None:
+        for line in writer.lines(record(result), is_not_sure):
             screen.print(line)
-        screen.count(result)
+        screen.count(result, is_not_sure)
 
     with screen:
         for line in writer.first_lines():
@@ -129,9 +131,9 @@ def _to_file(request: Request, out: Path, inputs: Inputs, language: str) -> Tall
         if already := len(inputs.images) - len(remaining):
             screen.say(message("cli", "resumed", language, count=already, file=str(out)))
 
-        def write(result: Result) -> None:
+        def write(result: Result, is_not_sure: bool) -> None:
             file.append(record(result))
-            screen.count(result)
+            screen.count(result, is_not_sure)
 
         with screen:
             asyncio.run(_run(_service(request, language, screen), remaining, request, write))
@@ -147,8 +149,8 @@ def _service(request: Request, language: str, screen: Screen) -> Service:
     return AsyncBirdsClient(request.url, api_key=request.api_key, language=language, on_wait=screen.waiting)
 
 
-async def _run(service: Service, images: list[Image], request: Request, write: Callable[[Result], None]) -> None:
-    """Write each result as soon as it is known."""
+async def _run(service: Service, images: list[Image], request: Request, write: Callable[[Result, bool], None]) -> None:
+    """Write each result as soon as it is known, and whether the service is not sure of it."""
     results = service.classify(
         images,
         request.k,
@@ -156,9 +158,25 @@ async def _run(service: Service, images: list[Image], request: Request, write: C
         min_score=request.min_score,
         species=request.species and _species(request.species),
     )
+    not_sure_below: float | None = None
     async with service, aclosing(results):
         async for result in results:
-            write(result)
+            if not_sure_below is None and result.predictions:
+                not_sure_below = await _not_sure_below(service)
+            write(result, _is_not_sure(result, not_sure_below or 0))
+
+
+async def _not_sure_below(service: Service) -> float:
+    """Ask for the score below which to doubt. If the service fails meanwhile, its results are shown without a doubt."""
+    try:
+        return (await service.models()).not_sure_below
+    except (ClientError, ServiceError):
+        return 0
+
+
+def _is_not_sure(result: Result, not_sure_below: float) -> bool:
+    best = result.predictions[0] if result.predictions else None
+    return best is not None and best.bird_name != BACKGROUND and best.score < not_sure_below
 
 
 def _species(named: str) -> str | list[str]:

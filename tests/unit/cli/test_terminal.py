@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from tests.support.fake_frontend import DAMAGED, FakeFrontend
+from tests.support.fake_frontend import DAMAGED, DOUBTFUL, NO_BIRD, FakeFrontend
 from tests.support.image_server import ImageServer
 from tests.support.images import RED, flat
 from tests.support.terminal import run_on_terminal
@@ -39,6 +39,21 @@ def many(tmp_path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("columns", [80, 200])
+def test_summary_counts_each_image_once(environment: dict[str, str], tmp_path: Path, columns: int) -> None:
+    contents = {"a.png": flat(RED), "b.png": DOUBTFUL, "c.png": NO_BIRD, "d.png": DAMAGED, "e.png": flat(RED)}
+    for name, content in {**contents, "notes.txt": b"", "raw.cr2": b""}.items():
+        (tmp_path / name).write_bytes(content)
+    lines, code = run_on_terminal([*CLASSIFY, ".", "--k", "1"], environment, tmp_path, columns)
+    assert code == 1
+    assert "b.png  0.39  Not sure: Blue (Caerulea)" in lines
+    assert "c.png  0.20  No bird found" in lines
+    assert re.fullmatch(
+        r"2 birds of 1 species, 1 not sure, 1 no bird, 1 failed, 2 files skipped \(\.\w+, \.\w+\), [\d.]+ images/s",
+        " ".join(lines[5:]),
+    )
+
+
+@pytest.mark.parametrize("columns", [80, 200])
 @pytest.mark.parametrize("output_format", ["table", "csv", "jsonl"])
 def test_every_result_is_on_the_screen_once(
     environment: dict[str, str], many: list[str], tmp_path: Path, columns: int, output_format: str
@@ -49,7 +64,7 @@ def test_every_result_is_on_the_screen_once(
     assert code == 1
     for name in many:
         assert len(re.findall(rf"(?<!\d){re.escape(name)}", text)) == 1, name
-    assert re.fullmatch(r"285 classified, \d+ species, 15 failed, [\d.]+ images/s", lines[-1])
+    assert re.fullmatch(r"285 birds of 1 species, 15 failed, [\d.]+ images/s", lines[-1])
     assert not any("Classifying" in line for line in lines)  # the bar is gone
 
 
@@ -101,9 +116,10 @@ def test_results_file_is_continued(environment: dict[str, str], many: list[str],
     command = [*CLASSIFY, "many", "--out", "results.jsonl"]
     lines, code = run_on_terminal(command, environment, tmp_path)
     assert code == 1
-    assert re.fullmatch(r"285 classified, 1 species, 15 failed, [\d.]+ images/s, results.jsonl", lines[-1])
+    assert re.fullmatch(r"285 birds of 1 species, 15 failed, [\d.]+ images/s, results.jsonl", lines[-1])
     lines, _ = run_on_terminal(command, environment, tmp_path)
     assert lines[0] == "300 images are already in results.jsonl"
+    assert lines[-1].startswith("285 classified earlier, 15 failed, ")
 
 
 def test_quiet_shows_results_alone(environment: dict[str, str], many: list[str], tmp_path: Path) -> None:
@@ -113,7 +129,7 @@ def test_quiet_shows_results_alone(environment: dict[str, str], many: list[str],
 
 def test_works_without_colour(environment: dict[str, str], many: list[str], tmp_path: Path) -> None:
     lines, _ = run_on_terminal([*CLASSIFY, *many[1:4]], {**environment, "NO_COLOR": "1"}, tmp_path)
-    assert any("classified" in line for line in lines)
+    assert any("3 birds of 1 species" in line for line in lines)
 
 
 def test_terminal_without_unicode_gets_escapes(environment: dict[str, str], tmp_path: Path) -> None:
