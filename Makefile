@@ -21,8 +21,8 @@ serve: $(VENV)/.serve ## install, build the classifier, run Triton and the front
 	@exec $(BIN)/birds serve $(ARGS)
 endif
 
-test: test-setup ## install what the tests need, run unit, live (a real Triton) and system tests
-	@$(BIN)/python -m pytest
+test: test-setup ## install what the tests need, run unit, live (a real Triton) and system tests (ARGS="tests/unit")
+	@$(BIN)/python -m pytest $(ARGS)
 
 test-setup: $(VENV)/.dev ## install the programs that the tests use
 	@$(BIN)/python -m tests.setup
@@ -30,7 +30,7 @@ test-setup: $(VENV)/.dev ## install the programs that the tests use
 test-slow: $(VENV)/.dev ## the long tests that make test leaves out
 	@$(BIN)/python -m pytest -m slow
 
-test-fresh: $(VENV)/.dev ## make serve on a bare Debian 12 and 13, as root; keeps packages in .cache/fresh
+test-fresh: test-setup ## make serve on a bare Debian 12 and 13, as root; keeps packages in .cache/fresh
 	@$(BIN)/python -m pytest tests/fresh -m fresh
 
 test-chart: $(VENV)/.dev ## the Helm chart, rendered and validated for every supported Kubernetes

@@ -8,13 +8,16 @@ import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.support.service import Service
 from tools import ROOT
+from tools.serve.ports import free_port, free_triton_ports
 
 CACHE = ROOT / ".cache" / "fresh"
 USER = 1000
@@ -22,6 +25,7 @@ HOME = Path("/home/müller")
 CHECKOUT = HOME / "Vögel"
 # What `make serve` asks for, by release.
 PACKAGES = {"bookworm": "libpython3.11", "trixie": "libpython3.13"}
+START_SECONDS = 900  # for both releases at once on two cores, with nothing in pip's cache
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _PASSED_ON = re.compile(
     r"PIP_.*|(https?|all|no)_proxy|SSL_CERT_.*|REQUESTS_CA_BUNDLE|BIRDS_MODEL_MIRROR", re.IGNORECASE
@@ -46,7 +50,7 @@ class Debian:
     def inside(self, path: str | Path) -> Path:
         return self.root / str(path).lstrip("/")
 
-    def start(self, *command: str, **settings: str) -> subprocess.Popen[str]:
+    def start(self, *command: str, **settings: str) -> subprocess.Popen[bytes]:
         """Start a command in the checkout as an ordinary user."""
         pip_cache = CACHE / "pip"
         pip_cache.mkdir(parents=True, exist_ok=True)
@@ -75,18 +79,26 @@ class Debian:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
+            bufsize=0,
             start_new_session=True,
         )
 
+    def serve(self) -> Service:
+        """Start `make serve` on free ports."""
+        port, triton = free_port(), free_triton_ports()
+        ports = (triton.http, triton.grpc, triton.metrics)
+        names = ("http", "grpc", "metrics")
+        arguments = " ".join(f"--triton-{name}-port={number}" for name, number in zip(names, ports, strict=True))
+        process = self.start("make", "serve", f"ARGS={arguments}", BIRDS_PORT=str(port))
+        return Service(process, self.inside(CHECKOUT), port, ports)
+
     def run(self, *command: str, **settings: str) -> subprocess.CompletedProcess[str]:
         process = self.start(*command, **settings)
-        output, _ = process.communicate(timeout=600)
-        return subprocess.CompletedProcess(command, process.returncode, output, "")
+        output, _ = process.communicate(timeout=START_SECONDS)
+        return subprocess.CompletedProcess(command, process.returncode, output.decode(errors="replace"), "")
 
 
-def interrupt(process: subprocess.Popen[str]) -> None:
+def interrupt(process: subprocess.Popen[bytes]) -> None:
     """Send Ctrl-C to the service that `make serve` runs."""
     for child in psutil.Process(process.pid).children(recursive=True):
         if child.cmdline()[-1:] and "birds" in " ".join(child.cmdline()[:2]) and "serve" in child.cmdline():
@@ -95,38 +107,75 @@ def interrupt(process: subprocess.Popen[str]) -> None:
     raise AssertionError("birds serve is not running")
 
 
-@pytest.fixture(params=list(PACKAGES))
-def debian(request: pytest.FixtureRequest) -> Iterator[Debian]:
-    release: str = request.param
-    if os.geteuid() != 0 or not shutil.which("mmdebstrap"):
-        pytest.skip("mmdebstrap is missing or this is not root: sudo apt-get install mmdebstrap; sudo make test-fresh")
+@pytest.fixture(scope="session")
+def archives() -> dict[str, Path]:
+    """Each release as a tar file: a minimal Debian with the packages that `make serve` needs. Built once."""
+    if os.geteuid() != 0:
+        pytest.skip("this is not root: sudo make test-fresh")
     CACHE.mkdir(parents=True, exist_ok=True)
-    root = CACHE / f"root-{release}"
-    shutil.rmtree(root, ignore_errors=True)
-    root.mkdir()
-    subprocess.run(["tar", "-xf", _archive(release), "-C", root, "--exclude=./dev/*"], check=True)
-    yield Debian(root)
-    shutil.rmtree(root)
+    found = {release: CACHE / f"{release}.tar" for release in PACKAGES}
+    builds = {release: _start_build(release, path) for release, path in found.items() if not path.exists()}
+    for release, build in builds.items():
+        _, said = build.communicate()
+        assert build.returncode == 0, said[-3000:]
+        _draft(found[release]).rename(found[release])
+    return found
 
 
-def _archive(release: str) -> Path:
-    """Build the release once: a minimal Debian with the packages that `make serve` needs."""
-    archive = CACHE / f"{release}.tar"
-    if not archive.exists():
-        packages: Sequence[str] = ("python3", "python3-venv", "make", "ca-certificates", PACKAGES[release])
-        draft = archive.with_suffix(".new.tar")
-        command = [
-            "mmdebstrap",
-            "--variant=minbase",
-            "--dpkgopt=force-unsafe-io",
-            f"--include={','.join(packages)}",
-            release,
-            str(draft),
-        ]
-        built = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert built.returncode == 0, built.stderr[-3000:]
-        draft.rename(archive)
-    return archive
+@pytest.fixture(scope="session")
+def unpack(archives: dict[str, Path]) -> Iterator[Callable[[str], Debian]]:
+    """Unpack a release into a new folder. All folders are removed at the end."""
+    with tempfile.TemporaryDirectory(dir=CACHE, prefix="roots-") as folder:
+
+        def unpacked(release: str) -> Debian:
+            root = Path(tempfile.mkdtemp(dir=folder, prefix=f"{release}-"))
+            root.chmod(0o755)
+            subprocess.run(["tar", "-xf", archives[release], "-C", root, "--exclude=./dev/*"], check=True)
+            return Debian(root)
+
+        yield unpacked
+
+
+@pytest.fixture(scope="session")
+def debians(unpack: Callable[[str], Debian]) -> dict[str, Debian]:
+    """The releases by name, in which one test after the other goes on."""
+    return {release: unpack(release) for release in PACKAGES}
+
+
+@pytest.fixture(scope="session")
+def services(debians: dict[str, Debian]) -> Iterator[dict[str, Service]]:
+    """`make serve` in all releases at once, because most of its time passes on one core each."""
+    running = {release: debian.serve() for release, debian in debians.items()}
+    yield running
+    for service in running.values():
+        service.process.kill()
+        service.wait_until_ended()
+
+
+@pytest.fixture(scope="session")
+def collections(debians: dict[str, Debian], services: dict[str, Service]) -> dict[str, tuple[int, str]]:
+    """Exit code and output of `make test` up to the collection of the tests, after the services have ended."""
+    assert not any(service.process.poll() is None for service in services.values())
+    running = {release: debian.start("make", "test", "ARGS=--collect-only -q") for release, debian in debians.items()}
+    outputs = {release: process.communicate()[0].decode(errors="replace") for release, process in running.items()}
+    return {release: (running[release].returncode, output) for release, output in outputs.items()}
+
+
+def _start_build(release: str, archive: Path) -> subprocess.Popen[str]:
+    packages: Sequence[str] = ("python3", "python3-venv", "make", "ca-certificates", PACKAGES[release])
+    command = [
+        "mmdebstrap",
+        "--variant=minbase",
+        "--dpkgopt=force-unsafe-io",
+        f"--include={','.join(packages)}",
+        release,
+        str(_draft(archive)),
+    ]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def _draft(archive: Path) -> Path:
+    return archive.with_suffix(".new.tar")
 
 
 def _copy_checkout(target: Path) -> None:

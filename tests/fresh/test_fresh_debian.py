@@ -1,70 +1,62 @@
-"""`make serve` on a machine with a minimal Debian."""
+"""`make serve` and `make test` on a machine with a minimal Debian."""
 
 from __future__ import annotations
 
 import shutil
-import time
+from collections.abc import Callable
 
 import httpx
-import psutil
 import pytest
 
-from tests.fresh.conftest import CHECKOUT, PACKAGES, Debian, interrupt
+from tests.fresh.conftest import CHECKOUT, PACKAGES, START_SECONDS, Debian, interrupt
 from tests.support.images import RED, flat
-from tools.serve.ports import free_port, free_triton_ports
+from tests.support.processes import alive
+from tests.support.service import Service
 
-pytestmark = pytest.mark.fresh
-START_SECONDS = 500
+pytestmark = [pytest.mark.fresh, pytest.mark.needs("mmdebstrap")]
+each_release = pytest.mark.parametrize("release", list(PACKAGES))
 
 
-def test_serves_from_nothing(debian: Debian, request: pytest.FixtureRequest) -> None:
-    port, triton = free_port(), free_triton_ports()
-    ports = f"--triton-http-port={triton.http} --triton-grpc-port={triton.grpc} --triton-metrics-port={triton.metrics}"
-    process = debian.start("make", "serve", f"ARGS={ports}", BIRDS_PORT=str(port))
-    lines = []
-    deadline = time.monotonic() + START_SECONDS
-    assert process.stdout is not None
-    try:
-        for line in process.stdout:
-            lines.append(line)
-            if line.startswith("Ctrl-C") or time.monotonic() > deadline:
-                break
-        output = "".join(lines)
-        assert "Ctrl-C" in lines[-1], output
-        answer = httpx.post(
-            f"http://127.0.0.1:{port}/files?k=3",
-            files={"files": ("photo.jpg", _photo(request))},
-            timeout=60,
-            trust_env=False,
-        ).json()
-        assert len(answer["successful_results"]["photo.jpg"]) == 3, answer
-        family = psutil.Process(process.pid).children(recursive=True)
-        interrupt(process)
-        rest, _ = process.communicate(timeout=60)
-    finally:
-        process.kill()
-        process.stdout.close()
-        process.wait()
-    assert process.returncode == 0, rest
-    assert "Traceback" not in output + rest
-    assert not any(member.is_running() and member.status() != psutil.STATUS_ZOMBIE for member in family)
+@each_release
+def test_missing_packages_are_one_line_before_any_download(release: str, unpack: Callable[[str], Debian]) -> None:
+    debian = unpack(release)
+    for library in debian.inside("/usr/lib/x86_64-linux-gnu").glob("libpython3*.so*"):
+        library.unlink()
+    for module in debian.inside("/usr/lib").glob("python3.*/ensurepip"):
+        shutil.rmtree(module)
+    started = debian.run("make", "serve")
+    assert started.returncode == 2
+    (problem,) = (line for line in started.stdout.splitlines() if line.startswith("serve: "))
+    assert problem.endswith(f"sudo apt-get install python3-venv {PACKAGES[release]}")
+    assert not debian.inside(CHECKOUT / ".venv").exists()
+
+
+@each_release
+def test_serves_from_nothing(
+    release: str, debians: dict[str, Debian], services: dict[str, Service], request: pytest.FixtureRequest
+) -> None:
+    debian, service = debians[release], services[release]
+    service.wait_for("^Ctrl-C", START_SECONDS)
+    answer = httpx.post(
+        f"{service.url}/files?k=3", files={"files": ("photo.jpg", _photo(request))}, timeout=60, trust_env=False
+    ).json()
+    assert len(answer["successful_results"]["photo.jpg"]) == 3, answer
+    family = service.family
+    interrupt(service.process)
+    assert service.wait_until_ended() == 0, service.output
+    assert "Traceback" not in service.output
+    assert not any(alive(pid) for pid in family)
     for folder in ("/tmp", "/var/tmp", "/dev/shm"):
         assert list(debian.inside(folder).iterdir()) == []
     assert not list(debian.inside(CHECKOUT).glob(".cache/control/*"))
 
 
-def test_missing_packages_are_one_line_before_any_download(debian: Debian) -> None:
-    for library in debian.inside("/usr/lib/x86_64-linux-gnu").glob("libpython3*.so*"):
-        library.unlink()
-    for module in debian.inside("/usr/lib").glob("python3.*/ensurepip"):
-        shutil.rmtree(module)
-    shutil.rmtree(debian.inside("/var/lib/apt/lists"), ignore_errors=True)
-    (package,) = (name for release, name in PACKAGES.items() if release in debian.root.name)
-    started = debian.run("make", "serve")
-    assert started.returncode == 2
-    (problem,) = (line for line in started.stdout.splitlines() if line.startswith("serve: "))
-    assert problem.endswith(f"sudo apt-get install python3-venv {package}")
-    assert not debian.inside(CHECKOUT / ".venv").exists()
+@each_release
+def test_make_test_collects_every_test(release: str, collections: dict[str, tuple[int, str]]) -> None:
+    code, output = collections[release]
+    assert code == 0, output[-5000:]
+    assert "Without root or sudo, ask for: sudo apt-get install" in output
+    assert "tests/system/serve/test_serve.py::" in output
 
 
 def _photo(request: pytest.FixtureRequest) -> bytes:
