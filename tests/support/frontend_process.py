@@ -28,7 +28,7 @@ def frontend_process(triton_url: str, **settings: str) -> Iterator[tuple[str, in
     process = ChildProcess([sys.executable, "-m", "frontend"], {**os.environ, **variables})
     url = f"http://127.0.0.1:{port}"
     try:
-        assert eventually(lambda: _is_ready(url), 60)
+        assert eventually(lambda: _is_ready(url))
         yield url, process.pid
     finally:
         process.stop(10)

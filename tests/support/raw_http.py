@@ -23,7 +23,7 @@ def address_of(url: str) -> tuple[str, int]:
     return parts.host, parts.port or 80
 
 
-def connect(url: str, timeout_seconds: float = 10) -> socket.socket:
+def connect(url: str, timeout_seconds: float = 60) -> socket.socket:
     return socket.create_connection(address_of(url), timeout=timeout_seconds)
 
 
@@ -72,7 +72,7 @@ def read_response(connection: socket.socket) -> RawResponse:
         data += part
 
 
-def closed_within(connection: socket.socket, seconds: float, trickle: bytes = b"") -> bool:
+def is_closed(connection: socket.socket, trickle: bytes = b"", seconds: float = 60) -> bool:
     """Whether the server ends the connection within this time, while the client sends a byte of `trickle` at times."""
     connection.settimeout(0.1)
     deadline = time.monotonic() + seconds

@@ -70,7 +70,7 @@ class TraceCollector:
         def found() -> list[Span]:
             return [span for span in list(self.spans) if span.trace_id == trace_id]
 
-        assert eventually(lambda: Counter(names) <= Counter(span.name for span in found()), 30), found()
+        assert eventually(lambda: Counter(names) <= Counter(span.name for span in found())), found()
         return found()
 
 

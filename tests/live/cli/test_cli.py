@@ -277,7 +277,7 @@ def test_two_runs_cannot_write_the_same_file(
         second = birds(*command)
         assert (second.returncode, second.stderr) == (2, "birds: results.jsonl: another run is writing to it\n")
         first.send_signal(signal.SIGINT)
-        assert first.wait(20) == 130
+        assert first.wait(60) == 130
     finally:
         first.kill()
         first.wait()

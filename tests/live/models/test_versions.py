@@ -55,7 +55,7 @@ class Service:
         return [version["version"] for version in httpx.get(f"{self.url}/models").json()["versions"]]
 
     def classify(self, images: list[str], **options: object) -> dict[str, Any]:
-        answer: dict[str, Any] = httpx.post(f"{self.url}/", json={"images": images, **options}, timeout=20).json()
+        answer: dict[str, Any] = httpx.post(f"{self.url}/", json={"images": images, **options}, timeout=60).json()
         return answer
 
 

@@ -44,7 +44,7 @@ def test_lost_process_counts_but_unloaded_model_does_not(triton: TritonServer) -
     assert {instance.name for instance in running_stubs(triton.pid).values()} == names
     assert (health.lost_process(), health.failing_inference(), health.not_live()) == (None, None, None)
     os.kill(stub(triton, "preprocess_0_1"), signal.SIGKILL)
-    assert eventually(lambda: health.lost_process() is not None, 5)
+    assert eventually(lambda: health.lost_process() is not None)
     assert health.lost_process() == "instance preprocess_0_1 of version 1 has lost its process"
     control.unload("birds_v1")
     control.unload("birds")

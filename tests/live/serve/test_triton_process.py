@@ -61,7 +61,7 @@ def test_a_killed_parent_leaves_no_process_and_no_file(tiny_repository: Path, tm
         assert len(family) >= 4
         os.kill(triton, signal.SIGSTOP)
         parent.kill()
-    assert eventually(lambda: not any(alive(pid) for pid in family), 30)
+    assert eventually(lambda: not any(alive(pid) for pid in family))
     assert leftovers(), "a frozen Triton cannot remove its shared memory"
     with TritonServer(free_triton_ports(), tmp_path / "log", tiny_repository):
         pass

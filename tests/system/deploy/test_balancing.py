@@ -126,7 +126,7 @@ def test_the_load_is_shared_evenly_at_both_levels(service: Service, cases: list[
     time.sleep(6)  # a frontend that is new gets less for five seconds
     images, requests = service.images_by_triton(), service.requests_by_frontend()
     with load_on(service, cases) as load:
-        assert eventually(lambda: len(load.answers) >= 200, 60)
+        assert eventually(lambda: len(load.answers) >= 200)
     assert_all_complete(load)
     by_triton = [after - before for before, after in zip(images, service.images_by_triton(), strict=True)]
     by_frontend = service.requests_by_frontend() - requests
@@ -138,7 +138,7 @@ def test_the_load_is_shared_evenly_at_both_levels(service: Service, cases: list[
 def test_a_triton_killed_under_load_costs_no_request(service: Service, cases: list[Case]) -> None:
     victim = service.tritons[0]
     with load_on(service, cases) as load:
-        assert eventually(lambda: len(load.answers) >= 20, 60)
+        assert eventually(lambda: len(load.answers) >= 20)
         os.kill(victim.pid, signal.SIGKILL)
         killed = time.monotonic()
         load.wait_for_complete(50, since=killed, timeout_seconds=60)
@@ -146,7 +146,7 @@ def test_a_triton_killed_under_load_costs_no_request(service: Service, cases: li
         victim.start()
         victim.wait_until_ready()
         ready = time.monotonic()
-        assert eventually(lambda: service.images_by_triton()[0] >= 20, 30), "it gets its share again"
+        assert eventually(lambda: service.images_by_triton()[0] >= 20), "it gets its share again"
         shared = time.monotonic() - ready
     assert_all_complete(load)
     print(f"a Triton: 0 of {len(load.answers)} requests, shares the load {shared:.1f} s after it is ready")
@@ -155,7 +155,7 @@ def test_a_triton_killed_under_load_costs_no_request(service: Service, cases: li
 def test_a_frontend_killed_under_load_costs_no_request(service: Service, cases: list[Case]) -> None:
     host = HOSTS[1]
     with load_on(service, cases) as load:
-        assert eventually(lambda: len(load.answers) >= 20, 60)
+        assert eventually(lambda: len(load.answers) >= 20)
         os.kill(service.frontends[host].pid, signal.SIGKILL)
         killed = time.monotonic()
         service.proxy.wait_for_servers(1)
@@ -166,7 +166,7 @@ def test_a_frontend_killed_under_load_costs_no_request(service: Service, cases: 
         service.proxy.wait_for_servers(2)
         back = time.monotonic() - started
         before = service.requests_by_frontend()
-        assert eventually(lambda: min((service.requests_by_frontend() - before).values(), default=0) >= 20, 30)
+        assert eventually(lambda: min((service.requests_by_frontend() - before).values(), default=0) >= 20)
     assert_all_complete(load)
     print(
         f"a frontend: 0 of {len(load.answers)} requests, noticed in {noticed:.1f} s, back {back:.1f} s after its start"
@@ -178,14 +178,14 @@ def test_a_triton_with_a_dead_python_process_is_left_alone(service: Service, cas
     victim = service.tritons[1]
     stub = next(pid for pid in descendants(victim.pid) if f"/{STUB}/" in command_line(pid))
     with load_on(service, cases) as load:
-        assert eventually(lambda: len(load.answers) >= 20, 60)
+        assert eventually(lambda: len(load.answers) >= 20)
         os.kill(stub, signal.SIGKILL)
         killed = time.monotonic()
         load.wait_for_complete(100, since=killed + 3, timeout_seconds=60)
         victim.stop(5)
         victim.start()
         victim.wait_until_ready()
-        assert eventually(lambda: service.images_by_triton()[1] >= 20, 60), "it gets its share again"
+        assert eventually(lambda: service.images_by_triton()[1] >= 20), "it gets its share again"
     assert not load.faults()
     lost = Counter(answer.detail for answer in load.answers if answer.verdict != COMPLETE)
     print(
@@ -197,7 +197,7 @@ def test_a_triton_with_a_dead_python_process_is_left_alone(service: Service, cas
 def test_a_frozen_triton_delays_requests_and_costs_none(service: Service, cases: list[Case]) -> None:
     victim = service.tritons[0]
     with load_on(service, cases) as load:
-        assert eventually(lambda: len(load.answers) >= 20, 60)
+        assert eventually(lambda: len(load.answers) >= 20)
         os.kill(victim.pid, signal.SIGSTOP)
         frozen = time.monotonic()
         try:
@@ -206,7 +206,7 @@ def test_a_frozen_triton_delays_requests_and_costs_none(service: Service, cases:
             time.sleep(max(frozen + 20 - time.monotonic(), 0))
             os.kill(victim.pid, signal.SIGCONT)
         before = service.images_by_triton()[0]
-        assert eventually(lambda: service.images_by_triton()[0] >= before + 20, 30), "it gets its share again"
+        assert eventually(lambda: service.images_by_triton()[0] >= before + 20), "it gets its share again"
     slowest = max(answer.seconds for answer in load.answers)
     print(f"frozen: {dict(load.verdicts())}, slowest {slowest:.1f} s")
     assert_all_complete(load)

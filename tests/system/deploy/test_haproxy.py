@@ -215,8 +215,8 @@ def test_a_client_that_hangs_up_is_hung_up_on(proxy: Proxy, backend: ImageServer
     backend.add("/slow", slow)
     with socket.create_connection(("127.0.0.1", int(proxy.url.rpartition(":")[2]))) as client:
         client.sendall(b"GET /slow HTTP/1.1\r\nHost: birds\r\n\r\n")
-        assert started.wait(10)
-    assert cancelled.wait(10)
+        assert started.wait(60)
+    assert cancelled.wait(60)
 
 
 def test_an_answer_that_breaks_off_before_it_began_is_asked_for_again(proxy: Proxy, backend: ImageServer) -> None:
@@ -232,7 +232,7 @@ def test_an_answer_that_breaks_off_before_it_began_is_asked_for_again(proxy: Pro
 
     backend.add("/?breaks-once", breaks_once)
     body = json.dumps({"images": [f"https://example.org/{number}/{'x' * 60}.jpg" for number in range(500)]})
-    assert httpx.post(f"{proxy.url}/?breaks-once", content=body, timeout=20).status_code == 200
+    assert httpx.post(f"{proxy.url}/?breaks-once", content=body, timeout=60).status_code == 200
     assert bodies == [body.encode()] * 2
 
 
@@ -265,7 +265,7 @@ def test_an_answer_that_is_too_late_is_a_503(tmp_path: Path, backend: ImageServe
         running_proxy(names, backend.port, tmp_path / "log", BIRDS_PROXY_TIMEOUT="1s") as proxy,
     ):
         proxy.wait_for_servers(1)
-        answer = httpx.get(f"{proxy.url}/never", timeout=20)
+        answer = httpx.get(f"{proxy.url}/never", timeout=60)
     assert answer.status_code == 503
     assert_documented(answer.json())
 

@@ -106,7 +106,7 @@ def prometheus(triton: TritonServer, tmp_path_factory: pytest.TempPathFactory) -
             server = ChildProcess(command, {}, log)
             found = Prometheus(f"http://127.0.0.1:{port}")
             try:
-                assert eventually(found.is_up, 30), (folder / "log").read_text()
+                assert eventually(found.is_up), (folder / "log").read_text()
                 for _ in range(3):  # a rate is between scrapes
                     make_traffic(frontend, alone)
                     time.sleep(1)

@@ -65,7 +65,7 @@ def test_changes_during_a_restart_survive(service: Service, monkeypatch: pytest.
 
 def catalogue(service: Service) -> tuple[str, list[str]]:
     """The default version, and all that are served, as a client is told."""
-    answer = httpx.get(f"{service.url}/models", timeout=20).json()
+    answer = httpx.get(f"{service.url}/models", timeout=60).json()
     if "default" not in answer:  # Triton is starting again
         return "", []
     return answer["default"], sorted(version["version"] for version in answer["versions"])

@@ -66,7 +66,7 @@ def test_a_process_that_ended_by_itself_is_a_problem() -> None:
 def test_ctrl_c_ends_it_with_the_report_so_far(project: Path) -> None:
     with start(project, "--minutes", "5") as process:
         try:
-            assert eventually(lambda: any("tritonserver" in name(pid) for pid in descendants(process.pid)), 60)
+            assert eventually(lambda: any("tritonserver" in name(pid) for pid in descendants(process.pid)))
             family = descendants(process.pid)
             time.sleep(1)
             process.send_signal(signal.SIGINT)

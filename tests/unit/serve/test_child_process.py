@@ -43,7 +43,7 @@ def test_every_descendant_ends_with_a_killed_program(number: signal.Signals) -> 
         assert alive(child)
         assert alive(grandchild)
         parent.send_signal(number)
-    assert eventually(lambda: not alive(child) and not alive(grandchild), 10)
+    assert eventually(lambda: not alive(child) and not alive(grandchild))
 
 
 def test_the_watchdog_ends_with_the_program() -> None:
@@ -54,7 +54,7 @@ child_process.ChildProcess(["true"], os.environ).wait()
 print(child_process._watchdog.pid)
 """
     ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert eventually(lambda: not alive(int(ended.stdout)), 5)
+    assert eventually(lambda: not alive(int(ended.stdout)))
 
 
 def test_children_start_from_several_threads() -> None:

@@ -36,15 +36,15 @@ def test_one_problem_alone_does_not_count(start: Start) -> None:
 
 def test_two_problems_in_a_row_count(start: Start) -> None:
     thread = start(lambda: "bad")
-    assert eventually(lambda: thread.problem() == "bad", 2)
+    assert eventually(lambda: thread.problem() == "bad")
 
 
 def test_an_unanswered_call_is_a_timeout(start: Start) -> None:
     release = threading.Event()
     thread = start(lambda: release.wait(20) and None, timeout_seconds=0.2)
-    assert eventually(lambda: thread.problem() == "timeout", 5)
+    assert eventually(lambda: thread.problem() == "timeout")
     release.set()
-    assert eventually(lambda: thread.problem() is None, 5)
+    assert eventually(lambda: thread.problem() is None)
 
 
 @pytest.mark.parametrize("error", [StopIteration, RuntimeError, ValueError, KeyError, OSError, AssertionError])
@@ -59,7 +59,7 @@ def test_an_exception_never_counts(start: Start, error: type[Exception], caplog:
 
     thread = start(ask, timeout_seconds=0.2)
     assert not eventually(lambda: thread.problem() is not None, 0.5)
-    assert eventually(lambda: asked > 5, 5), "the check must continue"
+    assert eventually(lambda: asked > 5), "the check must continue"
     assert [record.levelno for record in caplog.records if record.exc_info] == [logging.ERROR]
 
 

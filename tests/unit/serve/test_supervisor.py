@@ -90,7 +90,7 @@ class Supervised:
         assert self.worker.process
         return self.worker.process.pid
 
-    def until(self, text: str, seconds: float = 20) -> None:
+    def until(self, text: str, seconds: float = 60) -> None:
         """Tick until a report contains `text`."""
 
         def reported() -> bool:

@@ -159,7 +159,7 @@ def test_images_unfinished_at_the_deadline_fail(triton: TritonServer, image_serv
         request_timeout=1,
     )
     with running_frontend(settings) as url:
-        body = httpx.post(f"{url}/", json={"images": [slow, quick]}, timeout=20).json()
+        body = httpx.post(f"{url}/", json={"images": [slow, quick]}, timeout=60).json()
     assert list(body["successful_results"]) == [quick]
     assert [(failure["url"], failure["code"]) for failure in body["failures"]] == [(slow, "deadline_exceeded")]
 

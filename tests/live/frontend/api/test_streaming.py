@@ -150,7 +150,7 @@ def test_slow_reader_pauses_the_work(frontend: httpx.Client, image_server: Image
             time.sleep(1)
             return 0 < before == fetched
 
-        assert eventually(at_rest, 30)
+        assert eventually(at_rest)
         assert fetched < len(urls)
         answer = b""
         while b'"succeeded":' not in answer[-300:]:

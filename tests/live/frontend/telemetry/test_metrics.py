@@ -69,7 +69,7 @@ def test_images_in_flight_and_queued_are_counted(fresh: str, image_server: Image
         assert scraped("birds_images_queued") == 8
         assert scraped("birds_http_requests_in_flight") == 2  # the scrape is one
         image_server.loop.call_soon_threadsafe(released.set)
-        assert client.wait(30) == 0
+        assert client.wait(60) == 0
     assert scraped("birds_images_in_flight") == scraped("birds_images_queued") == 0
     assert scraped("birds_http_requests_in_flight") == 1
 

@@ -191,7 +191,7 @@ def test_missing_collector_does_not_stop_the_service(tmp_path: Path) -> None:
             except httpx.TransportError:
                 return False
 
-        assert eventually(answers, 60)
+        assert eventually(answers)
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=20)
     assert process.returncode == 0

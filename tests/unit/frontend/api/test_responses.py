@@ -118,7 +118,7 @@ class Client:
 
     async def finished(self) -> None:
         assert self.task is not None
-        await asyncio.wait_for(self.task, 20)
+        await asyncio.wait_for(self.task, 60)
 
     @property
     def received_bytes(self) -> int:

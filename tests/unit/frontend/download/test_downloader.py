@@ -7,7 +7,6 @@ import logging
 import shutil
 import ssl
 import subprocess
-import time
 import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from anyio import fail_after
 
 from frontend.download.address_policy import AddressPolicy
 from frontend.download.downloader import Downloader
@@ -95,13 +95,12 @@ async def test_closed_connections_are_retried_once() -> None:
     ],
 )
 async def test_slow_server_times_out(parts: list[bytes], pause_seconds: float) -> None:
-    started = time.monotonic()
     slow = parts or [b""]
     async with raw_server(replying(*slow, pause_seconds=pause_seconds)) as (url, _):
-        failed = await failure(url, timeout_seconds=TIMEOUT_SECONDS)
+        with fail_after(50):
+            failed = await failure(url, timeout_seconds=TIMEOUT_SECONDS)
     assert isinstance(failed, DownloadTimeout)
     assert failed.parameters == {"seconds": TIMEOUT_SECONDS}
-    assert time.monotonic() - started < 10 * TIMEOUT_SECONDS
 
 
 async def test_retries_and_redirects_share_one_deadline(image_server: ImageServer) -> None:

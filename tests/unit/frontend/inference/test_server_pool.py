@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from anyio import move_on_after
+from anyio import fail_after, move_on_after
 
 from frontend.errors import BirdsError, DeadlineExceeded, TritonUnavailable
 from frontend.inference import server_pool
@@ -106,11 +106,10 @@ async def test_full_server_stays_in_turn() -> None:
 
 async def test_triton_never_reached_fails_requests_at_once() -> None:
     async with Inference(f"127.0.0.1:{free_port()}") as inference:
-        started = time.monotonic()
-        with pytest.raises(TritonUnavailable):
-            await ask(inference, 30)
-        assert not await inference.probe(30)
-        assert time.monotonic() - started < 10
+        with fail_after(60):
+            with pytest.raises(TritonUnavailable):
+                await ask(inference, 600)
+            assert not await inference.probe(600)
 
 
 async def test_requests_wait_for_a_lost_triton() -> None:
@@ -118,7 +117,7 @@ async def test_requests_wait_for_a_lost_triton() -> None:
     async with running_tritons(triton) as url, Inference(url) as inference:
         await ask(inference)
         await triton.stop()
-        waiting = [asyncio.ensure_future(ask(inference, 30)) for _ in range(20)]
+        waiting = [asyncio.ensure_future(ask(inference, 60)) for _ in range(20)]
         await until(lambda: triton.server is None)
         await asyncio.sleep(0.5)
         assert not any(request.done() for request in waiting)
@@ -143,10 +142,8 @@ async def test_nobody_waits_for_a_triton_lost_long_ago(monkeypatch: pytest.Monke
         await ask(inference)
         await triton.stop()
         await until(lambda: not inference.is_recovery_likely())
-        started = time.monotonic()
-        with pytest.raises(TritonUnavailable):
-            await ask(inference, 30)
-        assert time.monotonic() - started < 5
+        with fail_after(60), pytest.raises(TritonUnavailable):
+            await ask(inference, 600)
 
 
 async def test_silent_triton_gets_no_requests() -> None:
@@ -177,19 +174,22 @@ async def test_only_safe_servers_see_cancellations(second_version: str) -> None:
     """During a rolling upgrade some servers survive a cancelled call, and others do not."""
     tritons = [FakeTriton(server_version=SAFE_VERSION), FakeTriton(server_version=second_version)]
 
+    release = asyncio.Event()
+
     async def slow(_: Asked) -> None:
-        await asyncio.sleep(1)
+        await release.wait()
 
     async with running_tritons(*tritons) as url, Inference(url) as inference:
         await settle(inference, *tritons)
         for triton in tritons:
             triton.behaviour = slow
-        requests = [asyncio.ensure_future(ask(inference)) for _ in range(10)]
+        requests = [asyncio.ensure_future(ask(inference, 60)) for _ in range(10)]
         await until(lambda: sum(len(triton.images) for triton in tritons) == 10)
         for request in requests:
             request.cancel()
-        await asyncio.gather(*requests, return_exceptions=True)
         await until(lambda: tritons[0].cancelled == 5)
+        release.set()
+        await asyncio.gather(*requests, return_exceptions=True)
         assert tritons[1].cancelled == (5 if second_version == SAFE_VERSION else 0)
 
 
@@ -234,7 +234,8 @@ async def running_pods(count: int, cached_seconds: float = 0) -> AsyncIterator[P
             await asyncio.gather(*(triton.stop() for triton in pods.running))
 
 
-async def test_last_loss_triggers_frequent_lookups() -> None:
+async def test_last_loss_triggers_frequent_lookups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_pool, "_LOOKUP_SECONDS", 600.0)
     async with running_pods(1) as pods, Inference(pods.url) as inference:
         await ask(inference)
         await asyncio.sleep(0.5)
@@ -242,11 +243,8 @@ async def test_last_loss_triggers_frequent_lookups() -> None:
         await pods.remove(pod, None)
         lost_at = time.monotonic()
         await until(lambda: len([moment for moment in pods.names.asked_at if moment > lost_at]) >= 5)
-        lookups = [moment - lost_at for moment in pods.names.asked_at if moment > lost_at]
-        assert lookups[0] < 0.25
-        assert lookups[4] < 0.25 + 5 * 0.35
         await pods.add()
-        await ask(inference, 5)
+        await ask(inference, 60)
 
 
 async def test_new_address_gets_requests_before_the_old_goes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,7 +307,7 @@ async def test_rollout_loses_no_request(replicas: int, monkeypatch: pytest.Monke
         async def load() -> None:
             while True:
                 try:
-                    await ask(inference, 20)
+                    await ask(inference, 60)
                     outcomes["ok"] += 1
                 except BirdsError as error:
                     outcomes[error.code] += 1
@@ -327,7 +325,7 @@ async def test_rollout_loses_no_request(replicas: int, monkeypatch: pytest.Monke
             request.cancel()
         await asyncio.gather(*loads, return_exceptions=True)
     assert set(outcomes) == {"ok"}
-    assert outcomes["ok"] > 50
+    assert outcomes["ok"] > 10
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
@@ -339,7 +337,7 @@ async def test_drain_without_overlap_loses_no_request(replicas: int) -> None:
         async def load() -> None:
             while True:
                 try:
-                    await ask(inference, 20)
+                    await ask(inference, 60)
                     outcomes["ok"] += 1
                 except BirdsError as error:
                     outcomes[error.code] += 1
@@ -351,7 +349,7 @@ async def test_drain_without_overlap_loses_no_request(replicas: int) -> None:
             await pods.remove(pod, 0.5)
         await asyncio.sleep(1)
         news = [await pods.add() for _ in range(replicas)]
-        await until(lambda: all(new.images for new in news), 20)
+        await until(lambda: all(new.images for new in news))
         for request in loads:
             request.cancel()
         await asyncio.gather(*loads, return_exceptions=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
+from anyio import fail_after
 
 from frontend.errors import TritonUnavailable, UnknownModelVersion
 from frontend.inference import versions as versions_module
@@ -72,12 +72,11 @@ async def test_failure_is_remembered_for_a_moment(monkeypatch: pytest.MonkeyPatc
 async def test_callers_deadline_bounds_its_wait_alone() -> None:
     question = Question()
     versions = ModelVersions(question)
-    patient = asyncio.ensure_future(versions.choose(None, timeout_seconds=30))
+    patient = asyncio.ensure_future(versions.choose(None, timeout_seconds=600))
     await until(lambda: question.asked)
-    started = time.monotonic()
     with pytest.raises(TritonUnavailable):
         await versions.choose(None, timeout_seconds=0.1)
-    assert time.monotonic() - started < 5
+    assert not patient.done()
     question.release.set()
     assert await patient == VersionRoute("1")
     assert question.asked == 1
@@ -120,12 +119,10 @@ async def test_last_known_catalogue_serves_while_recovery_is_likely(
 
 async def test_catalogue_of_a_slow_triton_ends_in_time() -> None:
     triton = FakeTriton()
-    triton.catalogue_seconds = 30
+    triton.catalogue_seconds = 600
     async with running_tritons(triton) as url, Inference(url) as inference:
-        started = time.monotonic()
-        with pytest.raises(TritonUnavailable):
+        with fail_after(60), pytest.raises(TritonUnavailable):
             await inference.catalogue(0.5)
-        assert time.monotonic() - started < 5
 
 
 async def test_catalogue_describes_versions() -> None:

@@ -27,7 +27,7 @@ def asking(reservation: Reservation, size_bytes: int) -> asyncio.Task[None]:
 async def complete(budget: MemoryBudget, caller: str, size_bytes: int) -> Reservation:
     """Return a reservation whose file has arrived, so that it cannot stall."""
     reservation = Reservation(budget, caller)
-    await asyncio.wait_for(reservation.acquire(size_bytes), 1)
+    await asyncio.wait_for(reservation.acquire(size_bytes), 60)
     reservation.complete()
     return reservation
 
@@ -40,7 +40,7 @@ async def test_caller_alone_gets_all_but_the_reserve() -> None:
     await overdraft.acquire(1)  # one at a time may overdraw its share
     task = asking(waiting, 1)
     assert not await granted(task)
-    await asyncio.wait_for(Reservation(budget, "b").acquire(90), 1)
+    await asyncio.wait_for(Reservation(budget, "b").acquire(90), 60)
     task.cancel()
 
 
@@ -51,7 +51,7 @@ async def test_no_bytes_are_granted_at_once() -> None:
     await reservation.acquire(70)
     await complete(budget, "b", 30)
     await complete(budget, "c", 1)  # the one that may overdraw is another
-    await asyncio.wait_for(reservation.acquire(0), 1)
+    await asyncio.wait_for(reservation.acquire(0), 60)
     assert not reservation.is_waiting
 
 
@@ -65,7 +65,7 @@ async def test_stalled_reservation_gives_way(monkeypatch: pytest.MonkeyPatch) ->
     await complete(budget, "c", 20)  # the one that may overdraw is another
     overdraft = Reservation(budget, "d")
     await overdraft.acquire(1)
-    await asyncio.wait_for(Reservation(budget, "e").acquire(10), 5)
+    await asyncio.wait_for(Reservation(budget, "e").acquire(10), 60)
     assert evicted == ["older"]
     with pytest.raises(Overloaded):
         await older.acquire(1)
@@ -85,7 +85,7 @@ async def test_trickling_sender_counts_as_stalled(monkeypatch: pytest.MonkeyPatc
             await asyncio.sleep(0.005)
 
     task = asyncio.create_task(trickle())
-    await asyncio.wait_for(Reservation(budget, "d").acquire(10), 5)
+    await asyncio.wait_for(Reservation(budget, "d").acquire(10), 60)
     assert trickling.is_evicted
     with pytest.raises(Overloaded):
         await task
@@ -117,7 +117,7 @@ async def test_files_larger_than_the_budget_take_turns() -> None:
         reservation.complete()
         reservation.release()
 
-    await asyncio.wait_for(asyncio.gather(*(transfer(str(n % 3)) for n in range(12))), 10)
+    await asyncio.wait_for(asyncio.gather(*(transfer(str(n % 3)) for n in range(12))), 60)
     assert budget.held_bytes == 0
     assert most <= 1000 + 1500
 
@@ -155,7 +155,7 @@ async def test_no_byte_is_lost_and_everyone_finishes(
             for _ in range(chance.randint(0, 3)):
                 await asyncio.sleep(0)
             task.cancel()
-    await asyncio.wait_for(asyncio.gather(*(task for task, is_cancelled in tasks if not is_cancelled)), 10)
+    await asyncio.wait_for(asyncio.gather(*(task for task, is_cancelled in tasks if not is_cancelled)), 60)
     await asyncio.gather(*(task for task, _ in tasks), return_exceptions=True)
     assert budget.held_bytes == 0
     assert most <= capacity + max(size for _, size, _ in transfers)

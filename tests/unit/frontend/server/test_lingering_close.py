@@ -16,7 +16,7 @@ from frontend.server.lingering_close import LingeringTransport
 from frontend.settings import Settings
 from tests.support.frontend_server import running_frontend
 from tests.support.processes import eventually
-from tests.support.raw_http import closed_within, connect, read_response, read_responses
+from tests.support.raw_http import connect, is_closed, read_response, read_responses
 from tools.serve.ports import free_port
 
 BODY = b"x" * 20_000_000
@@ -106,7 +106,7 @@ def test_a_reader_that_stops_is_disconnected(monkeypatch: pytest.MonkeyPatch) ->
         aborted = asyncio.Event()
         transport.abort.side_effect = aborted.set
         LingeringTransport(transport, asyncio.get_running_loop(), is_idle=lambda: True).close()
-        await asyncio.wait_for(aborted.wait(), 10)
+        await asyncio.wait_for(aborted.wait(), 60)
 
     asyncio.run(close())
     transport.close.assert_not_called()
@@ -121,5 +121,5 @@ def test_idle_connections_do_not_delay_the_shutdown() -> None:
     assert time.monotonic() - stopping < 2 * lingering_close.LINGER_SECONDS
     for connection in connections:
         assert isinstance(connection, socket.socket)
-        assert closed_within(connection, 5)
+        assert is_closed(connection)
         connection.close()

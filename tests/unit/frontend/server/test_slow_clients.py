@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from frontend.server.slow_clients import MAX_HEADER_BYTES, SlowClientProtocol
 from frontend.settings import Settings
 from tests.support.frontend_server import running_app, running_frontend
-from tests.support.raw_http import LIVE, address_of, closed_within, connect, read_response
+from tests.support.raw_http import LIVE, address_of, connect, is_closed, read_response
 from tools.serve.ports import free_port
 
 LARGE = 20_000_000
@@ -51,25 +51,25 @@ def connection(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.soc
 
 
 def test_a_silent_connection_is_closed(connection: socket.socket) -> None:
-    assert closed_within(connection, 5)
+    assert is_closed(connection)
 
 
 def test_slow_headers_end_the_connection(connection: socket.socket) -> None:
     connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
-    assert closed_within(connection, 5, b"a")
+    assert is_closed(connection, b"a")
 
 
 def test_slow_headers_of_a_later_request_end_it(connection: socket.socket) -> None:
     connection.sendall(LIVE)
     assert read_response(connection).status == 200
     connection.sendall(b"GET / HTTP/1.1\r\nX-Slow: ")
-    assert closed_within(connection, 5, b"a")
+    assert is_closed(connection, b"a")
 
 
 def test_a_slow_rest_of_a_refused_body_ends_it(connection: socket.socket) -> None:
     connection.sendall(b"POST /files HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
     assert read_response(connection).status == 401
-    assert closed_within(connection, 5, b"a")
+    assert is_closed(connection, b"a")
 
 
 def test_a_refused_body_leaves_the_connection_usable(connection: socket.socket) -> None:
@@ -77,15 +77,15 @@ def test_a_refused_body_leaves_the_connection_usable(connection: socket.socket) 
     assert read_response(connection).status == 401
     connection.sendall(b"x" * 300_000 + LIVE)
     assert read_response(connection).status == 200
-    assert not closed_within(connection, 1)  # only uvicorn's limit for idle connections applies now
+    assert not is_closed(connection, seconds=1)  # only uvicorn's limit for idle connections applies now
 
 
 def test_the_application_decides_about_slow_bodies(connection: socket.socket) -> None:
     head = b"POST / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer key\r\nContent-Type: application/json\r\n"
     connection.sendall(head + b"Content-Length: 20\r\n\r\n")
-    assert not closed_within(connection, 1.5)
+    assert not is_closed(connection, seconds=1.5)
     connection.sendall(b" " * 20)
-    connection.settimeout(10)
+    connection.settimeout(60)
     assert read_response(connection).status == 422
 
 
@@ -148,7 +148,7 @@ def test_pipelined_requests_are_limited() -> None:
 
     with running_app(wait) as url, connect(url) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\n\r\n" * 14_000)
-        assert closed_within(connection, 5)
+        assert is_closed(connection)
         release.set()
     assert requests == 1  # the others were not started, and are gone with the connection
 
@@ -175,7 +175,7 @@ def large_response() -> Iterator[socket.socket]:
     app.add_api_route("/large", lambda: Response(bytes(LARGE)))
     with running_app(app) as url, socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        connection.settimeout(10)
+        connection.settimeout(60)
         connection.connect(address_of(url))
         connection.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         yield connection

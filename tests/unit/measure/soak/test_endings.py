@@ -33,7 +33,7 @@ class Family:
         for role in roles:
             victim = self.processes[role].pop(0)
             victim.kill()
-            victim.wait(10)
+            victim.wait(60)
             self.add(role)
 
 
