@@ -22,6 +22,7 @@ from exif_orientation import read_orientation
 from image_limits import ImageRejected, MoreMemoryNeeded, PixelFormat, damaged, unsupported
 from PIL import AvifImagePlugin, Image
 from rgb_conversion import reduced_rgb
+from rgb_resizing import resize_rgb
 from signatures import format_of
 from webp_header import read_webp_size
 
@@ -143,7 +144,7 @@ def pixels(opened: OpenedImage, wanted: PixelFormat) -> Image.Image:
         turn = _TURNS.get(opened.orientation)
         rgb = reduced_rgb(image, _box(image, wanted), transform)
         upright = rgb if turn is None else rgb.transpose(turn)
-        resized = upright.resize((wanted.width, wanted.height), Image.Resampling.BILINEAR)
+        resized = resize_rgb(upright, (wanted.width, wanted.height))
         # Few pixels are left to convert now. CMYK has been converted to sRGB already.
         return resized if transform is None or image.mode == "CMYK" else convert(resized, transform)
     except (MemoryError, ImageRejected):

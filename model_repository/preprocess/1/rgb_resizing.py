@@ -1,0 +1,45 @@
+"""Resizes RGB images with the bilinear filter: with SIMD instructions where cykooz_resizer is usable, else with Pillow.
+
+Both average over the whole area that a pixel covers. No value of a pixel differs by more than 1 of 255 between them.
+"""
+
+from __future__ import annotations
+
+import PIL
+from PIL import Image
+
+# cykooz_resizer reads Pillow's images by a C struct of which it knows the layout in these major versions. With another
+# layout it would read and write the wrong memory.
+_KNOWN_PILLOW = {12, 13}
+
+try:
+    import cykooz_resizer
+except ImportError:  # it has no wheel for this processor
+    cykooz_resizer = None
+
+HAS_SIMD = cykooz_resizer is not None and int(PIL.__version__.split(".")[0]) in _KNOWN_PILLOW
+if HAS_SIMD:
+    _BILINEAR = cykooz_resizer.ResizeOptions(
+        cykooz_resizer.ResizeAlg.convolution(cykooz_resizer.FilterType.bilinear), use_alpha=False
+    )
+
+
+def resize_rgb(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Return the RGB `image` in the size (width, height) in pixels, without cropping. Safe in many threads at once."""
+    if not HAS_SIMD:
+        return resize_with_pillow(image, size)
+    resized = Image.new("RGB", size)
+    try:
+        # A resizer holds a lock, so each call makes its own, which costs nothing that can be measured.
+        cykooz_resizer.Resizer().resize_pil(image, resized, _BILINEAR)
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        # A panic in Rust is a BaseException, which would fail the whole batch.
+        raise RuntimeError("the resizer panicked") from error
+    return resized
+
+
+def resize_with_pillow(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Do the same without SIMD instructions."""
+    return image.resize(size, Image.Resampling.BILINEAR)
