@@ -11,7 +11,7 @@ from birds_client.asynchronous import DEFAULT_URL, UNREADABLE, AsyncBirdsClient
 from birds_client.blocking import BirdsClient
 from birds_client.errors import ClientError, ConfigurationError, Refused, Unauthorized, Unreachable
 from birds_client.images import Image, Photo
-from birds_client.results import Failure, Models, ModelVersion, Prediction, Result
+from birds_client.results import Failure, Models, ModelVersion, Prediction, Result, Species
 from birds_client.version import __version__
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Prediction",
     "Refused",
     "Result",
+    "Species",
     "Unauthorized",
     "Unreachable",
     "__version__",

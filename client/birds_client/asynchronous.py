@@ -7,15 +7,15 @@ import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
 from birds_client.connection import certificate_problem, open_http
-from birds_client.errors import Retry, Unreachable, check_status, error_for, request_id_of, unreachable
+from birds_client.errors import Refused, Retry, Unreachable, check_status, error_for, request_id_of, unreachable
 from birds_client.images import Image, as_iterable, batches, request_for
 from birds_client.merging import merged
-from birds_client.results import Failure, Models, Result, models_from, result_from
+from birds_client.results import Failure, Models, Result, Species, models_from, result_from, species_from
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 UNREADABLE = "unreadable_file"  # the one code that the client gives, not the service
@@ -29,6 +29,7 @@ _OVERLOADED = "overloaded"  # refused by a full queue before anything looked at 
 
 Report = Callable[[Result], Awaitable[None]]
 OnWait = Callable[[str, float], None]
+T = TypeVar("T")
 
 
 class AsyncBirdsClient:
@@ -59,11 +60,21 @@ class AsyncBirdsClient:
 
     async def models(self) -> Models:
         """The model versions that `classify` may name. Raises ClientError."""
+        return await self._get("/models", models_from)
+
+    async def species(self, model_version: str | None = None) -> list[Species]:
+        """The species that a version can name, by default those of the default version. Raises ClientError."""
+        return await self._get("/species", species_from, {"model_version": model_version} if model_version else {})
+
+    async def _get(self, path: str, read: Callable[[dict[str, Any]], T], query: dict[str, str] | None = None) -> T:
         try:
-            response = await self._http.get("/models", headers={"Accept": "application/json"})
+            response = await self._http.get(path, params=query, headers={"Accept": "application/json"})
             with request_id_of(response):
                 await check_status(response)
-            return models_from(response.json())
+                answer = response.json()
+                if answer.get("errors"):
+                    raise Refused(response.status_code, answer["errors"])
+                return read(answer)
         except (httpx.TransportError, Retry) as error:
             raise unreachable(error) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:

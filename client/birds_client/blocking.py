@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from birds_client.asynchronous import DEFAULT_URL, AsyncBirdsClient, OnWait
 from birds_client.images import Image
-from birds_client.results import Models, Result
+from birds_client.results import Models, Result, Species
 
 T = TypeVar("T")
 
@@ -46,6 +46,10 @@ class BirdsClient:
     def models(self) -> Models:
         """The model versions that `classify` may name. Raises ClientError."""
         return self._wait_for(self._client.models())
+
+    def species(self, model_version: str | None = None) -> list[Species]:
+        """The species that a version can name, by default those of the default version. Raises ClientError."""
+        return self._wait_for(self._client.species(model_version))
 
     def classify(
         self,

@@ -40,6 +40,14 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Species:
+    """A species that a model can name; `common_name` is None if its label has none."""
+
+    bird_name: str
+    common_name: str | None
+
+
+@dataclass(frozen=True)
 class ModelVersion:
     """One version of the classifier; unknown values are None. `published` is a time in UTC."""
 
@@ -84,3 +92,8 @@ def models_from(answer: dict[str, Any]) -> Models:
     names = [field.name for field in fields(ModelVersion)]
     versions = [ModelVersion(**{name: version.get(name) for name in names}) for version in answer["versions"]]
     return Models(answer["default"], answer.get("canary") or {}, versions, float(answer.get("not_sure_below", 0)))
+
+
+def species_from(answer: dict[str, Any]) -> list[Species]:
+    """Read the answer of GET /species. Raises KeyError, TypeError or AttributeError for anything else."""
+    return [Species(species["bird_name"], species["common_name"]) for species in answer["species"]]

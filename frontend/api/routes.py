@@ -25,12 +25,18 @@ from frontend.api.schemas import (
     FilesQuery,
     ModelsResponse,
     ModelVersionBody,
+    ModelVersionName,
+    SpeciesBody,
     SpeciesListBody,
     SpeciesListsResponse,
+    SpeciesResponse,
 )
 from frontend.api.services import ServicesDependency
 from frontend.api.uploads import Upload
 from frontend.classify.classifier import images_at
+from frontend.errors import UnknownModelVersion
+from frontend.i18n.messages import service_error_message
+from frontend.inference.scores import BACKGROUND
 from frontend.middleware.request_context import request_context_of
 from frontend.telemetry.metrics import CONTENT_TYPE
 
@@ -127,6 +133,23 @@ async def models(services: ServicesDependency) -> ModelsResponse:
             for version in catalogue.versions.values()
         ],
     )
+
+
+@router.head("/species", include_in_schema=False)
+@router.get("/species", summary="List the species of a version", responses=MODELS_RESPONSES)
+async def species(
+    request: Request, services: ServicesDependency, model_version: ModelVersionName | None = None
+) -> SpeciesResponse:
+    """The species that the version `model_version` can name; without it, those of the default version."""
+    timeout_seconds = request_context_of(request.scope).remaining_seconds
+    try:
+        version = (await services.model_versions.choose(model_version, timeout_seconds=timeout_seconds)).version
+        labels = await services.inference.labels(version, timeout_seconds) if version else None
+    except UnknownModelVersion as error:
+        language = Answer(request, services.answer_budget).language
+        return SpeciesResponse(errors=[service_error_message(error, language)])
+    named = [SpeciesBody(bird_name=name, common_name=common) for name, common in labels or () if name != BACKGROUND]
+    return SpeciesResponse(model_version=version, species=named)
 
 
 @router.head("/species-lists", include_in_schema=False)

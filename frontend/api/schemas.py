@@ -172,6 +172,19 @@ class ModelsResponse(BaseModel):
     versions: list[ModelVersionBody]
 
 
+class SpeciesBody(BaseModel):
+    bird_name: str = Field(description="scientific name")
+    common_name: str | None = Field(description="common name, or null if the label has none")
+
+
+class SpeciesResponse(BaseModel):
+    """The species that a version of the classifier can name; none if the version was put in place by hand."""
+
+    model_version: str | None = Field(None, description="the version that these are the species of")
+    species: list[SpeciesBody] = Field([], description="without `background`")
+    errors: list[str] = Field([], description="what is wrong with the request; then there are no species")
+
+
 class SpeciesListBody(BaseModel):
     name: str
     species: int = Field(description="number of species in the list")

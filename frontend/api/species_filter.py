@@ -33,7 +33,7 @@ def read_species_lists(folder: Path | None) -> dict[str, tuple[str, ...]]:
 def list_named(name: str, lists: Mapping[str, Sequence[str]]) -> Sequence[str]:
     """Return the operator's list with this name. Raises UnknownSpeciesList, which names the nearest matches."""
     if name not in lists:
-        raise UnknownSpeciesList(name=_shown(name), suggestions=_nearest(name, lists))
+        raise UnknownSpeciesList(name=_shown(name), suggestions=nearest_matches(name, lists))
     return lists[name]
 
 
@@ -42,14 +42,14 @@ def check_species(names: Collection[str], known: Collection[str]) -> None:
     known_names = set(known)
     for name in names:
         if name not in known_names:
-            raise UnknownSpecies(name=_shown(name), suggestions=_nearest(name, known))
+            raise UnknownSpecies(name=_shown(name), suggestions=nearest_matches(name, known))
 
 
 def _shown(name: str) -> str:
     return name[:_MAX_SHOWN_CHARACTERS]
 
 
-def _nearest(name: str, known: Collection[str]) -> str:
+def nearest_matches(name: str, known: Collection[str]) -> str:
     """Return the names most similar to `name`, ignoring case, as one text. If none is similar, return an em dash."""
     by_lower_case = {other.lower(): other for other in known}
     lower_case = _shown(name).lower()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +45,10 @@ class Labels:
 
     def __len__(self) -> int:
         return len(self._names)
+
+    def __iter__(self) -> Iterator[tuple[str, str | None]]:
+        """Yield the `bird_name` and the `common_name` of each label."""
+        return iter(self._names)
 
     def prediction(self, position: int, score: float) -> Prediction:
         return Prediction(*self._names[position], round(score, _DECIMALS))

@@ -38,6 +38,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | quote }}
 - /health
 - /models
 - /openapi.json
+- /species
 - /species-lists
 - /static
 {{- end -}}

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from birds_client import BirdsClient
+from birds_client import BirdsClient, Refused, Species
 
 from frontend.settings import Settings
 from tests.support.answers import lines
@@ -102,3 +102,13 @@ def test_species_lists_are_named(with_lists: httpx.Client, frontend: httpx.Clien
     lists = [{"name": "all", "species": 3}, {"name": "blue", "species": 2}]
     assert with_lists.get("/species-lists").json() == {"lists": lists}
     assert json.loads(frontend.get("/species-lists").text) == {"lists": []}
+
+
+def test_species_of_a_version_are_listed(frontend: httpx.Client) -> None:
+    with BirdsClient(str(frontend.base_url)) as birds:
+        named = birds.species()
+        assert Species("Rubra maxima", "Great Red") in named
+        assert "background" not in {species.bird_name for species in named}
+        assert birds.species(birds.models().default) == named
+        with pytest.raises(Refused, match="There is no model version 99"):
+            birds.species("99")
