@@ -80,6 +80,8 @@ class NotAnImage(ImageError):
 
 
 class UnsupportedFormat(ImageError):
+    """The parameter `format` is the format's English name, such as "camera raw (CR2)"."""
+
     code = "unsupported_format"
 
 

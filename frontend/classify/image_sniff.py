@@ -24,9 +24,27 @@ _ACCEPTED = {
     b"II+\0": "TIFF",
     b"MM\0+": "TIFF",
 }
-_OTHER_FORMATS = (b"%!PS", b"8BPS", b"\0\0\1\0", b"\xff\x0a", b"\xff\x4f\xff\x51", b"P4", b"P5", b"P6", b"qoif")
-_CAMERA_RAW = (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR")
-_OTHER_BOXES = (b"ftypcrx ", b"JXL \r\n\x87\n", b"jP  \r\n\x87\n")
+_OTHERS = {
+    b"\0\0\1\0": "ICO",
+    b"8BPS": "Photoshop",
+    b"%!PS": "PostScript",
+    b"\xff\x0a": "JPEG XL",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"P4": "PBM",
+    b"P5": "PGM",
+    b"P6": "PPM",
+    b"qoif": "QOI",
+    b"FUJIFILMCCD-RAW": "camera raw (RAF)",
+    b"IIU\0": "camera raw (RW2)",
+    b"IIRO": "camera raw (ORF)",
+    b"IIRS": "camera raw (ORF)",
+    b"MMOR": "camera raw (ORF)",
+}
+_OTHER_BOXES = {
+    b"ftypcrx ": "camera raw (CR3)",
+    b"JXL \r\n\x87\n": "JPEG XL",
+    b"jP  \r\n\x87\n": "JPEG 2000",
+}
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _GENERIC_BRANDS = {b"mif1", b"msf1", b"mif2", b"miaf"}  # AVIF or HEIF: the compatible brands tell which
@@ -68,9 +86,15 @@ def _kind(data: bytes) -> str:
         return "WEBP"
     if data[4:8] == b"ftyp" and (still := _kind_by_brands(data)):
         return still
-    if data.startswith(_OTHER_FORMATS + _CAMERA_RAW) or data[4:12] in _OTHER_BOXES or b"<svg" in data[:1024]:
-        raise UnsupportedFormat()
+    if name := _name_of_other(data):
+        raise UnsupportedFormat(format=name)
     raise NotAnImage()
+
+
+def _name_of_other(data: bytes) -> str | None:
+    if name := next((name for start, name in _OTHERS.items() if data.startswith(start)), None):
+        return name
+    return "SVG" if b"<svg" in data[:1024] else _OTHER_BOXES.get(data[4:12])
 
 
 def _kind_by_brands(data: bytes) -> str | None:

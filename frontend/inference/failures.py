@@ -29,8 +29,10 @@ _STOPPING = ("Server not ready", "has stopped accepting new inference requests",
 # gRPC's own errors for a call that it never sent.
 _NOT_SENT = ("failed to connect", "connections to all backends failing", "empty address list")
 
-# preprocess starts its errors with a code, and the ensemble prepends its own name. too_large also names the limit.
-_REJECTION = re.compile(r"(?:in ensemble '\w+', )?(\w+): (?:.*?(\d+) bytes)?")
+# preprocess starts its errors with a code, and the ensemble prepends its own name.
+_REJECTION = re.compile(r"(?:in ensemble '\w+', )?(\w+): (.*)")
+_LIMIT = re.compile(r"(\d+) bytes")
+_FORMAT_END = " is not accepted"
 _REJECTIONS: dict[str, type[ImageError]] = {
     kind.code: kind for kind in (NotAnImage, UnsupportedFormat, TooManyPixels, TooExpensive, TooLarge)
 }
@@ -77,10 +79,18 @@ def translated(error: aio.AioRpcError) -> ImageError | TritonUnavailable:
     code, message = error.code(), str(error.details() or "")
     match = _REJECTION.match(message)
     if code is StatusCode.INVALID_ARGUMENT and match and match[1] in _REJECTIONS:
-        return _REJECTIONS[match[1]](**({"max": int(match[2])} if match[2] else {}))
+        return _rejection(_REJECTIONS[match[1]], match[2])
     if QUEUE_FULL in message:
         return Overloaded()
     if QUEUE_TIMEOUT in message or code is StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceeded()
     log.warning("Triton answered %s: %s", code.name, message)
     return TritonUnavailable() if code in (StatusCode.UNAVAILABLE, StatusCode.CANCELLED) else InferenceFailed()
+
+
+def _rejection(kind: type[ImageError], reason: str) -> ImageError:
+    """Return the error of this kind; too_large says the limit in its reason, unsupported_format names the format."""
+    if kind is UnsupportedFormat:
+        return UnsupportedFormat(format=reason.removesuffix(_FORMAT_END))
+    limit = _LIMIT.search(reason)
+    return kind(max=int(limit[1])) if limit else kind()

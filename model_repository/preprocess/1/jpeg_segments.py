@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass, field
 
 from exif_orientation import read_orientation
-from image_limits import ImageRejected, damaged, unsupported
+from image_limits import damaged, unsupported
 
 END = b"\xff\xd9"
 # Real progressive files have about 10 scans. Each scan may cost a pass over the whole image for a few bytes: a file of
@@ -130,7 +130,7 @@ class _Walk:
             raise damaged()
         self._file.scans += 1
         if self._file.scans > MAX_SCANS:
-            raise ImageRejected("unsupported_format", f"a JPEG with more than {MAX_SCANS} scans")
+            raise unsupported(f"JPEG with more than {MAX_SCANS} scans")
         in_scan = [content[1 + 2 * index] for index in range(content[0])]
         if self._file.is_progressive or len(in_scan) < len(components):
             self._file.is_buffered = True

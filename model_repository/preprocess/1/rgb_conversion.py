@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from colour_profiles import Transform, convert
-from image_limits import ImageRejected
+from image_limits import unsupported
 from PIL import Image
 
 _BACKGROUND = (255, 255, 255)  # replaces transparency
@@ -33,7 +33,7 @@ def _to_rgb(image: Image.Image, transform: Transform | None) -> Image.Image:
     if image.mode.startswith("I;16"):  # convert() alone would clip nearly everything to white
         return image.convert("I").point(lambda value: value / 256).convert("L").convert("RGB")
     if image.mode == "F":
-        raise ImageRejected("unsupported_format", "floating-point pixels have no agreed range")
+        raise unsupported("TIFF with floating-point pixels")  # they have no agreed range
     if image.mode == "CMYK" and transform:
         return convert(image, transform)
     if image.has_transparency_data:

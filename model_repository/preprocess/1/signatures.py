@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from image_limits import ImageRejected, damaged
+from image_limits import damaged, unsupported
 
 _ACCEPTED = {
     b"\xff\xd8\xff": "JPEG",
@@ -52,7 +52,7 @@ def format_of(data: bytes) -> str:
     if data[4:8] == b"ftyp" and (still := _format_by_brands(data)):
         return still
     if name := _name_of_other(data):
-        raise ImageRejected("unsupported_format", f"{name} is not accepted")
+        raise unsupported(name)
     raise damaged("the bytes are not an image")
 
 

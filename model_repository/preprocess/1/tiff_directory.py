@@ -10,7 +10,7 @@ import struct
 from array import array
 from collections.abc import Sequence
 
-from image_limits import ImageRejected, damaged, unsupported
+from image_limits import damaged, unsupported
 
 _MAX_ENTRIES = 4096
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -89,7 +89,7 @@ def check_tiff(data: bytes) -> None:
     if directory.first(_COMPRESSION) in _JPEG_2000:
         raise unsupported("TIFF with JPEG 2000 compression")
     if _FLOAT in directory.numbers(_SAMPLE_FORMAT):
-        raise ImageRejected("unsupported_format", "TIFF with floating-point pixels, which have no agreed range")
+        raise unsupported("TIFF with floating-point pixels")  # they have no agreed range
     for tag in (_STRIP_BYTE_COUNTS, _TILE_BYTE_COUNTS):
         if sum(directory.numbers(tag)) > len(data):
             raise damaged("the strips or tiles are larger than the file")

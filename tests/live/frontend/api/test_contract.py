@@ -90,6 +90,19 @@ def test_one_bad_image_never_affects_another(frontend: httpx.Client, image_serve
     assert body["errors"] == []
 
 
+def test_message_names_the_unsupported_format(frontend: httpx.Client, image_server: ImageServer) -> None:
+    data = bytearray(flat(RED, "JPEG"))
+    frame = data.index(b"\xff\xc0")
+    data[frame + 1], data[frame + 4] = 0xC1, 12
+    names = {
+        image_server.add("/extended.jpg", bytes(data)): "12-bit JPEG",  # found by preprocess
+        image_server.add("/photo.cr3", b"\0\0\0\x18ftypcrx \0\0\0\1crx isom"): "camera raw (CR3)",  # by the frontend
+    }
+    failures = classify(frontend, list(names))["failures"]
+    messages = {url: f"Images in this format are not supported: {name}" for url, name in names.items()}
+    assert {failure["url"]: failure["message"] for failure in failures} == messages
+
+
 def test_failed_download_reports_the_http_status(frontend: httpx.Client, image_server: ImageServer) -> None:
     (failure,) = classify(frontend, [image_server.url("/missing.jpg")])["failures"]
     assert failure["message"] == "The download failed: the server answered with status 404"
