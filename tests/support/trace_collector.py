@@ -66,12 +66,15 @@ class TraceCollector:
 
     def trace(self, trace_id: str, names: list[str]) -> list[Span]:
         """The spans of one trace, once spans with at least these names have arrived."""
+        assert self.has(trace_id, names, 60), self._spans_of(trace_id)
+        return self._spans_of(trace_id)
 
-        def found() -> list[Span]:
-            return [span for span in list(self.spans) if span.trace_id == trace_id]
+    def has(self, trace_id: str, names: list[str], seconds: float) -> bool:
+        """Whether spans with at least these names arrive within the given time."""
+        return eventually(lambda: Counter(names) <= Counter(span.name for span in self._spans_of(trace_id)), seconds)
 
-        assert eventually(lambda: Counter(names) <= Counter(span.name for span in found())), found()
-        return found()
+    def _spans_of(self, trace_id: str) -> list[Span]:
+        return [span for span in list(self.spans) if span.trace_id == trace_id]
 
 
 def _from_protobuf(body: bytes) -> list[Span]:

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -27,7 +27,7 @@ from tools.serve.ports import free_port, free_triton_ports
 from tools.serve.triton_process import TritonServer
 from tools.triton.arguments import trace_arguments
 
-TRACE, CALLER = "0123456789abcdef" * 2, "fedcba9876543210"
+CALLER = "fedcba9876543210"
 SECRET = "s3cr3t"
 KEY = "key-of-a-caller"
 TRUSTED = {"Authorization": f"Bearer {KEY}"}
@@ -57,21 +57,35 @@ def traced(collector: TraceCollector, tiny_repository: Path, tmp_path_factory: p
                 yield url
 
 
+def spans_with_tritons(collector: TraceCollector, names: list[str], send: Callable[[str, bytes], None]) -> list[Span]:
+    """Call `send` with a new trace and a new image until all spans with these names have arrived.
+
+    Triton 2.51 loses spans: of 880 sampled requests, it made no connection to the collector for 31. An image that was
+    seen before would not reach Triton.
+    """
+    for _ in range(8):
+        trace_id = os.urandom(16).hex()
+        send(trace_id, flat(tuple(os.urandom(3))))
+        if collector.has(trace_id, names, 5):
+            break
+    return collector.trace(trace_id, names)
+
+
 def test_one_trace_leads_from_the_caller_to_triton(
     traced: str, collector: TraceCollector, image_server: ImageServer
 ) -> None:
-    urls = {
-        "good": f"{image_server.add(f'/red.png?token={SECRET}', flat(RED))}",
-        "missing": f"{image_server.url('/missing.png')}?token={SECRET}",
-        "cut": image_server.add("/cut.jpg", flat(RED, "JPEG")[:300]),
-    }
-    headers = {**TRUSTED, "traceparent": f"00-{TRACE}-{CALLER}-01", "X-Request-ID": "my-id"}
-    answer = httpx.post(traced, json={"images": list(urls.values())}, headers=headers, timeout=30).json()
-    assert list(answer["successful_results"]) == [urls["good"]]
-    spans = collector.trace(
-        TRACE,
-        ["POST /", *["download"] * 3, *["inference"] * 2, *["InferRequest"] * 2, *["preprocess"] * 2, "classifier"],
-    )
+    def send(trace_id: str, image: bytes) -> None:
+        urls = [
+            image_server.add(f"/green.png?token={SECRET}", image),
+            f"{image_server.url('/missing.png')}?token={SECRET}",
+            image_server.add("/cut.jpg", flat(RED, "JPEG")[:300]),
+        ]
+        headers = {**TRUSTED, "traceparent": f"00-{trace_id}-{CALLER}-01", "X-Request-ID": "my-id"}
+        answer = httpx.post(traced, json={"images": urls}, headers=headers, timeout=30).json()
+        assert list(answer["successful_results"]) == urls[:1]
+
+    names = ["POST /", *["download"] * 3, *["inference"] * 2, *["InferRequest"] * 2, *["preprocess"] * 2, "classifier"]
+    spans = spans_with_tritons(collector, names, send)
 
     [post] = named(spans, "POST /")
     assert (post.service, post.parent_id, post.failed) == ("birds-frontend", CALLER, False)
@@ -84,7 +98,7 @@ def test_one_trace_leads_from_the_caller_to_triton(
     assert [downloads[position].failed for position in range(3)] == [False, True, False]
     assert downloads[1].attributes["error.type"] == "download_failed"
     assert downloads[0].attributes["server.address"] == "127.0.0.1"
-    assert "traceparent" not in {name.lower() for name in image_server.headers[f"/red.png?token={SECRET}"]}
+    assert "traceparent" not in {name.lower() for name in image_server.headers[f"/green.png?token={SECRET}"]}
 
     inferences = by_position(named(spans, "inference"))
     assert {span.parent_id for span in inferences.values()} == {post.span_id}
@@ -108,14 +122,18 @@ def by_position(spans: list[Span]) -> dict[int, Span]:
 
 
 def test_unsampled_request_has_no_spans(traced: str, collector: TraceCollector, image_server: ImageServer) -> None:
-    unsampled, sampled = "ab" * 16, "cd" * 16
-    for trace_id, flags in ((unsampled, "00"), (sampled, "01")):
-        # An image seen before would not reach Triton.
-        url = image_server.add(f"/{flags}.png", flat((0, 200, 33 + int(flags))))
-        headers = {**TRUSTED, "traceparent": f"00-{trace_id}-{CALLER}-{flags}"}
-        httpx.post(traced, json={"images": [url]}, headers=headers, timeout=30)
-    collector.trace(sampled, ["POST /", "InferRequest"])
-    assert not [span for span in collector.spans if span.trace_id == unsampled]
+    unsampled = []
+
+    def send(trace_id: str, image: bytes) -> None:
+        unsampled.append(os.urandom(16).hex())
+        for trace, flags, data in ((unsampled[-1], "00", image + b"another"), (trace_id, "01", image)):
+            url = image_server.add(f"/{flags}.png", data)
+            headers = {**TRUSTED, "traceparent": f"00-{trace}-{CALLER}-{flags}"}
+            answer = httpx.post(traced, json={"images": [url]}, headers=headers, timeout=30).json()
+            assert answer["successful_results"]
+
+    spans_with_tritons(collector, ["POST /", "InferRequest"], send)
+    assert not [span for span in collector.spans if span.trace_id in unsampled]
 
 
 @pytest.fixture
