@@ -6,6 +6,7 @@ A key closes this API to everybody else. It is random for each start, in a file 
 from __future__ import annotations
 
 import fcntl
+import http
 import http.client
 import json
 import os
@@ -125,7 +126,10 @@ class TritonControl:
             with open_directly(request, timeout_seconds) as response:
                 return response.read()
         except urllib.error.HTTPError as error:
-            raise Refused(_reason(error.read()) or f"{error.code} {error.reason}", error.code) from error
+            reason = _reason(error.read()) or f"{error.code} {error.reason}"
+            if key is None and error.code == http.HTTPStatus.FORBIDDEN and (fault := _key_file_fault(self.url)):
+                reason += f": {fault}"
+            raise Refused(reason, error.code) from error
         except (OSError, http.client.HTTPException) as error:
             cause = getattr(error, "reason", error)
             if not isinstance(cause, OSError) or isinstance(cause, (ConnectionError, TimeoutError)):
@@ -151,19 +155,22 @@ def create_key(http_port: int) -> tuple[str, int]:
 
 def read_key(url: str) -> str | None:
     """Return the key of the Triton at `url` if it was started from this folder, on this machine, by this user."""
-    address = urlsplit(url)
-    if address.hostname not in _LOOPBACK or address.port is None:
-        return None
+    path = _key_path(url)
     try:
-        return _path(address.port).read_text().split()[0]
+        return None if path is None else path.read_text().split()[0]
     except (OSError, IndexError):
         return None
 
 
 def is_key_in_use(url: str) -> bool:
-    """Return whether a running program of this checkout started the Triton at `url`, which may be restarting."""
-    address = urlsplit(url)
-    return address.hostname in _LOOPBACK and address.port is not None and _is_locked(_path(address.port))
+    """Return whether a running program of this checkout started the Triton at `url`, which may be restarting.
+
+    Raises ControlError if the key's file cannot be read, because it is another user's for example.
+    """
+    if fault := _key_file_fault(url):
+        raise ControlError(fault)
+    path = _key_path(url)
+    return path is not None and _is_locked(path)
 
 
 def remove_leftover_keys() -> None:
@@ -179,6 +186,27 @@ def remove_key(http_port: int) -> None:
 
 def _path(http_port: int) -> Path:
     return KEYS / f"triton-{http_port}.key"
+
+
+def _key_path(url: str) -> Path | None:
+    """Return the file for the key of the Triton at `url`, or None for another machine's Triton."""
+    address = urlsplit(url)
+    if address.hostname not in _LOOPBACK or address.port is None:
+        return None
+    return _path(address.port)
+
+
+def _key_file_fault(url: str) -> str | None:
+    """Say why the key's file cannot be read, or return None if it can be read or does not exist."""
+    path = _key_path(url)
+    try:
+        if path is not None:
+            path.open().close()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return f"the control key in {path} cannot be read ({error.strerror}); use the account that started the service"
+    return None
 
 
 def _is_locked(path: Path) -> bool:

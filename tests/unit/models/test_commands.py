@@ -99,6 +99,24 @@ def test_a_silent_triton_of_a_running_service_is_an_error(
         os.close(lock)
 
 
+def test_an_unreadable_control_key_is_an_error_at_once(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Another user's key was taken for a lock: the command waited 60 s and then blamed Triton."""
+    shutil.copytree(repository / "classifier" / "1", repository / "classifier" / "2")
+    publishing.prepare(repository, TritonSettings())
+    before = contents(repository)
+    monkeypatch.setattr(control, "KEYS", tmp_path / "keys")
+    path = control.KEYS / f"triton-{NOBODY.rpartition(':')[2]}.key"
+    path.mkdir(parents=True)  # root can read every file, but not a folder
+    assert run(repository, "retire", "2") == 1
+    error = capfd.readouterr().err
+    assert f"the control key in {path} cannot be read (Is a directory)" in error
+    assert "account that started the service" in error
+    assert contents(repository) == before
+    assert run(repository, "retire", "2", "--offline") == 0
+
+
 def contents(repository: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()}
 
