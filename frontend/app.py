@@ -35,6 +35,7 @@ from frontend.limits.memory_budget import MemoryBudget
 from frontend.middleware.access_log import AccessLogMiddleware
 from frontend.middleware.auth import ApiKeys, AuthMiddleware
 from frontend.middleware.body_limit import BodyLimitMiddleware
+from frontend.middleware.bugs import BugMiddleware
 from frontend.middleware.paths import PathMiddleware
 from frontend.middleware.rate_limit import RateLimit
 from frontend.middleware.request_context import RequestContextMiddleware
@@ -84,7 +85,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_exception_handler(InvalidRequest, _invalid_request)
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(ClientDisconnect, _client_gone)
-    app.add_exception_handler(Exception, _bug)
+    app.add_exception_handler(Exception, _bug)  # for bugs outside BugMiddleware
     return app
 
 
@@ -105,8 +106,10 @@ def _add_middleware(
     app.add_middleware(RequestContextMiddleware, timeout_seconds=settings.request_timeout, rate_limit=rate_limit)
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=[str(proxy) for proxy in settings.trusted_proxies])
+    app.add_middleware(BugMiddleware, respond=_bug)
     if settings.cors_origins:
-        # Outside authentication, because browsers send preflight requests without a key and must be able to read a 401.
+        # Outside authentication, because browsers send preflight requests without a key and must be able to read every
+        # answer, also 401 and 500.
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
@@ -182,7 +185,7 @@ async def _bug(request: Request, error: Exception) -> JSONResponse:
     log.error("unexpected error in %s %s", request.method, request.url.path, exc_info=error)
     language = _language(request)
     response = _failed(500, [error_message("internal_error", language)], language)
-    if stats := request_stats.current():  # this response does not pass AccessLogMiddleware
+    if stats := request_stats.current():  # a response of Starlette's own handler does not pass AccessLogMiddleware
         response.headers[HEADER] = stats.request_id
     return response
 

@@ -64,6 +64,22 @@ def test_refused_requests_can_be_read(
     assert "Access-Control-Allow-Credentials" not in response.headers
 
 
+@pytest.mark.parametrize(
+    "place", ["frontend.middleware.auth._is_public", "frontend.api.routes.Answer"], ids=["auth", "route"]
+)
+def test_answer_to_a_bug_can_be_read(frontend: httpx.Client, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(place, fail)
+    headers = {"Origin": ORIGIN, "X-Request-ID": "my-id", **KEY}
+    response = frontend.post("/", headers=headers, json={"images": ["http://example.org/"]})
+    assert response.status_code == 500
+    assert response.json()["errors"] == ["An internal error occurred. It has been logged"]
+    assert response.headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert response.headers.get_list("X-Request-ID") == ["my-id"]
+
+
 def test_a_star_permits_every_origin(start_frontend: StartFrontend) -> None:
     response = start_frontend(cors_origins=("*",)).get("/models", headers={"Origin": "https://any.example"})
     assert response.headers["Access-Control-Allow-Origin"] == "*"
