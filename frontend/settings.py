@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, DirectoryPath, Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    DirectoryPath,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from frontend.inference.target import triton_target
 from frontend.middleware.auth import checked_key, keys_in_file
 from frontend.middleware.rate_limit import checked_limit
 from frontend.telemetry import logging
+
+_NOT_PLAIN = re.compile("_|inf|nan", re.IGNORECASE)
 
 
 def _split_commas(value: Any) -> Any:
@@ -35,9 +46,17 @@ def _require_limit(limit: str) -> str:
     return limit
 
 
+def _require_plain_number(value: Any) -> Any:
+    """Refuse what pydantic takes for a number although few people mean one: 1_0, inf, nan."""
+    if isinstance(value, str) and _NOT_PLAIN.search(value):
+        raise ValueError("Input should be a finite number without underscores")
+    return value
+
+
 CommaSeparated = BeforeValidator(_split_commas)
+PlainNumber = BeforeValidator(_require_plain_number)
 ApiKey = Annotated[SecretStr, AfterValidator(checked_key)]
-Port = Annotated[int, Field(ge=1, le=65535)]
+Port = Annotated[int, Field(ge=1, le=65535), PlainNumber]
 Network = IPv4Network | IPv6Network
 Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/?#\s@]+)$")]
 
@@ -50,7 +69,18 @@ def _require_certificates(path: Path) -> Path:
     return path
 
 
-class Settings(BaseSettings):
+class EnvironmentSettings(BaseSettings):
+    """Settings that are read from environment variables. Numbers are plain numbers, see PlainNumber."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_number(cls, value: Any, info: ValidationInfo) -> Any:
+        field = cls.model_fields[info.field_name or ""]
+        is_number = field.annotation in (int, float, int | None, float | None)
+        return _require_plain_number(value) if is_number else value
+
+
+class Settings(EnvironmentSettings):
     """Read from environment variables. Tests construct it with arguments instead."""
 
     # Error messages do not show the value, because it might be a key.

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, StrictInt, StrictStr
 
+from frontend.settings import PlainNumber
+
 DEFAULT_K = 3
 FILES_FIELD = "files"  # name of the multipart form field
 
@@ -51,11 +53,13 @@ class FilesQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    k: int | None = Field(None, description="how many species to return for each image; default 3")
+    k: Annotated[int, PlainNumber] | None = Field(
+        None, description="how many species to return for each image; default 3"
+    )
     model_version: ModelVersionName | None = Field(
         None, description="a version from GET /models; default: the one that /models calls default"
     )
-    min_score: Score | None = Field(None, description=_MIN_SCORE)
+    min_score: Annotated[Score, PlainNumber] | None = Field(None, description=_MIN_SCORE)
     species: SpeciesNames | None = Field(
         None,
         description="return only these species: scientific names (repeat the parameter), or the name of a list from "

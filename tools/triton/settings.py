@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
-from frontend.settings import CommaSeparated
+from frontend.settings import CommaSeparated, EnvironmentSettings
 
 ControlApi = Literal["model-repository", "shared-memory", "trace", "logging"]
 
 
-class TritonSettings(BaseSettings):
+class TritonSettings(EnvironmentSettings):
     """Read from environment variables when Triton starts. None keeps the value of config.pbtxt."""
 
     model_config = SettingsConfigDict(env_prefix="BIRDS_", env_ignore_empty=True, frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from ipaddress import ip_network
@@ -10,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from frontend.settings import Settings
+from tools.triton.settings import TritonSettings
 
 
 def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,6 +37,7 @@ def test_an_empty_variable_is_an_empty_list(monkeypatch: pytest.MonkeyPatch) -> 
         ("REQUEST_TIMEOUT", "0"),
         ("DOWNLOAD_TIMEOUT", "soon"),
         ("DOWNLOAD_PORTS", "80,65536"),
+        ("DOWNLOAD_PORTS", "80,8_0"),
         ("DOWNLOAD_ALLOW_NETWORKS", "10.0.0.0/99"),
     ],
 )
@@ -42,6 +45,21 @@ def test_unusable_values_are_refused(monkeypatch: pytest.MonkeyPatch, name: str,
     monkeypatch.setenv(f"BIRDS_{name}", value)
     with pytest.raises(ValidationError, match=name.lower()):
         Settings()
+
+
+@pytest.mark.parametrize("kind", [Settings, TritonSettings])
+@pytest.mark.parametrize("text", ["1_0", "inf", "nan", "1_0.0"])
+def test_every_number_must_be_plain(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Settings | TritonSettings], text: str
+) -> None:
+    numbers = [name for name, field in kind.model_fields.items() if re.search("int|float", str(field.annotation))]
+    numbers = [name for name in numbers if "tuple" not in str(kind.model_fields[name].annotation)]
+    assert len(numbers) >= 6
+    for name in numbers:
+        with monkeypatch.context() as environment:
+            environment.setenv(f"BIRDS_{name.upper()}", text)
+            with pytest.raises(ValidationError, match=rf"^1 .*\n{name}\n"):
+                kind()
 
 
 def test_a_bad_setting_stops_the_start() -> None:

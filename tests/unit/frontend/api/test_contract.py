@@ -146,6 +146,21 @@ def test_unknown_query_parameters_are_named(frontend_without_triton: httpx.Clien
     assert response.json()["errors"] == ["k must be a whole number", "Unknown field: K. Did you mean k?"]
 
 
+@pytest.mark.parametrize(
+    ("query", "error"),
+    [
+        ("k=1_0", "k must be a whole number"),
+        ("min_score=0_1", "min_score must be a number from 0 to 1"),
+        ("min_score=0.1_0", "min_score must be a number from 0 to 1"),
+        ("min_score=nan", "min_score must be a number from 0 to 1"),
+    ],
+)
+def test_numbers_in_the_query_are_plain(frontend_without_triton: httpx.Client, query: str, error: str) -> None:
+    response = frontend_without_triton.post(f"/files?{query}", files={"files": ("a.png", b"a")})
+    assert response.status_code == 422
+    assert response.json()["errors"] == [error]
+
+
 @pytest.mark.parametrize("name", ["images", "image", "url"])
 def test_only_query_parameters_are_suggested_for_uploads(frontend_without_triton: httpx.Client, name: str) -> None:
     response = frontend_without_triton.post(f"/files?{name}=x", files={"files": ("a.png", b"a")})
