@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,19 +28,21 @@ def running_stubs(triton_pid: int) -> dict[int, Instance]:
             arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
         except OSError:
             continue  # it has just ended
-        if instance := _parse(arguments):
+        if instance := instance_of(arguments):
             found[pid] = instance
     return found
 
 
-def _parse(arguments: list[str]) -> Instance | None:
-    if Path(arguments[0]).name != _PROGRAM or len(arguments) < 2:  # a zombie has no arguments
+def instance_of(command: Sequence[str]) -> Instance | None:
+    """Return the instance that a process runs, by its command line; None if it is not a stub, or has no instance."""
+    # A zombie has no arguments.
+    if len(command) < 2 or Path(command[0]).name != _PROGRAM:
         return None
-    path = Path(arguments[1]).parts  # …/<model>/<version>/model.py or …/<model>/<version>/model.savedmodel
+    path = Path(command[1]).parts  # …/<model>/<version>/model.py or …/<model>/<version>/model.savedmodel
     if len(path) < 3:
         return None
     model, version = path[-3:-1]
-    name = next((argument for argument in arguments[2:] if argument.startswith(f"{model}_")), None)
+    name = next((argument for argument in command[2:] if argument.startswith(f"{model}_")), None)
     return Instance(model, version, name) if name else None
 
 

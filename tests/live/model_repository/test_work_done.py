@@ -17,7 +17,7 @@ import tritonclient.grpc.aio
 
 from tests.support.image_server import ImageServer
 from tests.support.images import encoded, halves
-from tools.measure.bench.processes import libraries_of
+from tools.measure.processes import libraries_of
 from tools.serve.triton_process import TritonServer
 from tools.triton.statistics import Statistics, between, read_statistics
 

@@ -6,11 +6,13 @@ import os
 import signal
 import time
 
+import psutil
 import pytest
 
 from tests.support.faults import Record, under_load
 from tests.support.service import Service
 from tools.measure.soak.checked_load import COMPLETE, Case
+from tools.measure.soak.faults import freeze
 
 # Bounds for a busy machine, far above what is measured; figures are in docs/reliability.md.
 RECOVERY_SECONDS = 90
@@ -56,12 +58,7 @@ def test_triton_is_frozen(service: Service, cases: list[Case], record: Record, s
     with under_load(service.url, cases) as load:
         said = len(service.lines)
         at = time.monotonic()
-        os.kill(triton, signal.SIGSTOP)
-        try:
-            time.sleep(seconds)
-        finally:
-            if triton in service.family:
-                os.kill(triton, signal.SIGCONT)
+        freeze(psutil.Process(triton), seconds)
         if seconds > 10:
             service.wait_for("Triton: no answer to /v2/health/live for 10 s", since=said)
             service.wait_for("Triton: back after", since=said)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import descendants, eventually, leftovers
-from tools import ROOT
+from tests.support.service import make_project
 from tools.cli.main import main
 from tools.measure.soak.checked_load import Answer, Case, Verdict
 from tools.measure.soak.report import Findings, Injected
+from tools.measure.soak.restarts import Restarts
 from tools.measure.soak.samples import Sample, Samples
 from tools.measure.soak.traffic import judge_stream
 
@@ -27,14 +27,7 @@ GOOD, BAD = Case("http://a/1", bird="Rubra"), Case("http://a/2", code="not_an_im
 
 @pytest.fixture(scope="module")
 def project(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout whose model repository is the tiny one."""
-    project = tmp_path_factory.mktemp("soak") / "project"
-    for folder in ("backends", "frontend", "tools"):
-        shutil.copytree(ROOT / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(tiny_repository, project / "model_repository")
-    for twin in ("classifier_on_tensorflow", "strict_decoder"):
-        shutil.rmtree(project / "model_repository" / twin)
-    return project
+    return make_project(tmp_path_factory.mktemp("soak") / "project", tiny_repository)
 
 
 def start(project: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -46,21 +39,32 @@ def start(project: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def test_a_short_soak_passes_and_leaves_nothing(project: Path) -> None:
-    with start(project, "--minutes", "0.1", "--pause", "2", "--seed", "2") as process:
+    with start(project, "--minutes", "0.1", "--pause", "2", "--seed", "4") as process:
         output, errors = process.communicate(timeout=180)
     assert process.returncode == 0, output + errors
     result = json.loads((project / "soak.json").read_text())
     assert result["requests"] > 50
     assert (result["wrong"], result["lost"], result["problems"]) == (0, 0, [])
-    assert result["faults"]
+    assert result["faults"][0]["name"] == "a version published"  # which the seed decides
+    assert set(result["answers_by_version"]) == {"1", "2"}
     assert {row["role"] for row in result["processes"]} >= {"triton", "preprocess", "classifier", "worker"}
     assert "passed" in output
 
 
-def test_a_process_that_ended_by_itself_is_a_problem() -> None:
-    found = Findings(60, 1, [], [], Samples(), unexplained=["triton: process 7 ended by itself, after the start"])
+def test_unexplained_restarts_and_failed_changes_are_problems(tmp_path: Path) -> None:
+    log = tmp_path / "serve.log"
+    log.write_text("12:00:00 Triton: it accepts no connections. Restarting it now.\n")
+    restarts = Restarts(log)
+    restarts.read()
+    failed = Injected("a version published", 0, 1, False, error="Triton does not answer")
+    found = Findings(60, 1, [], [failed], Samples(), restarts)
     found.judge()
-    assert found.problems == found.unexplained
+    assert found.problems == [
+        "a version published: Triton does not answer",
+        "triton: restarted after the start, which does not explain it: it accepts no connections.",
+    ]
+    assert found.totals()["restarts"] == {"triton": 1}
+    assert found.totals()["restarts_explained"] == 0
 
 
 def test_ctrl_c_ends_it_with_the_report_so_far(project: Path) -> None:
@@ -118,7 +122,8 @@ def test_a_stream_is_judged_by_its_lines(lines: list[str], verdict: str) -> None
 
 
 def findings(verdict: Verdict, at: float, *injected: Injected, samples: Samples | None = None) -> Findings:
-    found = Findings(60, 1, [("list", Answer(at, 1, verdict, Counter()))], list(injected), samples or Samples())
+    answers = [("list", Answer(at, 1, verdict, Counter()))]
+    found = Findings(60, 1, answers, list(injected), samples or Samples(), Restarts(Path(os.devnull)))
     found.judge()
     return found
 

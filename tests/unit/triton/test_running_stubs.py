@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tools.triton.running_stubs import Instance, _parse
+from tools.triton.running_stubs import Instance, instance_of
 
 STUB = "/tmp/birds-triton-1_files/backends/python/triton_python_backend_stub"
 MODELS = "/tmp/birds-triton-1_files/models"
@@ -29,4 +29,4 @@ MODELS = "/tmp/birds-triton-1_files/models"
     ],
 )
 def test_only_stubs_with_an_instance_count(arguments: list[str], instance: tuple[str, str, str] | None) -> None:
-    assert _parse(arguments) == (Instance(*instance) if instance else None)
+    assert instance_of(arguments) == (Instance(*instance) if instance else None)

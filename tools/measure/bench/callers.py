@@ -12,9 +12,9 @@ from tools.measure.bench import image_server, load
 from tools.measure.bench.load import LoadResult, LoadSpec
 from tools.measure.bench.own_process import own_process
 from tools.measure.bench.plan import IMAGES_PER_CALL, WARM_UP_SECONDS
-from tools.measure.bench.processes import usage
 from tools.measure.bench.results import SPEED
 from tools.measure.bench.targets import Target
+from tools.measure.processes import usage
 from tools.serve.child_process import ChildProcess
 from tools.serve.ports import free_port
 from tools.triton.statistics import between, read_statistics

@@ -16,13 +16,13 @@ from tools.measure.bench.callers import Callers
 from tools.measure.bench.engine_variant import EngineVariant
 from tools.measure.bench.limit import BATCHES, Limit
 from tools.measure.bench.plan import CALLERS, Plan
-from tools.measure.bench.processes import usage
 from tools.measure.bench.results import SPEED, Results
 from tools.measure.bench.targets import Baseline, Service, Target
 from tools.measure.perf.analyzer import Load, analyze
 from tools.measure.perf.binary import PerfAnalyzer
 from tools.measure.perf.inputs import write_input_data
 from tools.measure.photos import load_photos, numbered_photo
+from tools.measure.processes import usage
 from tools.models.repository import savedmodel_path
 
 _WARM_UP_SECONDS = 2

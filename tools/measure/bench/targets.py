@@ -20,6 +20,7 @@ from tools.measure.bench import baseline
 from tools.measure.bench.engine_variant import EngineVariant, apply_variant
 from tools.measure.bench.results import BASELINE
 from tools.measure.perf.analyzer import Server
+from tools.measure.project import copy_project, start_service
 from tools.serve.child_process import ChildProcess
 from tools.serve.ports import free_port, free_triton_ports
 from tools.triton.direct_http import open_directly
@@ -28,7 +29,6 @@ T = TypeVar("T", bound="Target")
 
 _START_SECONDS = 120
 _STOP_SECONDS = 30
-_PROJECT = ("backends", "frontend", "model_repository", "tools")
 
 
 class TargetFailed(ToolError):
@@ -133,19 +133,10 @@ class Service(Target):
         super().__init__()
         self.name = variant.name
         self._project = self._folder / "project"
-        for name in _PROJECT:
-            shutil.copytree(ROOT / name, self._project / name, ignore=shutil.ignore_patterns("__pycache__"))
-        if (libraries := ROOT / ".cache" / "libpython").is_dir():
-            shutil.copytree(libraries, self._project / ".cache" / "libpython")
+        copy_project(self._project)
         apply_variant(variant, self._project / "model_repository")
 
     def _start(self) -> ChildProcess:
         ports, self.port = free_triton_ports(), free_port()
         self.triton = Server(f"127.0.0.1:{ports.http}", f"127.0.0.1:{ports.grpc}")
-        command = [sys.executable, "-m", "tools.cli", "serve"]
-        for name, port in (("http", ports.http), ("grpc", ports.grpc), ("metrics", ports.metrics)):
-            command.append(f"--triton-{name}-port={port}")
-        settings = {"BIRDS_HOST": "127.0.0.1", "BIRDS_PORT": str(self.port), "BIRDS_MAX_IMAGES": "1000"}
-        settings["BIRDS_DOWNLOAD_ALLOW_NETWORKS"] = "127.0.0.0/8"
-        with self._log.open("wb") as log:
-            return ChildProcess(command, {**os.environ, **settings}, log, self._project)
+        return start_service(self._project, self._log, self.port, ports, BIRDS_MAX_IMAGES="1000")

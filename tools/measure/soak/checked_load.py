@@ -8,9 +8,9 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import aiohttp
 
@@ -34,11 +34,19 @@ _PAUSE_AFTER_REFUSAL_SECONDS = 0.1  # far less than Retry-After asks for, becaus
 
 @dataclass(frozen=True)
 class Case:
-    """An image URL and its expected outcome: the best label, or the code that it must fail with."""
+    """An image URL and its expected outcome: the best label, or the code that it must fail with.
+
+    `birds` has the best label by version, for versions whose label is not `bird`.
+    """
 
     url: str
     bird: str | None = None
     code: str | None = None
+    birds: Mapping[str, str] = field(default_factory=dict)
+
+    def expected(self, version: str | None) -> str | None:
+        """The best label in an answer by `version`; None if the image must fail."""
+        return self.birds.get(version or "", self.bird)
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,7 @@ class Answer:
     complete: every image has its expected outcome. partial: some good images failed, with documented codes. refused:
     503 or 429 with Retry-After, in the documented shape. unreachable: no connection, or one cut before the answer.
     late: no answer before the deadline. wrong: anything else; `detail` says what.
+    `codes` counts the good images that failed, by code; `versions` are the model versions of the other good images.
     """
 
     at: float
@@ -55,6 +64,24 @@ class Answer:
     verdict: Verdict
     codes: Counter[str] = field(default_factory=Counter)
     detail: str = ""
+    versions: frozenset[str] = frozenset()
+
+
+class Judgement(NamedTuple):
+    """What is to be said of one answer: the fields of Answer that do not depend on time."""
+
+    verdict: Verdict
+    codes: Counter[str]
+    detail: str = ""
+    versions: frozenset[str] = frozenset()
+
+    @classmethod
+    def wrong(cls, detail: str) -> Judgement:
+        return cls("wrong", Counter(), detail)
+
+    @classmethod
+    def refused(cls, detail: str) -> Judgement:
+        return cls("refused", Counter(), detail)
 
 
 class CheckedLoad:
@@ -134,48 +161,64 @@ class CheckedLoad:
                 await asyncio.sleep(_PAUSE_AFTER_REFUSAL_SECONDS)
 
     async def _ask(self, session: aiohttp.ClientSession, cases: Sequence[Case]) -> Answer:
-        at = time.monotonic()
-        limit = self._deadline + _GRACE_SECONDS
-        body = {"images": [case.url for case in cases], "k": 1}
-        verdict: Verdict
-        codes: Counter[str] = Counter()
-        try:
-            async with session.post(self._url, json=body, timeout=aiohttp.ClientTimeout(limit)) as response:
-                text = await response.text()
-                verdict, codes, detail = judge(response.status, response.headers.get("Retry-After"), text, cases)
-        except asyncio.TimeoutError:
-            verdict, detail = "late", f"no answer within {limit} s"
-        except aiohttp.ClientError as error:
-            verdict, detail = "unreachable", repr(error)
-        return Answer(at, time.monotonic() - at, verdict, codes, detail)
+        return await timed(ask_for_list(session, self._url, cases), self._deadline + _GRACE_SECONDS)
 
 
-def judge(status: int, retry_after: str | None, text: str, cases: Sequence[Case]) -> tuple[Verdict, Counter[str], str]:
-    """Judge the answer to a request for `cases`: the verdict, the codes of good images that failed, the reason."""
+async def timed(asking: Awaitable[Judgement], limit_seconds: float) -> Answer:
+    """Wait for the judgement of one answer. It is late after `limit_seconds`."""
+    at = time.monotonic()
+    try:
+        found = await asyncio.wait_for(asking, limit_seconds)
+    except asyncio.TimeoutError:
+        found = Judgement("late", Counter(), f"no answer within {limit_seconds} s")
+    except (aiohttp.ClientError, ConnectionError) as error:
+        found = Judgement("unreachable", Counter(), repr(error))
+    return Answer(at, time.monotonic() - at, *found)
+
+
+async def ask_for_list(session: aiohttp.ClientSession, url: str, cases: Sequence[Case]) -> Judgement:
+    """POST the URLs of `cases` and judge the answer. Raises aiohttp.ClientError if there is none."""
+    body = {"images": [case.url for case in cases], "k": 1}
+    async with session.post(url, json=body) as response:
+        return judge(response.status, response.headers.get("Retry-After"), await response.text(), cases)
+
+
+def judge(status: int, retry_after: str | None, text: str, cases: Sequence[Case]) -> Judgement:
+    """Judge the answer to a request for `cases`."""
     try:
         answer: dict[str, Any] = json.loads(text)
         results, failures, errors = answer["successful_results"], answer["failures"], answer["errors"]
-        found = {failure["url"]: failure["code"] for failure in failures}
         listed = [*results, *(failure["url"] for failure in failures)]
     except (ValueError, KeyError, TypeError):
-        return "wrong", Counter(), f"status {status} with a body that is not in the documented shape: {text[:200]}"
+        return Judgement.wrong(f"status {status} with a body that is not in the documented shape: {text[:200]}")
     if status in (429, 503):
         if errors and retry_after is not None:
-            return "refused", Counter(), errors[0]
-        return "wrong", Counter(), f"status {status} without errors or Retry-After: {text[:200]}"
+            return Judgement.refused(errors[0])
+        return Judgement.wrong(f"status {status} without errors or Retry-After: {text[:200]}")
     if status != 200 or errors:
-        return "wrong", Counter(), f"status {status}: {text[:200]}"
-    if sorted(listed) != sorted(case.url for case in cases) or answer["failed_results"] != list(found):
-        return "wrong", Counter(), f"not exactly the images of the request: {text[:200]}"
+        return Judgement.wrong(f"status {status}: {text[:200]}")
+    failed = [failure["url"] for failure in failures]
+    if sorted(listed) != sorted(case.url for case in cases) or answer["failed_results"] != failed:
+        return Judgement.wrong(f"not exactly the images of the request: {text[:200]}")
+    return _judge_images(answer, cases)
+
+
+def _judge_images(answer: dict[str, Any], cases: Sequence[Case]) -> Judgement:
+    codes = {failure["url"]: failure["code"] for failure in answer["failures"]}
     failed: Counter[str] = Counter()
+    versions = set()
     for case in cases:
-        if case.url in found:
-            code = found[case.url]
+        if code := codes.get(case.url):
             if code == case.code:
                 continue
             if code not in CODES_OF_FAULTS:
-                return "wrong", Counter(), f"{case.url}: {code} instead of {case.code or case.bird}"
+                return Judgement.wrong(f"{case.url}: {code} instead of {case.code or case.bird}")
             failed[code] += 1
-        elif not results[case.url] or results[case.url][0]["bird_name"] != case.bird:
-            return "wrong", Counter(), f"{case.url}: {results[case.url]} instead of {case.code or case.bird}"
-    return ("partial" if failed else "complete"), failed, ""
+            continue
+        found = answer["successful_results"][case.url]
+        version = answer.get("other_versions", {}).get(case.url, answer.get("model_version"))
+        if not found or found[0]["bird_name"] != case.expected(version):
+            expected = case.code or case.expected(version)
+            return Judgement.wrong(f"{case.url}, version {version}: {found} instead of {expected}")
+        versions |= {version} - {None}
+    return Judgement("partial" if failed else "complete", failed, "", frozenset(versions))

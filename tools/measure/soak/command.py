@@ -1,8 +1,9 @@
-"""What `birds soak` does: mixed traffic against a service of its own while parts of it are killed, frozen and cut off.
+"""What `birds soak` does: mixed traffic against a service of its own while faults are injected into it.
 
-It starts the service on free ports with an image host, and records the right answers while nothing is broken. Then it
-sends lists, streams, uploads and direct requests to Triton, with some clients that hang up, and injects a fault every
-few seconds, in an order that the seed decides. Every answer is checked.
+It starts the service with an image host, and records the right answers while nothing is broken. Then it sends lists,
+streams, uploads and direct requests to Triton, with some clients that hang up. Every few seconds, in an order that the
+seed decides, a process is killed or frozen, images are cut off, or the classifier's version changes. Every answer is
+checked.
 """
 
 from __future__ import annotations
@@ -16,19 +17,22 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
 
 from tools import ROOT
+from tools.errors import ToolError
 from tools.measure.soak.checked_load import Case
-from tools.measure.soak.endings import Endings
 from tools.measure.soak.faults import Fault, Faults
-from tools.measure.soak.images import BAD, BAD_URLS, good_paths
+from tools.measure.soak.image_host import ImageHost
+from tools.measure.soak.images import BAD, BAD_URLS, good_paths, write_files
 from tools.measure.soak.report import Findings, Injected
+from tools.measure.soak.restarts import Restarts
 from tools.measure.soak.samples import Samples
 from tools.measure.soak.service import Service, SoakError
 from tools.measure.soak.traffic import Traffic
-from tools.serve.ports import free_port
+from tools.measure.soak.versions import Versions
 
 _FOLDER = ROOT / ".cache" / "soak"
 REPORT = _FOLDER / "soak.json"
@@ -54,11 +58,12 @@ class Options:
 class Soak:
     """One run. The clients have a thread of their own; faults are injected and samples taken from this one."""
 
-    def __init__(self, service: Service, faults: Faults, traffic: Traffic, pause_seconds: float) -> None:
-        self.samples, self.endings = Samples(), Endings()
+    def __init__(self, service: Service, traffic: Traffic, pause_seconds: float) -> None:
+        self.samples, self.restarts = Samples(), Restarts(service.log)
         self.injected: list[Injected] = []
         self.interrupted = False
-        self._service, self._faults, self._traffic = service, faults, traffic
+        self.over = threading.Event()  # set once no fault should last any longer
+        self._service, self._traffic = service, traffic
         self._pause = pause_seconds
         # One thread for all faults: the kernel ends the child of a thread with that thread.
         self._injector = ThreadPoolExecutor(1)
@@ -66,7 +71,7 @@ class Soak:
         self._on_terminal = sys.stderr.isatty()
         self._progress_seconds = _TERMINAL_PROGRESS_SECONDS if self._on_terminal else _LOG_PROGRESS_SECONDS
 
-    def run(self, seconds: float) -> float:
+    def run(self, faults: Faults, seconds: float) -> float:
         """Soak for `seconds`, or until Ctrl-C; returns the seconds that it took."""
         started = time.monotonic()
         clients = threading.Thread(target=lambda: asyncio.run(self._traffic.run()), name="traffic")
@@ -74,7 +79,7 @@ class Soak:
         try:
             self._watch(self._pause / 2, started)
             while time.monotonic() - started < seconds:
-                self._inject(self._faults.next(), started)
+                self._inject(faults.next(), started)
                 self._watch(self._pause, started)
             self._take_sample()
         except KeyboardInterrupt:
@@ -82,27 +87,36 @@ class Soak:
                 signal.signal(number, signal.SIG_IGN)  # stopping takes bounded time; a second signal must not cut it
             self.interrupted = True
         finally:
-            self._faults.end()
+            self.over.set()
             self._injector.shutdown()
             self._traffic.stop()
             clients.join()
+            self.restarts.read()
         return time.monotonic() - started
 
     def _inject(self, fault: Fault, started: float) -> None:
         self._take_sample()
-        self.endings.fault(fault.name, fault.ends)
+        self.restarts.fault(fault.name, fault.ends)
         at = time.monotonic()
         injecting = self._injector.submit(fault.inject)
         while not injecting.done():
             self._watch(0.2, started, fault.name)
-        injecting.result()
+        error = injecting.exception()
+        if error and not isinstance(error, ToolError):
+            raise error
         injected_at = time.monotonic()
-        while not self._is_in_full_service(at if injected_at - at < 1 else injected_at):
-            if time.monotonic() - injected_at > _RECOVERY_SECONDS:
-                self.injected.append(Injected(fault.name, at, None, fault.cuts))
-                return
-            self._watch(0.2, started, fault.name)
-        self.injected.append(Injected(fault.name, at, max(self._last_trouble() - at, 0), fault.cuts))
+        recovered = self._wait_for_recovery(at if injected_at - at < 1 else injected_at, started, fault.name)
+        seconds = max(self._last_trouble() - at, 0) if recovered else None
+        self.injected.append(Injected(fault.name, at, seconds, fault.cuts, str(error or "")))
+
+    def _wait_for_recovery(self, since: float, started: float, fault: str) -> bool:
+        """Wait for full service, in requests that were sent after `since`."""
+        deadline = time.monotonic() + _RECOVERY_SECONDS
+        while not self._is_in_full_service(since):
+            if time.monotonic() > deadline:
+                return False
+            self._watch(0.2, started, fault)
+        return True
 
     def _is_in_full_service(self, since: float) -> bool:
         answers = [(kind, a.verdict) for kind, a in list(self._traffic.answers) if a.at >= since]
@@ -128,9 +142,7 @@ class Soak:
             time.sleep(0.1)
 
     def _take_sample(self) -> None:
-        processes = self._service.processes()
-        self.samples.take(processes)
-        self.endings.look(processes)
+        self.samples.take(self._service.processes())
         self._sampled_at = time.monotonic()
 
     def _print_progress(self, seconds: float, fault: str) -> None:
@@ -147,31 +159,33 @@ def soak(options: Options) -> int:
     """Run it as the options say. Returns the exit code: 0, 1 with a problem, 130 if it was interrupted."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     print("Starting the service …", file=sys.stderr)
-    host_port = free_port()
-    with Service(_FOLDER / "serve.log") as service, Faults(service, host_port, options.seed) as faults:
-        cases = learn(service, f"http://127.0.0.1:{host_port}")
-        traffic = Traffic(service, cases, options.seed, options.clients)
-        run = Soak(service, faults, traffic, options.pause_seconds)
-        seconds = run.run(60 * options.minutes)
-    findings = Findings(seconds, options.seed, traffic.answers, run.injected, run.samples, run.endings.unexplained)
+    with (
+        Service(_FOLDER) as service,
+        TemporaryDirectory(prefix="birds-soak-") as images,
+    ):
+        write_files(Path(images))
+        versions = Versions(service.repository, service.control())
+        with ImageHost(Path(images)) as host:
+            cases = learn(service, host, versions)
+            traffic = Traffic(service, cases, options.seed, options.clients)
+            run = Soak(service, traffic, options.pause_seconds)
+            host.wait = run.over.wait
+            seconds = run.run(Faults(service, host, versions, options.seed, run.over.wait), 60 * options.minutes)
+    answers = [(kind, versions.checked(answer)) for kind, answer in traffic.answers]
+    findings = Findings(seconds, options.seed, answers, run.injected, run.samples, run.restarts)
     findings.judge()
     findings.write(options.report)
     print(f"\n{findings.text()}\n{options.report}")
     return 130 if run.interrupted else int(bool(findings.problems))
 
 
-def learn(service: Service, host: str) -> list[Case]:
+def learn(service: Service, host: ImageHost, versions: Versions) -> list[Case]:
     """Ask for every good image while nothing is broken; its answers are the right ones. Raises SoakError."""
-    urls = [f"{host}{path}" for path in good_paths()]
-    deadline = time.monotonic() + 60
-    while True:
-        answer = httpx.post(f"{service.url}/", json={"images": urls, "k": 1}, timeout=60).json()
-        birds = {url: entry[0]["bird_name"] for url, entry in answer["successful_results"].items()}
-        if set(birds) == set(urls):
-            break
-        if time.monotonic() > deadline:
-            raise SoakError(f"the service does not know its images: {answer['failures'][:3] or answer['errors']}")
-        time.sleep(0.5)  # the image host is starting
-    good = [Case(url, bird=bird) for url, bird in birds.items()]
-    bad = [Case(f"{host}{path}", code=code) for path, code in BAD.items()]
+    urls = [host.url(path) for path in good_paths()]
+    answer = httpx.post(f"{service.url}/", json={"images": urls, "k": 1}, timeout=60).json()
+    birds = {url: entry[0]["bird_name"] for url, entry in answer["successful_results"].items()}
+    if set(birds) != set(urls):
+        raise SoakError(f"the service does not know its images: {answer['failures'][:3] or answer['errors']}")
+    good = [Case(url, bird=bird, birds=versions.birds(bird)) for url, bird in birds.items()]
+    bad = [Case(host.url(path), code=code) for path, code in BAD.items()]
     return [*good, *bad, *(Case(url, code=code) for url, code in BAD_URLS.items())]

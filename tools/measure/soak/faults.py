@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import socket
-import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import psutil
 
-from tools.measure.soak.endings import TRITON, WORKER
-from tools.measure.soak.service import Service, run_image_host
+from tools.measure.soak.image_host import ImageHost
+from tools.measure.soak.service import TRITON, WORKER, Service
+from tools.measure.soak.versions import Versions
 
 _FROZEN_SECONDS = 20
 _HOST_AWAY_SECONDS = 4
-_HOST_START_SECONDS = 10
 _FLAPS = 4
 
 
@@ -37,91 +35,66 @@ class Fault:
 
 
 class Faults:
-    """All faults of one service, and the image host that some of them stop; use as a context manager."""
+    """All faults of one service, of its image host and of its versions. `wait` is what they wait with."""
 
-    def __init__(self, service: Service, host_port: int, seed: int) -> None:
+    def __init__(
+        self, service: Service, host: ImageHost, versions: Versions, seed: int, wait: Callable[[float], object]
+    ) -> None:
         self._service = service
-        self._host_port = host_port
+        self._host = host
+        self._versions = versions
         self._random = random.Random(seed)  # noqa: S311
-        self._bag: list[Fault] = []
-        self._over = threading.Event()
-
-    def __enter__(self) -> Faults:
-        self._host = run_image_host(self._host_port)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop_host()
-
-    def end(self) -> None:
-        """Cut short the fault that is being injected."""
-        self._over.set()
+        self._wait = wait
+        self._round: deque[Fault] = deque()
 
     def next(self) -> Fault:
-        """The next fault, chosen at random. No fault is repeated before all others have been injected."""
-        if not self._bag:
-            self._bag = self.all()
-            self._random.shuffle(self._bag)
-        return self._bag.pop()
+        """The next fault, at random. No fault is repeated before all others have been injected.
 
-    def all(self) -> list[Fault]:
+        The changes of the version keep their order, with other faults between them.
+        """
+        if not self._round:
+            changes = self._changes()
+            order: list[Fault | None] = [*self._breaks(), *[None] * len(changes)]
+            self._random.shuffle(order)
+            self._round.extend(fault or changes.popleft() for fault in order)
+        return self._round.popleft()
+
+    def _breaks(self) -> list[Fault]:
         return [
-            Fault("preprocess killed", lambda: self._signal("preprocess", signal.SIGKILL), ends=TRITON),
-            Fault("classifier killed", lambda: self._signal("classifier", signal.SIGKILL), ends=TRITON),
-            Fault("Triton killed", lambda: self._signal("triton", signal.SIGKILL), ends=TRITON),
+            Fault("preprocess killed", lambda: self._kill("preprocess"), ends=TRITON),
+            Fault("classifier killed", lambda: self._kill("classifier"), ends=TRITON),
+            Fault("Triton killed", lambda: self._kill(TRITON), ends=TRITON),
             Fault(f"Triton frozen for {_FROZEN_SECONDS} s", self._freeze_triton, ends=TRITON),
-            Fault("a frontend worker killed", lambda: self._signal("worker", signal.SIGKILL), cuts=True, ends=WORKER),
-            Fault(f"image host gone for {_HOST_AWAY_SECONDS} s", self._host_goes),
-            Fault("image host flapping", self._host_flaps),
+            Fault("a frontend worker killed", lambda: self._kill(WORKER), cuts=True, ends=WORKER),
+            Fault(f"image host gone for {_HOST_AWAY_SECONDS} s", lambda: self._host.go_away(_HOST_AWAY_SECONDS)),
+            Fault("image host flapping", lambda: self._host.flap(_FLAPS)),
         ]
 
-    def _signal(self, role: str, number: signal.Signals) -> None:
-        processes = self._service.processes().get(role)
-        if processes:  # otherwise it is being restarted
-            self._random.choice(sorted(processes, key=lambda process: process.pid)).send_signal(number)
+    def _changes(self) -> deque[Fault]:
+        return deque(
+            [
+                Fault("a version published", self._versions.publish),
+                Fault("a version rolled back", self._versions.roll_back),
+                Fault("a version retired", self._versions.retire),
+            ]
+        )
+
+    def _kill(self, role: str) -> None:
+        if processes := self._service.processes()[role]:  # otherwise it is being restarted
+            self._random.choice(processes).kill()
 
     def _freeze_triton(self) -> None:
-        for process in self._service.processes().get("triton", []):
-            process.send_signal(signal.SIGSTOP)
-            deadline = time.monotonic() + _FROZEN_SECONDS
-            while process.is_running() and time.monotonic() < deadline and not self._over.wait(0.2):
-                pass
-            try:
-                process.send_signal(signal.SIGCONT)
-            except psutil.NoSuchProcess:
-                pass  # the supervisor has replaced it
-
-    def _host_goes(self) -> None:
-        self._stop_host()
-        self._over.wait(_HOST_AWAY_SECONDS)
-        self._start_host()
-
-    def _host_flaps(self) -> None:
-        for _ in range(_FLAPS):
-            os.kill(self._host.pid, signal.SIGSTOP)
-            self._over.wait(self._random.uniform(0.2, 1))
-            os.kill(self._host.pid, signal.SIGCONT)
-            self._over.wait(self._random.uniform(0.2, 1))
-        self._host_goes()
-
-    def _start_host(self) -> None:
-        """Try until it listens: while it was down, its port may have become the local end of another connection."""
-        self._host = run_image_host(self._host_port)
-        deadline = time.monotonic() + _HOST_START_SECONDS
-        while not listens(self._host_port) and not self._over.wait(0.1):
-            if time.monotonic() > deadline:
-                self._host.stop(0)
-                self._host = run_image_host(self._host_port)
-                deadline = time.monotonic() + _HOST_START_SECONDS
-
-    def _stop_host(self) -> None:
-        self._host.stop(0)
+        for process in self._service.processes()[TRITON]:
+            freeze(process, _FROZEN_SECONDS, self._wait)
 
 
-def listens(port: int) -> bool:
-    """Whether a program accepts connections to `port`. A socket that connected to itself does not count."""
+def freeze(process: psutil.Process, seconds: float, wait: Callable[[float], object] = time.sleep) -> None:
+    """Stop a process for `seconds`, or until it is killed, and let it continue."""
+    process.send_signal(signal.SIGSTOP)
+    deadline = time.monotonic() + seconds
+    while process.is_running() and time.monotonic() < deadline and not wait(0.2):
+        pass
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-            return bool(connection.getsockname() != connection.getpeername())
-    except OSError:
-        return False
+        process.send_signal(signal.SIGCONT)
+    except psutil.NoSuchProcess:
+        pass  # it was replaced meanwhile

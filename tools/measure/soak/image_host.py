@@ -1,42 +1,117 @@
-"""Serves the soak's images on the loopback interface. As a program it takes a port."""
+"""An HTTP server for the images in a folder, as a process that can be killed, frozen and started again.
+
+As a program it takes a port and a folder. Files in its folder `slow` are sent slowly; `/never` is not answered.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import socket
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 from aiohttp import web
 
-from tools.measure.soak.images import SLOW_SECONDS, files
+from tools import ROOT
+from tools.serve.child_process import ChildProcess
+from tools.serve.ports import free_port
 
+NEVER = "/never"
+SLOW_SECONDS = 1.5
 _NEVER_SECONDS = 60
+_START_SECONDS = 10
 
 
-def main() -> None:
-    content = files()
+class ImageHost:
+    """The server of `folder`; use as a context manager. Faults last as long as `wait` does, which may return early."""
+
+    def __init__(self, folder: Path) -> None:
+        self.wait: Callable[[float], object] = time.sleep
+        self._port = free_port()
+        self._folder = folder
+
+    def __enter__(self) -> ImageHost:
+        self._start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.stop(0)
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self._port}{path}"
+
+    def go_away(self, seconds: float) -> None:
+        """Be killed, and come back on the same port."""
+        self._process.stop(0)
+        self.wait(seconds)
+        self._start()
+
+    def stall(self, seconds: float) -> None:
+        """Accept connections, but send nothing."""
+        os.kill(self._process.pid, signal.SIGSTOP)
+        self.wait(seconds)
+        os.kill(self._process.pid, signal.SIGCONT)
+
+    def flap(self, times: int) -> None:
+        """Be away and stalled in turns."""
+        for _ in range(times):
+            self.go_away(1)
+            self.wait(0.5)
+            self.stall(0.3)
+
+    def _start(self) -> None:
+        """Start it and wait until it listens.
+
+        While it was away, its port may have become the local end of another connection: then it is started again.
+        """
+        command = [sys.executable, "-m", __name__, str(self._port), str(self._folder)]
+        self._process = ChildProcess(command, os.environ, folder=ROOT)
+        deadline = time.monotonic() + _START_SECONDS
+        while not listens(self._port):
+            time.sleep(0.05)
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                self._process.stop(0)
+                self._process = ChildProcess(command, os.environ, folder=ROOT)
+                deadline = time.monotonic() + _START_SECONDS
+
+
+def listens(port: int) -> bool:
+    """Whether a program accepts connections to `port`. A socket that connected to itself does not count."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            return bool(connection.getsockname() != connection.getpeername())
+    except OSError:
+        return False
+
+
+def main(port: int, folder: Path) -> None:
+    content = {f"/{file.relative_to(folder)}": file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        path = request.path
-        if path == "/never.jpg":
+        if request.path == NEVER:
             await asyncio.sleep(_NEVER_SECONDS)
-        if path not in content:
+        if (file := content.get(request.path)) is None:
             return web.Response(status=404)
-        if not path.startswith("/slow/"):
-            return web.Response(body=content[path], content_type="image/jpeg")
-        response = web.StreamResponse(headers={"Content-Length": str(len(content[path]))})
-        half = len(content[path]) // 2
+        if not request.path.startswith("/slow/"):
+            return web.Response(body=file, content_type="image/jpeg")
+        response = web.StreamResponse(headers={"Content-Length": str(len(file))})
+        half = len(file) // 2
         with suppress(ConnectionResetError):  # some clients hang up, as they are meant to
             await response.prepare(request)
-            await response.write(content[path][:half])
+            await response.write(file[:half])
             await asyncio.sleep(SLOW_SECONDS)
-            await response.write(content[path][half:])
+            await response.write(file[half:])
         return response
 
     application = web.Application()
     application.router.add_get("/{path:.*}", answer)
-    web.run_app(application, host="127.0.0.1", port=int(sys.argv[1]), access_log=None, print=None, shutdown_timeout=0.1)
+    web.run_app(application, host="127.0.0.1", port=port, access_log=None, print=None, shutdown_timeout=0.1)
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]), Path(sys.argv[2]))

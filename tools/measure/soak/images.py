@@ -1,35 +1,45 @@
-"""The images of a soak: the files of the image host by path, and the expected outcome of each."""
+"""The images of a soak by path, and the expected outcome of each."""
 
 from __future__ import annotations
 
 import functools
 import io
+from pathlib import Path
 
 from tools.measure.photos import load_photos, numbered_photo
+from tools.measure.soak.image_host import NEVER
 
-PHOTOS = 24
-BIG = 3
-BIG_SIZE = (4000, 3000)
-SLOW_SECONDS = 1.5
+_PHOTOS = 24
+_SLOW = 4
+_BIG = 3
+_BIG_SIZE = (4000, 3000)
 # Paths with the codes that they must fail with. The last one takes longer than a download may.
 BAD = {
     "/text": "not_an_image",
     "/cut.jpg": "not_an_image",
     "/missing": "download_failed",
     "/empty": "not_an_image",
-    "/never.jpg": "download_timeout",
+    NEVER: "download_timeout",
 }
 BAD_URLS = {"http://10.255.255.1/bird.jpg": "forbidden_url", "ftp://example.org/bird.jpg": "invalid_url"}
 
 
 @functools.cache
 def files() -> dict[str, bytes]:
-    """Every file by path. /slow/… are served slowly."""
+    """Every file by path. The image host sends /slow/… slowly."""
     photos = load_photos()
-    good = {f"/photo/{number}.jpg": numbered_photo(photos, number) for number in range(PHOTOS)}
-    slow = {f"/slow/{number}.jpg": numbered_photo(photos, number) for number in range(4)}
-    big = {f"/big/{number}.jpg": _enlarged(photos[number]) for number in range(BIG)}
+    good = {f"/photo/{number}.jpg": numbered_photo(photos, number) for number in range(_PHOTOS)}
+    slow = {f"/slow/{number}.jpg": numbered_photo(photos, number) for number in range(_SLOW)}
+    big = {f"/big/{number}.jpg": _enlarged(photos[number]) for number in range(_BIG)}
     return {**good, **slow, **big, "/text": b"no image at all", "/cut.jpg": photos[0][:2000], "/empty": b""}
+
+
+def write_files(folder: Path) -> None:
+    """Write every file below `folder`."""
+    for path, content in files().items():
+        file = folder / path[1:]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
 
 
 def good_paths() -> list[str]:
@@ -41,5 +51,5 @@ def _enlarged(photo: bytes) -> bytes:
     from PIL import Image
 
     file = io.BytesIO()
-    Image.open(io.BytesIO(photo)).convert("RGB").resize(BIG_SIZE).save(file, "JPEG", quality=80)
+    Image.open(io.BytesIO(photo)).convert("RGB").resize(_BIG_SIZE).save(file, "JPEG", quality=80)
     return file.getvalue()

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tools.measure.soak.checked_load import Answer
+from tools.measure.soak.restarts import Restarts
 from tools.measure.soak.samples import Samples
 
 _GRACE_SECONDS = 2  # before and after a fault that cuts connections
@@ -22,6 +23,7 @@ class Injected:
     at: float
     recovered_seconds: float | None
     cuts: bool
+    error: str = ""  # why the fault itself, such as a publish, failed
 
 
 @dataclass
@@ -33,18 +35,19 @@ class Findings:
     answers: list[tuple[str, Answer]]
     injected: list[Injected]
     samples: Samples
-    unexplained: list[str] = field(default_factory=list)  # ends of processes
+    restarts: Restarts
     problems: list[str] = field(default_factory=list)
 
     def judge(self) -> None:
-        """Fill `problems`: wrong and lost answers, faults without recovery, unexplained ends of processes, growth."""
+        """Fill `problems`: wrong and lost answers, faults without recovery, unexplained restarts, growth."""
         for kind, answer in self.answers:
             if answer.verdict in ("wrong", "late") or (answer.verdict == "unreachable" and not self._was_cut(answer)):
                 self.problems.append(f"{kind}: {answer.verdict} after {answer.seconds:.1f} s: {answer.detail[:300]}")
         self.problems += [
             f"{f.name}: full service did not come back" for f in self.injected if f.recovered_seconds is None
         ]
-        self.problems += [*self.unexplained, *self.samples.growth()]
+        self.problems += [f"{f.name}: {f.error}" for f in self.injected if f.error]
+        self.problems += [*self.restarts.unexplained, *self.samples.growth()]
 
     def _was_cut(self, answer: Answer) -> bool:
         """Whether a fault that cuts connections to the frontend was injected during the request."""
@@ -60,6 +63,9 @@ class Findings:
             "requests": len(self.answers),
             "wrong": verdicts["wrong"],
             "lost": verdicts["late"] + unexpected,
+            "restarts": dict(self.restarts.counts),
+            "restarts_explained": sum(self.restarts.counts.values()) - len(self.restarts.unexplained),
+            "answers_by_version": dict(Counter(version for _, answer in self.answers for version in answer.versions)),
             "verdicts": dict(verdicts),
             "codes_of_good_images": dict(sum((answer.codes for _, answer in self.answers), Counter())),
         }
@@ -67,7 +73,8 @@ class Findings:
     def text(self) -> str:
         totals = self.totals()
         lines = [f"{totals['requests']} requests in {totals['seconds']} s, seed {self.seed}"]
-        lines += [f"wrong answers: {totals['wrong']}   lost answers: {totals['lost']}", ""]
+        lines += [f"wrong answers: {totals['wrong']}   lost answers: {totals['lost']}"]
+        lines += [self.restarts.text(), f"answers by version: {totals['answers_by_version']}", ""]
         kinds = sorted({kind for kind, _ in self.answers})
         lines += _table(
             ("requests", "complete", "partial", "refused", "cut", "slowest s"),

@@ -1,23 +1,24 @@
-"""The service under test: `birds serve` on free ports, and its processes by role."""
+"""The service that is soaked: `birds serve` in a copy of the project, on free ports."""
 
 from __future__ import annotations
 
-import os
-import sys
+import shutil
 import time
+from collections import defaultdict
 from pathlib import Path
-from types import TracebackType
 
 import psutil
 
-from tools import ROOT
 from tools.errors import ToolError
-from tools.serve.child_process import ChildProcess
+from tools.measure.processes import family
+from tools.measure.project import copy_project, start_service
 from tools.serve.ports import free_port, free_triton_ports
+from tools.triton.control import TritonControl
 
 REQUEST_TIMEOUT_SECONDS = 20
 DOWNLOAD_TIMEOUT_SECONDS = 3
-WORKERS = 2
+FRONTEND, WORKER, TRITON = "frontend", "worker", "triton"  # roles of processes
+_WORKERS = 2
 _START_SECONDS = 180
 _STOP_SECONDS = 40
 _READY = "Ctrl-C stops everything"
@@ -28,35 +29,29 @@ class SoakError(ToolError):
 
 
 class Service:
-    """A running service; use as a context manager."""
+    """A running service; use as a context manager. Its copy of the project and all logs stay in `folder`."""
 
-    def __init__(self, log: Path) -> None:
-        self.log = log
+    def __init__(self, folder: Path) -> None:
+        self.log = folder / "serve.log"
         self.port, self.triton = free_port(), free_triton_ports()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.repository = folder / "project" / "model_repository"
+        self._project = folder / "project"
 
     def __enter__(self) -> Service:
-        ports = {"http": self.triton.http, "grpc": self.triton.grpc, "metrics": self.triton.metrics}
-        command = [
-            sys.executable,
-            "-m",
-            "tools.cli",
-            "serve",
-            *(f"--triton-{name}-port={port}" for name, port in ports.items()),
-        ]
-        environment = {
-            **os.environ,
-            "BIRDS_HOST": "127.0.0.1",
-            "BIRDS_PORT": str(self.port),
-            "BIRDS_WORKERS": str(WORKERS),
-            "BIRDS_REQUEST_TIMEOUT": str(REQUEST_TIMEOUT_SECONDS),
-            "BIRDS_DOWNLOAD_TIMEOUT": str(DOWNLOAD_TIMEOUT_SECONDS),
-            "BIRDS_DOWNLOAD_ALLOW_NETWORKS": "127.0.0.0/8",
-            "BIRDS_ANSWER_CACHE_BYTES": "40000",  # about ten answers, so that most images reach Triton
-        }
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("wb") as output:
-            self._process = ChildProcess(command, environment, output, ROOT)
+        shutil.rmtree(self._project, ignore_errors=True)
+        copy_project(self._project)
+        self._process = start_service(
+            self._project,
+            self.log,
+            self.port,
+            self.triton,
+            BIRDS_WORKERS=str(_WORKERS),
+            BIRDS_REQUEST_TIMEOUT=str(REQUEST_TIMEOUT_SECONDS),
+            BIRDS_DOWNLOAD_TIMEOUT=str(DOWNLOAD_TIMEOUT_SECONDS),
+            BIRDS_LOG_LEVEL="info",  # restarts.py reads of replaced workers
+            BIRDS_ANSWER_CACHE_BYTES="40000",  # about ten answers, so that most images reach Triton
+        )
         try:
             self._wait_until_ready()
         except BaseException:
@@ -64,9 +59,7 @@ class Service:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def stop(self) -> None:
@@ -76,23 +69,20 @@ class Service:
         """The exit code of the service if it has ended, else None."""
         return self._process.poll()
 
+    def control(self) -> TritonControl:
+        """The control of its Triton. The key stays the same when Triton is restarted."""
+        key = self._project / ".cache" / "control" / f"triton-{self.triton.http}.key"
+        return TritonControl(f"http://127.0.0.1:{self.triton.http}", key.read_text().strip())
+
     def processes(self) -> dict[str, list[psutil.Process]]:
-        """The processes that run now, by role."""
-        found: dict[str, list[psutil.Process]] = {}
-        try:
-            everything = psutil.Process(self._process.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            return found
-        frontends = set()
-        for process in everything:
+        """The processes that run now, by role: FRONTEND, WORKER, TRITON, or the model of a Python process."""
+        found = defaultdict(list)
+        for process, role in family(self._process.pid, "supervisor"):
             try:
-                command, parent = process.cmdline(), process.ppid()
-            except psutil.Error:
+                is_worker = role == FRONTEND and "multiprocessing.spawn" in " ".join(process.cmdline())
+            except psutil.NoSuchProcess:
                 continue
-            if "frontend" in command:
-                frontends.add(process.pid)
-            if role := _role(command, parent in frontends):
-                found.setdefault(role, []).append(process)
+            found[WORKER if is_worker else role].append(process)
         return found
 
     def _wait_until_ready(self) -> None:
@@ -101,20 +91,3 @@ class Service:
             if self.ended() is not None or time.monotonic() > deadline:
                 raise SoakError(f"the service did not start, see {self.log}")
             time.sleep(0.2)
-
-
-def _role(command: list[str], is_worker: bool) -> str | None:
-    if not command:
-        return None
-    if Path(command[0]).name == "tritonserver":
-        return "triton"
-    if "triton_python_backend_stub" in command[0]:
-        return Path(command[1]).parts[-3]  # <model>/<version>/model.py
-    if "frontend" in command:
-        return "frontend"
-    return "worker" if is_worker and "multiprocessing.spawn" in " ".join(command) else None
-
-
-def run_image_host(port: int) -> ChildProcess:
-    """The image host as a process of its own, so that it can be killed."""
-    return ChildProcess([sys.executable, "-m", "tools.measure.soak.image_host", str(port)], os.environ, folder=ROOT)

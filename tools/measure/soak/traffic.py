@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -16,7 +16,7 @@ import tritonclient.grpc.aio
 import tritonclient.http.aio
 from tritonclient.utils import InferenceServerException
 
-from tools.measure.soak.checked_load import Answer, Case, Verdict, judge
+from tools.measure.soak.checked_load import Answer, Case, Judgement, ask_for_list, judge, timed
 from tools.measure.soak.images import files
 from tools.measure.soak.service import REQUEST_TIMEOUT_SECONDS, Service
 from tools.triton import direct_grpc
@@ -28,8 +28,7 @@ _LIST, _LONG_LIST, _STREAM, _FILES = 6, 150, 12, 4  # images in each request
 # What Triton may answer while a part of it is broken.
 _TRITON_REFUSES = ("UNAVAILABLE", "is not healthy", "DEADLINE_EXCEEDED", "Cancelled", "timed out", "Exceeds maximum")
 
-Outcome = tuple[Verdict, Counter[str], str]
-Ask = Callable[[aiohttp.ClientSession], Awaitable[Outcome]]
+Ask = Callable[[aiohttp.ClientSession], Awaitable[Judgement]]
 
 
 class Traffic:
@@ -42,7 +41,7 @@ class Traffic:
         self._local = [case for case in cases if _path(case) in files()]
         self._good = [case for case in self._local if case.bird]
         # The host ignores the query; for the service each of these URLs is another image.
-        self._many = [Case(f"{c.url}?{n}", c.bird, c.code) for n in range(_LONG_LIST) for c in self._local]
+        self._many = [replace(c, url=f"{c.url}?{n}") for n in range(_LONG_LIST) for c in self._local]
         self._random = random.Random(seed)  # noqa: S311
         self._clients = clients
         self._stopping = False
@@ -73,28 +72,18 @@ class Traffic:
 
     async def _client(self, session: aiohttp.ClientSession, kind: str, ask: Ask) -> None:
         while not self._stopping:
-            at = time.monotonic()
-            verdict: Verdict
-            codes: Counter[str] = Counter()
-            try:
-                verdict, codes, detail = await asyncio.wait_for(ask(session), _LIMIT)
-            except asyncio.TimeoutError:
-                verdict, detail = "late", f"no answer within {_LIMIT} s"
-            except (aiohttp.ClientError, ConnectionError) as error:
-                verdict, detail = "unreachable", repr(error)
-            self.answers.append((kind, Answer(at, time.monotonic() - at, verdict, codes, detail)))
-            if verdict in ("refused", "unreachable"):
+            answer = await timed(ask(session), _LIMIT)
+            self.answers.append((kind, answer))
+            if answer.verdict in ("refused", "unreachable"):
                 await asyncio.sleep(_PAUSE_AFTER_REFUSAL_SECONDS)
 
     def _sample(self, count: int) -> list[Case]:
         return self._random.sample(self._cases, min(count, len(self._cases)))
 
-    async def _list(self, session: aiohttp.ClientSession, cases: list[Case]) -> Outcome:
-        body = {"images": [case.url for case in cases], "k": 1}
-        async with session.post(f"{self._service.url}/", json=body) as response:
-            return judge(response.status, response.headers.get("Retry-After"), await response.text(), cases)
+    async def _list(self, session: aiohttp.ClientSession, cases: list[Case]) -> Judgement:
+        return await ask_for_list(session, f"{self._service.url}/", cases)
 
-    async def _stream(self, session: aiohttp.ClientSession) -> Outcome:
+    async def _stream(self, session: aiohttp.ClientSession) -> Judgement:
         cases = self._sample(_STREAM)
         body = {"images": [case.url for case in cases], "k": 1}
         headers = {"Accept": "application/x-ndjson"}
@@ -104,7 +93,7 @@ class Traffic:
                 return judge(response.status, retry_after, text, cases)
         return judge_stream(text, cases)
 
-    async def _upload(self, session: aiohttp.ClientSession) -> Outcome:
+    async def _upload(self, session: aiohttp.ClientSession) -> Judgement:
         cases = self._random.sample(self._local, min(_FILES, len(self._local)))
         form = aiohttp.FormData(quote_fields=False)
         for case in cases:
@@ -112,14 +101,14 @@ class Traffic:
         async with session.post(f"{self._service.url}/files?k=1", data=form) as response:
             return judge(response.status, response.headers.get("Retry-After"), await response.text(), cases)
 
-    async def _hang_up(self, session: aiohttp.ClientSession) -> Outcome:
+    async def _hang_up(self, session: aiohttp.ClientSession) -> Judgement:
         try:
             await asyncio.wait_for(self._list(session, self._sample(_LIST)), self._random.uniform(0, 0.3))
         except asyncio.TimeoutError:
             pass
-        return "complete", Counter(), ""
+        return Judgement("complete", Counter())
 
-    async def _direct(self, library: Any, port: int, **options: Any) -> Outcome:
+    async def _direct(self, library: Any, port: int, **options: Any) -> Judgement:
         case = self._random.choice(self._good)
         image = library.InferInput("IMAGE", [1, 1], "BYTES")
         image.set_data_from_numpy(np.array([[files()[_path(case)]]], dtype=np.object_))
@@ -129,34 +118,37 @@ class Traffic:
                 result = await client.infer("birds", [image], outputs=[labels])
             except InferenceServerException as error:
                 if any(sign in str(error) for sign in _TRITON_REFUSES):
-                    return "refused", Counter(), str(error)
-                return "wrong", Counter(), str(error)
+                    return Judgement.refused(str(error))
+                return Judgement.wrong(str(error))
             except aiohttp.ClientError as error:  # Triton is restarting, and nothing hides that from direct clients
-                return "refused", Counter(), repr(error)
-        label = result.as_numpy("PROBABILITIES").flat[0].decode().split(":", 2)[2]
-        if label.partition(" (")[0] != case.bird:
-            return "wrong", Counter(), f"{case.url}: {label} instead of {case.bird}"
-        return "complete", Counter(), ""
+                return Judgement.refused(repr(error))
+        label = result.as_numpy("PROBABILITIES").flat[0].decode().split(":", 2)[2].partition(" (")[0]
+        versions = frozenset(version for version, bird in case.birds.items() if bird == label)
+        if not versions:
+            return Judgement.wrong(f"{case.url}: {label} instead of {case.bird}")
+        return Judgement("complete", Counter(), "", versions)
 
 
-def judge_stream(text: str, cases: Sequence[Case]) -> Outcome:
+def judge_stream(text: str, cases: Sequence[Case]) -> Judgement:
     """Judge a streamed answer, as `judge` does for a JSON answer."""
     try:
         *lines, totals = [json.loads(line) for line in text.splitlines()]
         failures = [{"url": line["url"], "code": line["failure"]["code"]} for line in lines if line.get("failure")]
+        found = {line["url"]: line for line in lines if not line.get("failure")}
         answer = {
-            "successful_results": {line["url"]: line["predictions"] for line in lines if not line.get("failure")},
+            "successful_results": {url: line["predictions"] for url, line in found.items()},
+            "other_versions": {url: line.get("model_version") for url, line in found.items()},
             "failed_results": [failure["url"] for failure in failures],
             "failures": failures,
             "errors": totals["errors"],
         }
         status = totals["status"]
     except (ValueError, KeyError, TypeError):
-        return "wrong", Counter(), f"not a complete stream: {text[-200:]}"
+        return Judgement.wrong(f"not a complete stream: {text[-200:]}")
     if status == 503:
-        return "refused", Counter(), "; ".join(totals["errors"])
+        return Judgement.refused("; ".join(totals["errors"]))
     if len({line["url"] for line in lines}) != len(lines):
-        return "wrong", Counter(), f"an image twice: {text[:200]}"
+        return Judgement.wrong(f"an image twice: {text[:200]}")
     return judge(status, None, json.dumps(answer), cases)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tools.measure.bench.engine_variant import parse_variant
 from tools.measure.bench.limit import Limit
-from tools.measure.bench.processes import libraries_of, usage
+from tools.measure.processes import libraries_of, usage
 
 
 @pytest.mark.parametrize(("variant", "imported"), [("openvino", False), ("tensorflow", True)])

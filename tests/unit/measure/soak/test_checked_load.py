@@ -13,12 +13,13 @@ GOOD, OTHER, BAD = Case("http://a/1", bird="Rubra"), Case("http://a/2", bird="Vi
 CASES = [GOOD, BAD]
 
 
-def body(results: dict[str, str], failures: dict[str, str], errors: tuple[str, ...] = ()) -> str:
+def body(results: dict[str, str], failures: dict[str, str], errors: tuple[str, ...] = (), **others: Any) -> str:
     answer: dict[str, Any] = {
         "successful_results": {url: [{"bird_name": bird}] for url, bird in results.items()},
         "failed_results": list(failures),
         "failures": [{"url": url, "code": code} for url, code in failures.items()],
         "errors": list(errors),
+        **others,
     }
     return json.dumps(answer)
 
@@ -55,6 +56,26 @@ BUSY = body({}, {}, ("busy",))
 )
 def test_an_answer_is_judged(status: int, retry_after: str | None, text: str, verdict: str) -> None:
     assert judge(status, retry_after, text, CASES)[0] == verdict
+
+
+@pytest.mark.parametrize(
+    ("named", "others", "birds", "verdict", "versions"),
+    [
+        pytest.param("1", {}, ("Rubra", "Viridis"), "complete", {"1"}, id="the first version"),
+        pytest.param("2", {}, ("Second Rubra", "Second Viridis"), "complete", {"2"}, id="the second version"),
+        pytest.param("2", {}, ("Second Rubra", "Viridis"), "wrong", set(), id="an image of another version"),
+        pytest.param(
+            *("2", {OTHER.url: "1"}, ("Second Rubra", "Viridis"), "complete", {"1", "2"}), id="that the answer names"
+        ),
+    ],
+)
+def test_birds_belong_to_the_version_that_is_named(
+    named: str, others: dict[str, str], birds: tuple[str, str], verdict: str, versions: set[str]
+) -> None:
+    cases = [Case(c.url, c.bird, birds={"1": str(c.bird), "2": f"Second {c.bird}"}) for c in (GOOD, OTHER)]
+    found = body(dict(zip((GOOD.url, OTHER.url), birds, strict=True)), {}, model_version=named, other_versions=others)
+    judgement = judge(200, None, found, cases)
+    assert (str(judgement.verdict), set(judgement.versions)) == (verdict, versions)
 
 
 def test_a_server_that_is_not_there_is_unreachable() -> None:

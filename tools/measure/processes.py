@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import psutil
 
+from tools.triton.running_stubs import instance_of
+
 _ROLES = (("tritonserver", "triton"), ("-m frontend", "frontend"))
 
 
@@ -26,7 +28,7 @@ def usage(pid: int, role: str, memory: bool = True) -> Usage:
     Reading the memory takes some milliseconds per process. With `memory` off, `memory_mb` is 0.
     """
     processes, memory_bytes, cpu = 0, 0, defaultdict[str, float](float)
-    for process, name in _family(psutil.Process(pid), role):
+    for process, name in family(pid, role):
         try:
             times = process.cpu_times()
             cpu[name] += times.user + times.system
@@ -40,22 +42,28 @@ def usage(pid: int, role: str, memory: bool = True) -> Usage:
 
 def libraries_of(pid: int) -> set[str]:
     """Paths of all files that a process and its descendants have mapped: shared libraries above all."""
-    return {entry.path for process, _ in _family(psutil.Process(pid), "") for entry in process.memory_maps()}
+    return {entry.path for process, _ in family(pid, "") for entry in process.memory_maps()}
 
 
-def _family(process: psutil.Process, role: str) -> Iterator[tuple[psutil.Process, str]]:
+def family(pid: int, role: str) -> Iterator[tuple[psutil.Process, str]]:
+    """Yield the process `pid`, whose role is `role`, and its descendants, with their roles.
+
+    The Python processes of Triton have the name of their model as role. A process without a known role has its
+    parent's. Processes that have just ended are left out.
+    """
     try:
+        process = psutil.Process(pid)
         role = _role(process.cmdline()) or role
         children = process.children()
     except psutil.NoSuchProcess:
         return
     yield process, role
     for child in children:
-        yield from _family(child, role)
+        yield from family(child.pid, role)
 
 
 def _role(command: list[str]) -> str | None:
-    if command and command[0].endswith("triton_python_backend_stub"):
-        return command[-2].rsplit("_", 2)[0]  # the last argument but one is the instance's name, such as model_0_0
+    if instance := instance_of(command):
+        return instance.model
     text = " ".join(command)
     return next((role for sign, role in _ROLES if sign in text), None)
