@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import ssl
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import aiohttp
@@ -17,8 +15,6 @@ from frontend.download.response_protocol import use_bounded_responses
 from frontend.errors import ImageError
 
 _MAX_CONNECTIONS = 64
-# getaddrinfo() cannot be cancelled: a name server that does not answer keeps a thread busy for many seconds.
-_RESOLVER_THREADS = 64
 
 
 class Refused(aiohttp.ClientError):
@@ -36,6 +32,7 @@ def guarded_connector(
     connector = aiohttp.TCPConnector(
         limit=_MAX_CONNECTIONS,
         resolver=_GuardedResolver(policy, resolver),
+        use_dns_cache=False,  # in it all callers wait for the first one's lookup; SystemResolver has its own
         ssl=tls_context or True,
         socket_factory=_guarded_socket_factory(policy),
         happy_eyeballs_delay=None,  # otherwise a refusal by the socket factory loses its type
@@ -46,31 +43,6 @@ def guarded_connector(
 def proxy_connector(tls_context: ssl.SSLContext | None = None) -> aiohttp.TCPConnector:
     """Return a connector for the operator's own proxy, whose address is not checked."""
     return use_bounded_responses(aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, ssl=tls_context or True))
-
-
-class SystemResolver(AbstractResolver):
-    """getaddrinfo() on its own threads: slow names must not use up the few of the event loop."""
-
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_RESOLVER_THREADS, thread_name_prefix="resolve")
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(
-            self._threads,
-            lambda: socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG),
-        )
-        return [
-            ResolveResult(
-                hostname=host, host=str(address[0]), port=port, family=kind, proto=protocol, flags=socket.AI_NUMERICHOST
-            )
-            for kind, _, protocol, _, address in found
-        ]
-
-    async def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class _GuardedResolver(AbstractResolver):

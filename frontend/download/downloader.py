@@ -13,8 +13,9 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from frontend.download.address_policy import AddressPolicy
-from frontend.download.connector import SystemResolver, guarded_connector, proxy_connector
+from frontend.download.connector import guarded_connector, proxy_connector
 from frontend.download.fetcher import Fetcher
+from frontend.download.resolver import SystemResolver
 from frontend.download.response_protocol import MAX_HEAD_BYTES
 from frontend.download.urls import parse_url
 from frontend.download.user_agent import user_agent

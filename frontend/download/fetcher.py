@@ -19,6 +19,7 @@ from frontend.download.connector import Refused
 from frontend.download.decompression import BodyDecoder, UnreadableCompressionError
 from frontend.download.host_slots import HostSlots
 from frontend.download.redirects import MAX_REDIRECTS, redirect_target
+from frontend.download.resolver import resolving_for
 from frontend.download.response_protocol import ResponseFramingError
 from frontend.errors import DownloadFailed, DownloadTimeout, InvalidUrl, Overloaded, TooLarge
 from frontend.limits.memory_budget import Reservation
@@ -66,7 +67,8 @@ class Fetcher:
         try:
             with fail_after(self._timeout_seconds) as scope:
                 reservation.on_evicted = scope.cancel
-                body = await self._with_one_retry(target, reservation)
+                with resolving_for(reservation.caller, scope.deadline):
+                    body = await self._with_one_retry(target, reservation)
                 reservation.complete()
                 return body
         except TimeoutError as error:

@@ -10,6 +10,9 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
 from aiohttp.abc import AbstractResolver
+from anyio import current_time
+
+from frontend.download.resolver import resolving_for
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +45,10 @@ class Nat64Networks:
                 return
             self._asked_at = time.monotonic()
             try:
-                answers = await asyncio.wait_for(
-                    resolver.resolve(_DISCOVERY_NAME, 80, socket.AF_INET6), _DISCOVERY_SECONDS
-                )
+                with resolving_for("nat64", current_time() + _DISCOVERY_SECONDS):  # not at the cost of a caller
+                    answers = await asyncio.wait_for(
+                        resolver.resolve(_DISCOVERY_NAME, 80, socket.AF_INET6), _DISCOVERY_SECONDS
+                    )
             except (OSError, asyncio.TimeoutError):
                 return  # no DNS64: the usual case
             found = networks_in(answer["host"] for answer in answers)

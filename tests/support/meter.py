@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 import psutil
@@ -28,6 +29,7 @@ class Meter:
     latencies: list[float] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     calm_seconds: float = 0.0  # the slowest answer before the attack
+    cpu_stretch: float = 1.0  # the service's time on a CPU and waiting for one, divided by its time on a CPU
 
     @property
     def slowest_seconds(self) -> float:
@@ -35,12 +37,13 @@ class Meter:
 
     @property
     def max_seconds(self) -> float:
-        """How long an answer may take. A machine that is slow without the attack is slower under it."""
-        return _MAX_ANSWER_SECONDS + 3 * self.calm_seconds
+        """How long an answer may take. Other programs may use the machine, so the bound is stretched as they do."""
+        return _MAX_ANSWER_SECONDS * self.cpu_stretch + 3 * self.calm_seconds
 
     def __str__(self) -> str:
         return (
-            f"service {self.grown_bytes / 1e6:+.0f} MB, {self.cpu_seconds:.1f} s CPU in {self.wall_seconds:.1f} s; "
+            f"service {self.grown_bytes / 1e6:+.0f} MB, {self.cpu_seconds:.1f} s CPU in {self.wall_seconds:.1f} s, "
+            f"stretched by {self.cpu_stretch:.1f}; "
             f"innocent caller: slowest of {len(self.latencies)} answers {self.slowest_seconds:.2f} s "
             f"(before {self.calm_seconds:.2f} s), {len(self.refused)} refused"
         )
@@ -97,6 +100,7 @@ def metered(url: str, pid: int, image_url: str, address: str = "127.0.9.9") -> I
         time.sleep(_SAMPLE_SECONDS)
     meter.calm_seconds = max(meter.latencies)
     meter.latencies.clear()
+    ran_before, queued_before = _scheduled_seconds(pid)
     before, cpu_before, started = process.memory_info().rss, process.cpu_times(), time.monotonic()
     watching = threading.Thread(target=watch_memory)
     watching.start()
@@ -109,3 +113,14 @@ def metered(url: str, pid: int, image_url: str, address: str = "127.0.9.9") -> I
         cpu = process.cpu_times()  # raises if the process has ended
         meter.cpu_seconds = cpu.user + cpu.system - cpu_before.user - cpu_before.system
         meter.wall_seconds = time.monotonic() - started
+        ran, queued = _scheduled_seconds(pid)
+        meter.cpu_stretch += (queued - queued_before) / max(ran - ran_before, 0.001)
+
+
+def _scheduled_seconds(pid: int) -> tuple[float, float]:
+    """Return how long the main thread of `pid` has run on a CPU, and how long it has waited for one."""
+    try:
+        ran, queued, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
+    except OSError:  # a kernel without scheduler statistics
+        return 0.0, 0.0
+    return int(ran) / 1e9, int(queued) / 1e9
