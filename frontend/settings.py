@@ -123,7 +123,7 @@ class Settings(EnvironmentSettings):
         0, ge=0, le=1, description="lowest score of a prediction, for requests that do not give a `min_score`"
     )
     not_sure_below: float = Field(
-        0.4, ge=0, le=1, description="the page and `birds classify` call an answer with a lower best score not sure"
+        0.45, ge=0, le=1, description="the page and `birds classify` call an answer with a lower best score not sure"
     )
     species_lists: DirectoryPath | None = Field(
         None, description="folder of species lists, NAME.txt, with one scientific name per line; # starts a comment"

@@ -28,6 +28,7 @@ class FakeFrontend(ImageServer):
         self.add("/", self._classify_urls)
         self.add("/files", self._classify_files)
         self.add("/models", self._models)
+        self.add("/species", self._species)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         return await self.handlers[request.path](request)  # the query may differ
@@ -47,6 +48,10 @@ class FakeFrontend(ImageServer):
     async def _models(self, _: web.Request) -> web.StreamResponse:
         versions = [{"version": "1", "default": True, "source": "fake"}]
         return web.json_response({"default": "1", "versions": versions, "not_sure_below": NOT_SURE_BELOW})
+
+    async def _species(self, _: web.Request) -> web.StreamResponse:
+        known = [BIRD, _SECOND, _BEST[DOUBTFUL]]
+        return web.json_response({"model_version": "1", "species": known, "errors": []})
 
 
 def _line(name: str, content: bytes, k: int) -> dict[str, Any]:

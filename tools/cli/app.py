@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tools.cli import classify, measure, models, serve
+from tools.cli import classify, evaluate, measure, models, serve
 
 EXAMPLE = """\
 Example:
@@ -56,6 +56,7 @@ def front_door(
 app.command(short_help="Run the service until Ctrl-C.")(serve.serve)
 app.command(short_help="Name the birds in photos.")(classify.classify)
 app.add_typer(models.app, name="models", short_help="List, build, publish, roll back, retire versions.")
+app.command(short_help="Measure a version on labelled photos.")(evaluate.evaluate)
 app.command(short_help="Compare the service with the design it replaced.")(measure.bench)
 app.command(short_help="Load Triton with perf_analyzer.")(measure.perf)
 app.command(short_help="Test the service under traffic and faults.")(measure.soak)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -79,11 +79,21 @@ def classify_all(request: Request) -> Tally:
         if not inputs.images:
             skipped = inputs.skipped_note(language)
             raise UsageError(message("cli", "no_images", language) + (f" ({skipped})" if skipped else ""))
-        if request.out is None or str(request.out) in _STANDARD_OUTPUT:
-            return _to_screen(request, inputs, language)
-        return _to_file(request, request.out, inputs, language)
+        with client_errors_explained(request.url, language):
+            if request.out is None or str(request.out) in _STANDARD_OUTPUT:
+                return _to_screen(request, inputs, language)
+            return _to_file(request, request.out, inputs, language)
+    except KeyboardInterrupt as error:
+        raise Stopped(message("cli", "interrupted", language)) from error
+
+
+@contextmanager
+def client_errors_explained(url: str, language: str) -> Iterator[None]:
+    """Turn the errors of the service at `url` into a UsageError or StoppedEarly that says what to do."""
+    try:
+        yield
     except Unreachable as error:
-        text = message("cli", "unreachable", language, url=request.url, reason=str(error))
+        text = message("cli", "unreachable", language, url=url, reason=str(error))
         raise StoppedEarly(text) from error
     except Unauthorized as error:
         raise UsageError(f"{error}. {message('cli', 'api_key_hint', language)}") from error
@@ -92,8 +102,6 @@ def classify_all(request: Request) -> Tally:
     except ServiceError as error:
         text = service_error_message(error, language)
         raise (StoppedEarly(text) if error.status >= 500 else UsageError(text)) from error
-    except KeyboardInterrupt as error:
-        raise Stopped(message("cli", "interrupted", language)) from error
 
 
 def _to_screen(request: Request, inputs: Inputs, language: str) -> Tally:

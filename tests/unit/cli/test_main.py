@@ -51,7 +51,7 @@ def test_help_fits_a_screen_and_begins_with_an_example(capsys: pytest.CaptureFix
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "Example:"
     assert len(lines) <= 24
-    for command in ("serve", "classify", "models", "bench", "perf", "soak"):
+    for command in ("serve", "classify", "evaluate", "models", "bench", "perf", "soak"):
         assert any(line.strip().startswith(command) for line in lines)
 
 
