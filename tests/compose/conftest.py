@@ -17,6 +17,7 @@ from tests.support.images import BLUE, GREEN, RED, flat
 from tools.measure.soak.checked_load import Case
 
 _FIGURES: list[str] = []
+NETWORK = "10.201.58"  # not the default, which a running service may use
 _MIRROR = os.environ.get("BIRDS_MODEL_MIRROR", "")
 
 
@@ -67,12 +68,16 @@ def docker(say: Say) -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def service(docker: Engine, say: Say) -> Iterator[Service]:
     """Everything in docker-compose.yml, built and healthy."""
-    mirror = {"BIRDS_MODEL_MIRROR_URL": _MIRROR} if "://" in _MIRROR else {"BIRDS_MODEL_MIRROR_FOLDER": _MIRROR}
-    # The images are served by this machine, whose addresses are private.
-    running = Service(
-        docker,
-        {**mirror, "BIRDS_DOWNLOAD_ALLOW_NETWORKS": "172.16.0.0/12,192.168.0.0/16", "BIRDS_ANSWER_CACHE_BYTES": "0"},
-    )
+    is_url = "://" in _MIRROR
+    settings = {
+        "BIRDS_MODEL_MIRROR": _MIRROR if is_url else "",
+        "BIRDS_MODEL_MIRROR_FOLDER": "" if is_url else _MIRROR,
+        "BIRDS_NETWORK": NETWORK,
+        "BIRDS_TRUSTED_PROXIES": f"{NETWORK}.129",  # this machine
+        "BIRDS_DOWNLOAD_ALLOW_NETWORKS": f"{NETWORK}.0/24",  # this machine serves the images
+        "BIRDS_ANSWER_CACHE_BYTES": "0",
+    }
+    running = Service(docker, settings)
     try:
         say("building the images (1 GB to fetch, some minutes the first time) …")
         started = time.monotonic()

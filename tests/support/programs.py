@@ -39,6 +39,7 @@ PROGRAMS = {
     "chromium": Program("chromium", _any_of("chromium", "chromium-browser", "google-chrome")),
     "haproxy": Program("haproxy", _any_of("haproxy")),
     "mmdebstrap": Program("mmdebstrap", _any_of("mmdebstrap")),
+    "nc": Program("netcat-openbsd", _any_of("nc")),
     "nginx": Program("nginx-light", _any_of("nginx", "/usr/sbin/nginx")),
     "npm": Program("npm", _any_of("npm")),
     "prometheus": Program("prometheus", _any_of("promtool")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from tools.serve.child_process import ChildProcess
 from tools.serve.ports import free_port
 
 CONFIGURATION = ROOT / "deploy" / "haproxy" / "haproxy.cfg"
+RELOAD = CONFIGURATION.with_name("reload.sh")
 
 
 @dataclass
@@ -31,6 +32,7 @@ class Proxy:
     url: str
     metrics_url: str
     log: Path
+    environment: dict[str, str]
 
     def servers_up(self) -> int:
         """How many frontends are up and have passed a check. Before its first check a frontend counts as up."""
@@ -55,17 +57,21 @@ class Proxy:
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
 
     def reload(self) -> None:
-        os.kill(self.process.pid, signal.SIGUSR2)
+        """Start a process with the configuration as it is now; the old one finishes its requests."""
+        subprocess.run([RELOAD, str(self.process.pid)], env=self.environment, check=True, timeout=30)
 
 
 @contextmanager
 def running_proxy(names: NameServer, port: int, log: Path, **environment: str) -> Iterator[Proxy]:
     """Yield an HAProxy in front of the frontends on `port` at the addresses of `names`. It drops root if it has it."""
     program = path_of("haproxy")
-    listen, metrics = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    listen, metrics, admin = (f"127.0.0.1:{free_port()}" for _ in range(3))
     settings = {
+        **os.environ,
         "BIRDS_PROXY_LISTEN": listen,
         "BIRDS_PROXY_METRICS": metrics,
+        "BIRDS_PROXY_ADMIN": admin,
+        "BIRDS_PROXY_STATE": str(log.with_suffix(".servers")),
         "BIRDS_PROXY_FRONTENDS": f"{NAME}:{port}",
         "BIRDS_PROXY_DNS": names.address,
         "BIRDS_PROXY_SLOTS": "4",
@@ -73,8 +79,8 @@ def running_proxy(names: NameServer, port: int, log: Path, **environment: str) -
         **environment,
     }
     with log.open("wb") as output:
-        process = ChildProcess([program, "-W", "-db", "-f", str(CONFIGURATION)], {**os.environ, **settings}, output)
-    proxy = Proxy(process, f"http://{listen}", f"http://{metrics}/metrics", log)
+        process = ChildProcess([program, "-W", "-db", "-f", str(CONFIGURATION)], settings, output)
+    proxy = Proxy(process, f"http://{listen}", f"http://{metrics}/metrics", log, settings)
     try:
         assert eventually(lambda: _answers(proxy.metrics_url)), log.read_text()
         yield proxy

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import os
 import socket
 import subprocess
 import threading
-import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,11 @@ from tests.support.image_server import ImageServer
 from tests.support.name_server import NameServer
 from tests.support.processes import eventually
 from tests.support.programs import path_of
-from tests.support.proxy import CONFIGURATION, Proxy, running_proxy
+from tests.support.proxy import CONFIGURATION, RELOAD, Proxy, running_proxy
+from tools.serve.ports import free_port
 
-pytestmark = pytest.mark.needs("haproxy")
+pytestmark = pytest.mark.needs("haproxy", "nc")
+RELOADS = 25
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +72,8 @@ def test_nothing_listens_beyond_the_loopback_interface_unless_told_to() -> None:
         '"${BIRDS_PROXY_LISTEN}"',
         '"${BIRDS_PROXY_METRICS}"',
     }
+    assert 'stats socket "ipv4@${BIRDS_PROXY_ADMIN}" level user' in text
+    assert "presetenv BIRDS_PROXY_ADMIN 127.0.0.1:" in text
     assert "presetenv BIRDS_PROXY_LISTEN 127.0.0.1:" in text
     assert "presetenv BIRDS_PROXY_METRICS 127.0.0.1:" in text
 
@@ -270,37 +275,56 @@ def test_an_answer_that_is_too_late_is_a_503(tmp_path: Path, backend: ImageServe
     assert_documented(answer.json())
 
 
-def test_a_reload_breaks_off_no_request(proxy: Proxy) -> None:
-    """Until the new process has heard of a frontend, which takes milliseconds, it may ask to come back in a second."""
-    failed: list[object] = []
+def workers(proxy: Proxy) -> set[int]:
+    """The process ids of HAProxy's workers: after a reload the old and the new one, for a moment."""
+    return {child.pid for child in psutil.Process(proxy.process.pid).children()}
+
+
+def test_reloads_under_load_refuse_no_request(proxy: Proxy) -> None:
+    """Each new process must know the frontend before it accepts its first connection."""
+    answers: list[object] = []
     stop = threading.Event()
 
     def ask() -> None:
         while not stop.is_set():
+            connection = http.client.HTTPConnection(proxy.url.removeprefix("http://"), timeout=20)
             try:
-                answer = httpx.get(proxy.url)
-                if answer.status_code != 200 and (answer.status_code, answer.headers.get("Retry-After")) != (503, "1"):
-                    failed.append(answer.status_code)
-            except httpx.TransportError as error:
-                failed.append(error)
+                connection.request("GET", "/")
+                answers.append(connection.getresponse().status)
+            except (OSError, http.client.HTTPException) as error:
+                answers.append(error)
+            finally:
+                connection.close()
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
-    before = {child.pid for child in psutil.Process(proxy.process.pid).children()}
     for thread in threads:
         thread.start()
-    time.sleep(0.2)
-    proxy.reload()
     try:
-        replaced = eventually(lambda: not before & {c.pid for c in psutil.Process(proxy.process.pid).children()})
-        time.sleep(0.2)
+        for _ in range(RELOADS):
+            before, asked = workers(proxy), len(answers)
+            proxy.reload()
+            assert eventually(lambda: bool(workers(proxy)) and not before & workers(proxy))  # noqa: B023
+            assert eventually(lambda: len(answers) >= asked + 16)  # noqa: B023
     finally:
         stop.set()
         for thread in threads:
             thread.join()
-    assert replaced
-    assert failed == []
-    proxy.wait_for_servers(1)
-    assert httpx.get(proxy.url).status_code == 200
+    print(f"{len(answers)} requests during {RELOADS} reloads")
+    assert Counter(map(repr, answers)) == {"200": len(answers)}
+
+
+def test_reload_without_a_running_proxy_fails(proxy: Proxy, tmp_path: Path) -> None:
+    """The file with the servers is what the next process starts from, so a failure must not empty it."""
+    state = tmp_path / "servers"
+    state.write_text("known servers")
+    environment = {
+        **proxy.environment,
+        "BIRDS_PROXY_ADMIN": f"127.0.0.1:{free_port()}",
+        "BIRDS_PROXY_STATE": str(state),
+    }
+    done = subprocess.run([RELOAD, str(os.getpid())], env=environment, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, state.read_text()) == (1, "known servers")
+    assert "did not tell its servers" in done.stderr
 
 
 def assert_documented(body: dict[str, Any]) -> None:

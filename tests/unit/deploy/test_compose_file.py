@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
@@ -16,14 +17,32 @@ from tools.triton.settings import TritonSettings
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 TRACING = (ROOT / "frontend" / "telemetry" / "tracing.py").read_text(encoding="utf-8")
 SERVICES: dict[str, Any] = COMPOSE["services"]
-# What the containers themselves decide, and what only building a model reads.
-NOT_PASSED = {"host", "port", "model_mirror"}
-CLOSED = {"triton_open_apis"}  # a container's control endpoints are closed to everybody
+DEFAULT_NETWORK = "10.201.57"
+# Where a setting goes that does not keep its name inside the containers.
+ELSEWHERE = {
+    "host": SERVICES["haproxy"]["ports"][0],
+    "port": SERVICES["haproxy"]["ports"][0],
+    "trusted_proxies": SERVICES["haproxy"]["environment"]["BIRDS_PROXY_TRUSTED"],
+}
 
 
-@pytest.mark.parametrize("name", sorted(set(Settings.model_fields) - NOT_PASSED))
-def test_every_setting_of_the_frontend_is_passed_on(name: str) -> None:
-    assert f"BIRDS_{name.upper()}" in SERVICES["frontend"]["environment"]
+def filled_in(text: str, **variables: str) -> str:
+    """`text` with Compose's ${NAME:-default} replaced."""
+    return re.sub(r"\$\{(\w+):-([^}]*)\}", lambda found: variables.get(found[1], found[2]), text)
+
+
+@pytest.mark.parametrize("name", sorted({*Settings.model_fields, *TritonSettings.model_fields}))
+def test_every_setting_is_passed_on(name: str) -> None:
+    variable = f"BIRDS_{name.upper()}"
+    readers = (["frontend"] if name in Settings.model_fields else []) + (
+        [] if name not in TritonSettings.model_fields else ["triton" if name == "triton_open_apis" else "model-builder"]
+    )
+    if name == "model_mirror":
+        readers = ["model-builder"]
+    for reader in readers if name not in ELSEWHERE else []:
+        value = SERVICES[reader]["environment"][variable]
+        assert value is None or f"${{{variable}:" in value
+    assert name not in ELSEWHERE or f"${{{variable}:-" in ELSEWHERE[name]
 
 
 @pytest.mark.parametrize(
@@ -45,13 +64,34 @@ def test_frontends_reach_a_collector_outside() -> None:
     assert not (COMPOSE["networks"]["outer"] or {}).get("internal")
 
 
-def test_trusted_proxies_of_haproxy_can_be_set() -> None:
-    assert SERVICES["haproxy"]["environment"]["BIRDS_PROXY_TRUSTED"] is None  # from the environment or .env, if there
+def test_frontends_trust_haproxy_alone() -> None:
+    address = SERVICES["haproxy"]["networks"]["inner"]["ipv4_address"]
+    assert SERVICES["frontend"]["environment"]["BIRDS_TRUSTED_PROXIES"] == f"{address}/32"
+    # HAProxy must reach them over that network, not over `outer`, where it has another address.
+    name, _, _ = SERVICES["haproxy"]["environment"]["BIRDS_PROXY_FRONTENDS"].partition(":")
+    assert SERVICES["frontend"]["networks"] == {"inner": {"aliases": [name]}, "outer": None}
 
 
-@pytest.mark.parametrize("name", sorted(set(TritonSettings.model_fields) - CLOSED))
-def test_every_setting_of_triton_is_passed_on(name: str) -> None:
-    assert f"BIRDS_{name.upper()}" in SERVICES["model-builder"]["environment"]
+@pytest.mark.parametrize("prefix", [DEFAULT_NETWORK, "172.30.9"])
+def test_docker_gives_no_container_a_fixed_address(prefix: str) -> None:
+    taken = filled_in(SERVICES["haproxy"]["networks"]["inner"]["ipv4_address"], BIRDS_NETWORK=prefix)
+    subnets = []
+    for network in COMPOSE["networks"].values():
+        (pool,) = network["ipam"]["config"]
+        pool = {name: filled_in(value, BIRDS_NETWORK=prefix) for name, value in pool.items()}
+        subnets.append(ip_network(pool["subnet"]))
+        assert ip_network(pool["ip_range"]).subnet_of(subnets[-1])
+        assert ip_address(pool["gateway"]) in subnets[-1]
+        assert not {ip_address(taken), ip_address(pool["gateway"])} & set(ip_network(pool["ip_range"]))
+    inner, outer = subnets
+    assert ip_address(taken) in inner
+    assert not inner.overlaps(outer)
+
+
+def test_documented_gateway_is_the_one_of_outer() -> None:
+    (pool,) = COMPOSE["networks"]["outer"]["ipam"]["config"]
+    documented = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
+    assert f"BIRDS_TRUSTED_PROXIES={filled_in(pool['gateway'])} " in documented
 
 
 def test_tritons_ports_are_the_same_everywhere() -> None:
