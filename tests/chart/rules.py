@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
+from frontend.inference import server_pool
 from frontend.settings import Settings
 from tests.chart.objects import (
     Object,
@@ -18,6 +19,7 @@ from tests.chart.objects import (
     quantity,
     secrets_and_configmaps,
 )
+from tools.triton import entrypoint
 from tools.triton.arguments import EXIT_TIMEOUT_SECONDS
 from tools.triton.settings import TritonSettings
 
@@ -26,6 +28,8 @@ Rule: TypeAlias = Callable[[Sequence[Object]], Iterator[str]]
 _SETTINGS = {f"BIRDS_{name.upper()}" for kind in (Settings, TritonSettings) for name in kind.model_fields}
 # Secrets that the value sets name: they exist before the release.
 _OF_THE_OPERATOR = {"keys-of-ours", "key-of-the-test", "bucket-credentials"}
+DNS_CACHE_SECONDS = 30  # what CoreDNS caches at most, and kubeadm's default time to live
+GRPC_AGE_JITTER = 1.1  # gRPC spreads the maximum age of connections by 10 % in either direction
 _SCALERS = ("HorizontalPodAutoscaler", "ScaledObject")
 
 
@@ -267,6 +271,39 @@ def there_is_time_to_stop(objects: Sequence[Object]) -> Iterator[str]:
                 yield f"{pod.name} is killed before its requests are done"
 
 
+def clients_learn_of_a_replacement_in_time(objects: Sequence[Object]) -> Iterator[str]:
+    """Before a Triton stops serving, everybody must have looked its name up after the last DNS cache has expired."""
+    for pod in pods(of_kind(objects, "Deployment")):
+        for container in pod.spec["containers"]:
+            if container["name"] != "triton":
+                continue
+            options = dict(argument.partition("=")[::2] for argument in container["args"])
+            connection_seconds = int(options.get("--grpc-max-connection-age", 0)) / 1000 * GRPC_AGE_JITTER
+            if not connection_seconds:
+                yield f"{pod.name} never ends a connection, so gRPC clients never look its name up again"
+            lookup_seconds = max(connection_seconds, server_pool._LOOKUP_SECONDS)
+            command = container["lifecycle"]["preStop"]["exec"]["command"]
+            if command[0] == "sleep" and int(command[1]) < DNS_CACHE_SECONDS + lookup_seconds:
+                yield f"{pod.name} stops before all clients know its replacement"
+
+
+def probes_outlast_a_restart_by_the_entrypoint(objects: Sequence[Object]) -> Iterator[str]:
+    """The entrypoint replaces a dead stub in seconds, which no probe may interrupt or prolong."""
+    for pod in pods(of_kind(objects, "Deployment")):
+        for container in pod.spec["containers"]:
+            if container["name"] != "triton":
+                continue
+            live, ready = container["livenessProbe"], container["readinessProbe"]
+            # Until the entrypoint has marked the restart a probe may fail; after that `--live` succeeds.
+            unmarked_seconds = entrypoint._LOST_CHECKS * (entrypoint._CHECK_SECONDS + entrypoint.READY_SECONDS)
+            if "--live" not in live["exec"]["command"]:
+                yield f"{pod.name}: the liveness probe fails while the entrypoint restarts Triton"
+            if (live.get("failureThreshold", 3) - 1) * live["periodSeconds"] <= unmarked_seconds:
+                yield f"{pod.name}: the liveness probe ends the container before the entrypoint acts"
+            if ready["periodSeconds"] * ready.get("successThreshold", 1) > 5:
+                yield f"{pod.name}: a Triton that was restarted waits longer for its probe than it took to start"
+
+
 def a_rollout_loses_no_capacity(objects: Sequence[Object]) -> Iterator[str]:
     """Where there is no room for one more pod, the rollout must at least not stop all of them at once."""
     for deployment in of_kind(objects, "Deployment"):
@@ -292,5 +329,7 @@ RULES: tuple[Rule, ...] = (
     pods_are_confined,
     images_are_pinned,
     there_is_time_to_stop,
+    clients_learn_of_a_replacement_in_time,
+    probes_outlast_a_restart_by_the_entrypoint,
     a_rollout_loses_no_capacity,
 )

@@ -105,6 +105,42 @@ def test_changed_api_keys_replace_the_pods() -> None:
     assert len(set(checksums)) == len(checksums)
 
 
+def test_another_test_key_replaces_no_pods() -> None:
+    def frontend(*settings: str) -> Object:
+        (found,) = [pod for pod in pods(render(None, *settings)) if pod.name == "Deployment birds-frontend"]
+        return found.owner
+
+    keys = "apiKeys.existingSecret=keys"
+    tested = [frontend(keys, "apiKeys.testKey.secret=t", f"apiKeys.testKey.key={key}") for key in ("one", "two")]
+    assert tested == [frontend(keys)] * 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ((), "no API keys are set"),
+        (("apiKeys.file=x",), "helm test has no API key"),
+        (("apiKeys.file=x", "apiKeys.testKey.secret=t", "apiKeys.testKey.key=k"), "key from the Secret t"),
+    ],
+)
+def test_notes_explain_the_key_of_the_test(settings: tuple[str, ...], words: str) -> None:
+    options = [f"--set={setting}" for setting in settings]
+    assert words in helm("install", RELEASE, str(CHART), "--dry-run=client", f"--namespace={NAMESPACE}", *options)
+
+
+def test_the_test_pod_outlives_no_test(minimal: list[Object]) -> None:
+    (test,) = of_kind(minimal, "Pod")
+    policies = test["metadata"]["annotations"]["helm.sh/hook-delete-policy"].split(",")
+    assert {"hook-succeeded", "hook-failed"} <= set(policies)
+
+
+def test_open_control_apis_reach_triton() -> None:
+    objects = render(None, "triton.settings.triton_open_apis={trace,shared-memory}")
+    (triton,) = [pod for pod in pods(objects) if pod.name == "Deployment birds-triton"]
+    environment = {entry["name"]: entry["value"] for entry in triton.spec["containers"][0]["env"]}
+    assert environment["BIRDS_TRITON_OPEN_APIS"] == "trace,shared-memory"
+
+
 def test_image_limits_of_the_frontend_hold_for_triton() -> None:
     limits = {"max_pixels": "200000000", "download_max_bytes": "60000000"}
     rendered = render(None, *(f"frontend.settings.{name}={value}" for name, value in limits.items()))

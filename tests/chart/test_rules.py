@@ -110,10 +110,31 @@ CHANGES: list[tuple[Rule, Change]] = [
     (rules.pods_are_confined, lambda o: spec(o).update(hostNetwork=True)),
     (rules.images_are_pinned, lambda o: container(o).update(image="registry.example.org:5000/birds/triton")),
     (rules.images_are_pinned, lambda o: container(o).update(image="birds/triton:latest")),
-    (rules.there_is_time_to_stop, lambda o: spec(o).update(terminationGracePeriodSeconds=28)),
+    (rules.there_is_time_to_stop, lambda o: spec(o).update(terminationGracePeriodSeconds=63)),
     (
         rules.there_is_time_to_stop,
         lambda o: container(o)["lifecycle"]["preStop"]["exec"].update(command=["true"]),
+    ),
+    (
+        rules.clients_learn_of_a_replacement_in_time,
+        lambda o: container(o)["lifecycle"]["preStop"]["exec"].update(command=["sleep", "46"]),
+    ),
+    (
+        rules.clients_learn_of_a_replacement_in_time,
+        lambda o: container(o)["args"].append("--grpc-max-connection-age=60000"),
+    ),
+    (rules.clients_learn_of_a_replacement_in_time, lambda o: container(o)["args"].clear()),
+    (
+        rules.probes_outlast_a_restart_by_the_entrypoint,
+        lambda o: container(o)["livenessProbe"]["exec"]["command"].remove("--live"),
+    ),
+    (
+        rules.probes_outlast_a_restart_by_the_entrypoint,
+        lambda o: container(o)["livenessProbe"].update(failureThreshold=1),
+    ),
+    (
+        rules.probes_outlast_a_restart_by_the_entrypoint,
+        lambda o: container(o)["readinessProbe"].update(periodSeconds=10),
     ),
     (
         rules.a_rollout_loses_no_capacity,

@@ -50,7 +50,7 @@ REFUSED = {
         "triton.autoscaling.minReplicas=30",
         r"minReplicas \(30\) is more than maxReplicas",
     ),
-    "too little time to stop": ("triton.terminationGracePeriodSeconds=14", r"\(14\) is too short: .* make 15"),
+    "too little time to stop": ("triton.terminationGracePeriodSeconds=59", r"\(59\) is too short: .* make 60"),
     "too little time for a frontend": ("frontend.preStopSeconds=25", r"frontend\.terminationGracePeriod.* make 35"),
     "more shared memory than memory": ("triton.sharedMemory=3Gi", "counts as memory of the container"),
     "keys in the settings": ("frontend.settings.api_keys=x", r"'api_keys' not allowed"),

@@ -29,6 +29,7 @@ _SHARED_MEMORY = Path("/dev/shm")
 _REGION_KIND = "triton_birds_"
 _CHECK_SECONDS = 0.5
 _START_TIMEOUT_SECONDS = 1800  # a large model on a slow disk
+READY_SECONDS = 2  # for the answer of Triton's health check
 _LOST_CHECKS = 2  # in a row
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _LONGEST_BACKOFF_SECONDS = 30
@@ -106,7 +107,7 @@ class Container:
 
     def _is_ready(self) -> bool:
         try:
-            with open_directly(self._ready_url, 2):
+            with open_directly(self._ready_url, READY_SECONDS):
                 return True
         except OSError:
             return False

@@ -65,8 +65,6 @@
   volumeMounts:
     - name: models
       mountPath: /models
-    - name: cache
-      mountPath: /opt/birds/.cache
     {{- if ne $model.source "weights" }}
     - name: versions
       mountPath: /versions
