@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pytest
@@ -79,12 +79,12 @@ def test_docker_gives_no_container_a_fixed_address(prefix: str) -> None:
     for network in COMPOSE["networks"].values():
         (pool,) = network["ipam"]["config"]
         pool = {name: filled_in(value, BIRDS_NETWORK=prefix) for name, value in pool.items()}
-        subnets.append(ip_network(pool["subnet"]))
-        assert ip_network(pool["ip_range"]).subnet_of(subnets[-1])
-        assert ip_address(pool["gateway"]) in subnets[-1]
-        assert not {ip_address(taken), ip_address(pool["gateway"])} & set(ip_network(pool["ip_range"]))
+        subnets.append(IPv4Network(pool["subnet"]))
+        assert IPv4Network(pool["ip_range"]).subnet_of(subnets[-1])
+        assert IPv4Address(pool["gateway"]) in subnets[-1]
+        assert not {IPv4Address(taken), IPv4Address(pool["gateway"])} & set(IPv4Network(pool["ip_range"]))
     inner, outer = subnets
-    assert ip_address(taken) in inner
+    assert IPv4Address(taken) in inner
     assert not inner.overlaps(outer)
 
 
