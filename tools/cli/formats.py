@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -20,6 +21,8 @@ _COLUMNS = ("image", "rank", "bird_name", "common_name", "score", "code", "messa
 BACKGROUND = "background"  # the label of the class without a bird
 _NAME_CELLS = 48  # at most, in a pipe
 _NAME_SHARE = 0.45  # of the width of a terminal
+_LINE_END = "\r\n"
+_FORMULA = re.compile(r"[=+\-@\t\r\n＝＋－＠].", re.DOTALL)
 _ZERO = 0.005  # lower scores would be shown as 0.00
 
 LINE_START = b'{"image": "'  # of every line that json_line makes
@@ -77,7 +80,11 @@ class Json(JsonLines):
 
 
 class Csv(JsonLines):
-    """One row for each prediction; an image that failed has one row."""
+    """One row for each prediction; an image that failed has one row.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe in front. Image names and labels can come from
+    strangers. frontend/page/static/download.js does the same.
+    """
 
     def first_lines(self) -> Iterator[str]:
         yield ",".join(_COLUMNS)
@@ -135,8 +142,14 @@ FORMATS: dict[str, Callable[[Sequence[str], int | None, str], JsonLines]] = {
 
 def _csv_row(row: Record) -> str:
     line = io.StringIO()
-    csv.DictWriter(line, _COLUMNS, lineterminator="").writerow(row)
-    return line.getvalue()
+    cells = {name: _harmless(value) if isinstance(value, str) else value for name, value in row.items()}
+    # The writer quotes a cell with a line end only if it has a character of this one.
+    csv.DictWriter(line, _COLUMNS, lineterminator=_LINE_END).writerow(cells)
+    return line.getvalue().removesuffix(_LINE_END)
+
+
+def _harmless(text: str) -> str:
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def _printable(text: str) -> str:

@@ -23,6 +23,7 @@ SUFFIXES = {
 _URL_SCHEMES = ("http://", "https://")
 _APPLE_DOUBLE = "._"  # macOS keeps attributes of photo.jpg in ._photo.jpg on other file systems
 _OPEN_DESCRIPTORS = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")  # what a shell makes of <(command)
+_STDIN_NAMES = {STDIN, "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"}
 _SUFFIXES_SHOWN = 4
 
 
@@ -51,12 +52,17 @@ def find_images(names: Iterable[str], lists: Iterable[str]) -> Inputs:
     """Find every distinct image. A name is a file, a folder, a URL, or `-` for an image on standard input.
 
     `lists` are files with one such name per line, or `-` for standard input. Blank lines and lines that start with #
-    are ignored. Raises SourceError for a list that cannot be read. A file or folder that cannot be read counts as an
-    image, which fails later.
+    are ignored. Standard input is read once, however often it is named. Raises SourceError for a list that cannot be
+    read. A file or folder that cannot be read counts as an image, which fails later.
     """
     found = Inputs()
-    named = [*names, *(line for path in lists for line in read_list(path))]
-    images = (image for name in named for image in _expand(name, found.skipped))
+    names, lists = _named_once(names), _named_once(lists)
+    if any(map(_is_stdin, names)) and any(map(_is_stdin, lists)):
+        raise SourceError("standard input can be an image or a list of images, not both")
+    entries = [line for path in lists for line in read_list(path)]
+    if any(map(_is_stdin, entries)) and any(map(_is_stdin, lists)):
+        raise SourceError("a list on standard input cannot name an image on standard input")
+    images = (image for name in _named_once([*names, *entries]) for image in _expand(name, found.skipped))
     found.images = list(dict.fromkeys(images))
     return found
 
@@ -64,6 +70,18 @@ def find_images(names: Iterable[str], lists: Iterable[str]) -> Inputs:
 def name_of(image: Image) -> str:
     """The name of an image in the results: its URL, its path, or `-`."""
     return image.name if isinstance(image, Photo) else str(image)
+
+
+def _named_once(names: Iterable[str]) -> list[str]:
+    """Return the distinct names in their order. All names of standard input count as one."""
+    distinct: dict[str, str] = {}
+    for name in names:
+        distinct.setdefault(STDIN if _is_stdin(name) else name, name)
+    return list(distinct.values())
+
+
+def _is_stdin(name: str) -> bool:
+    return name in _STDIN_NAMES
 
 
 def _expand(name: str, skipped: Counter[str]) -> Iterator[Image]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import re
 import shutil
@@ -13,6 +14,8 @@ from pathlib import Path
 from tools import ROOT
 from tools.serve import libpython
 from tools.serve.supervisor import StartFailed
+
+_log = logging.getLogger(__name__)
 
 BACKENDS = ROOT / "backends"
 _NUMPY_FIX = Path(__file__).with_name("numpy2_stub_fix.py")
@@ -44,6 +47,12 @@ def scratch_parent() -> Path:
     candidates = [*temporary, Path("/tmp"), Path("/var/tmp"), ROOT / ".cache"]
     for folder in candidates:
         if _SHELL_SAFE.fullmatch(str(folder)) and _can_run_programs(folder):
+            if folder != candidates[0]:
+                _log.warning(
+                    "Triton cannot run programs in %s, so its files are in %s. TMPDIR sets another folder.",
+                    candidates[0],
+                    folder,
+                )
             return folder
     tried = ", ".join(map(str, candidates))
     raise TritonError(

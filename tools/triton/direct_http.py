@@ -5,6 +5,7 @@ A proxy cannot reach another machine's loopback, and would learn the control key
 
 from __future__ import annotations
 
+import os
 import urllib.request
 from http.client import HTTPResponse
 
@@ -15,3 +16,8 @@ def open_directly(request: urllib.request.Request | str, timeout_seconds: float)
     """Send `request` and return the response, to be closed. Raises like urllib.request.urlopen."""
     response: HTTPResponse = _opener.open(request, timeout=timeout_seconds)
     return response
+
+
+def environment_without_proxies() -> dict[str, str]:
+    """Return this process's environment for a program that talks to services of this machine."""
+    return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}

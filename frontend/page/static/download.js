@@ -15,7 +15,13 @@ export function downloadCsv(records) {
 }
 
 function quoted(value) {
-  return /[",\r\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : value;
+  const text = harmless(value);
+  return /[",\r\n]/.test(text) ? `"${String(text).replaceAll('"', '""')}"` : text;
+}
+
+// A spreadsheet would run a text that begins like a formula. tools/cli/formats.py does the same.
+function harmless(value) {
+  return typeof value === "string" && /^[=+\-@\t\r\n＝＋－＠]./s.test(value) ? `'${value}` : value;
 }
 
 function download(name, type, content) {

@@ -242,7 +242,7 @@ async def test_model_version_can_be_chosen(page: Page) -> None:
 
 
 async def test_download_csv_and_json(page: Page, tmp_path: Path) -> None:
-    name = 'a "quoted", odd.png'
+    name = '=cmd "quoted", odd.png'
     await choose(page, {name: flat(RED), "bad.png": b"none"})
     await expect(page.locator("#count")).to_have_text("2 of 2 done · 1 failed")
     files = {}
@@ -257,7 +257,7 @@ async def test_download_csv_and_json(page: Page, tmp_path: Path) -> None:
     assert records[1]["failure"]["code"] == "not_an_image"
     rows = list(csv.DictReader(io.StringIO(files["csv"])))
     assert [(row["image"], row["rank"], row["bird_name"], row["code"]) for row in (rows[0], rows[3])] == [
-        (name, "1", "Rubra maxima", ""),
+        (f"'{name}", "1", "Rubra maxima", ""),  # else a spreadsheet would run it
         ("bad.png", "", "", "not_an_image"),
     ]
 

@@ -22,11 +22,16 @@ def test_programs_of_stubs_use_utf_8(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert triton_environment(tmp_path, tmp_path)["LC_ALL"] == "C.UTF-8"
 
 
-def test_a_folder_mounted_noexec_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_mounted_noexec_is_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     assert scratch_parent() == tmp_path
+    assert not caplog.messages
     monkeypatch.setattr(triton_layout, "_can_run_programs", lambda folder: folder == Path("/var/tmp"))
     assert scratch_parent() == Path("/var/tmp")
+    [warning] = caplog.messages
+    assert warning.startswith(f"Triton cannot run programs in {tmp_path}, so its files are in /var/tmp.")
     monkeypatch.setattr(triton_layout, "_can_run_programs", lambda _: False)
     with pytest.raises(TritonError, match=r"not mounted noexec.*/tmp.*set TMPDIR$"):
         scratch_parent()

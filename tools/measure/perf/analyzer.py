@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Literal
 
 from tools.errors import ToolError
 from tools.measure.perf.binary import PerfAnalyzer
+from tools.triton.direct_http import environment_without_proxies
 from tools.triton.statistics import ModelStatistics, Statistics, between, read_statistics
 
 Protocol = Literal["http", "grpc"]
@@ -107,7 +107,7 @@ def _run(program: PerfAnalyzer, arguments: list[str], seconds: float) -> None:
     try:
         ended = subprocess.run(
             [program.path, *arguments],
-            env={**os.environ, **program.environment},
+            env={**environment_without_proxies(), **program.environment},
             capture_output=True,
             text=True,
             timeout=seconds + _START_SECONDS,

@@ -1,0 +1,42 @@
+"""CSV that a spreadsheet opens without running anything."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tools.cli.formats import Csv
+
+
+def rows(image: str, bird: str, message: str) -> list[dict[str, Any]]:
+    """What the CSV for one classified and one failed image contains."""
+    prediction = {"bird_name": bird, "common_name": bird, "score": 0.5}
+    table = Csv([image], None, "en")
+    items: list[dict[str, Any]] = [
+        {"image": image, "model_version": "1", "predictions": [prediction]},
+        {"image": image, "failure": {"code": "not_an_image", "message": message}},
+    ]
+    lines = [*table.first_lines(), *(line for item in items for line in table.lines(item))]
+    return list(csv.DictReader(io.StringIO("\n".join(lines), newline="")))
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1.jpg", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", '=HYPERLINK("x")'])
+def test_a_formula_gets_an_apostrophe(text: str) -> None:
+    classified, failed = rows(text, text, text)
+    changed = f"'{text}"
+    assert [classified[name] for name in ("image", "bird_name", "common_name")] == [changed] * 3
+    assert [failed[name] for name in ("image", "message")] == [changed] * 2
+    assert (classified["score"], classified["rank"]) == ("0.5", "1")
+
+
+@given(st.text(st.characters(exclude_categories=["C"])))
+def test_other_texts_stay_as_they_are(text: str) -> None:
+    (_, failed) = rows("-", "Pica pica", text)
+    assert failed["image"] == "-"
+    assert failed["message"] in (text, f"'{text}")
+    assert not failed["message"].startswith(("=", "+", "-", "@")) or len(text) == 1
