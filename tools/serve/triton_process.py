@@ -105,7 +105,7 @@ class TritonServer(SupervisedProcess):
                     os.replace(self.log, self.log.with_suffix(".previous.log"))
             else:
                 self.log.parent.mkdir(parents=True, exist_ok=True)
-                self._files = _Files(wheel, self._repository, self.ports.http)
+                self._files = _Files(wheel, self._repository, self.ports)
             assert self._files is not None
             with self.log.open("wb") as log:
                 self._process = ChildProcess(
@@ -148,7 +148,7 @@ class TritonServer(SupervisedProcess):
     def health_checks(self) -> list[HealthCheck]:
         assert self._files is not None
         # The key comes from memory, because a deleted key file is not a fault of Triton.
-        control = TritonControl(self.http_url, self._files.key)
+        control = TritonControl(self.http_url, self._files.key, self.grpc_url)
         loading = HealthCheck(_LoadChanges(self._repository, self._configurations, control).run, math.inf, "")
         return [*TritonHealth(self.pid, control).checks(), loading]
 
@@ -198,7 +198,7 @@ class _Files:
     `locks` are the descriptors whose locks mark the files as in use.
     """
 
-    def __init__(self, wheel: Path, repository: Path, http_port: int) -> None:
+    def __init__(self, wheel: Path, repository: Path, ports: Ports) -> None:
         parent = scratch_parent()
         for folder, kind in ((SHARED_MEMORY, REGION_KIND), (parent, SCRATCH_KIND)):
             remove_leftovers(folder, kind)
@@ -208,9 +208,9 @@ class _Files:
             stack.callback(self.regions.close)
             scratch = LockedFiles(parent, SCRATCH_KIND)
             stack.callback(scratch.close)
-            self.key, key_lock = create_key(http_port)
+            self.key, key_lock = create_key(ports.http, ports.grpc)
             stack.callback(os.close, key_lock)
-            stack.callback(remove_key, http_port)
+            stack.callback(remove_key, ports.http)
             self.scratch = scratch.path("files")
             self.locks = (self.regions.descriptor, scratch.descriptor)
             lay_out(wheel, repository, self.scratch)

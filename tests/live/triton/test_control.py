@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import shutil
 import stat
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +18,10 @@ import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
 from tests.support.processes import children, eventually
+from tools.serve.ports import free_triton_ports
 from tools.serve.triton_process import TritonServer
 from tools.triton.arguments import CONTROL_APIS, CONTROL_HEADER, restricting_arguments
-from tools.triton.control import KEYS, TritonControl, read_key
+from tools.triton.control import KEYS, ControlError, Refused, TritonControl, read_key
 
 Call = Callable[..., Any]
 MODELS = "/v2/repository/models"
@@ -27,6 +32,21 @@ CLOSED = [
     pytest.param("/v2/logging", lambda client, key: client.update_log_settings({}, key), id="logging"),
     pytest.param("/v2/trace/setting", lambda client, key: client.update_trace_settings(headers=key), id="trace"),
 ]
+
+SLOW_CONFIG = """
+name: "slow"
+backend: "python"
+input [{ name: "IN" data_type: TYPE_FP32 dims: [1] }]
+output [{ name: "OUT" data_type: TYPE_FP32 dims: [1] }]
+"""
+SLOW_MODEL = """
+import pathlib, time
+class TritonPythonModel:
+    def initialize(self, arguments):
+        pathlib.Path("{go}.started").touch()
+        while not pathlib.Path("{go}").exists():
+            time.sleep(0.05)
+"""
 
 
 def status(triton: TritonServer, path: str, body: dict[str, Any] | None, headers: dict[str, str]) -> int:
@@ -73,6 +93,49 @@ def test_a_setting_opens_shared_memory(triton: TritonServer) -> None:
     assert "shared-memory" in str(restricting_arguments("key"))
     assert "shared-memory" not in str(restricting_arguments("key", ["shared-memory"]))
     assert restricting_arguments("key", CONTROL_APIS) == []
+
+
+def test_load_keeps_no_http_connection_waiting(tiny_repository: Path, tmp_path: Path) -> None:
+    """Over HTTP, a load would keep the thread of this open connection busy until the model is loaded."""
+    repository, go = tmp_path / "models", tmp_path / "go"
+    shutil.copytree(tiny_repository, repository)
+    with TritonServer(free_triton_ports(), tmp_path / "triton.log", repository) as server:
+        server.wait_until_ready()
+        (repository / "slow" / "1").mkdir(parents=True)
+        (repository / "slow" / "config.pbtxt").write_text(SLOW_CONFIG)
+        (repository / "slow" / "1" / "model.py").write_text(SLOW_MODEL.format(go=go))
+        connection = http.client.HTTPConnection("127.0.0.1", server.ports.http, timeout=20)
+        ask_if_live(connection)
+        loading = threading.Thread(target=TritonControl(server.http_url).load, args=["slow"])
+        loading.start()
+        try:
+            assert eventually(lambda: go.with_suffix(".started").exists(), 60)
+            ask_if_live(connection)
+            assert loading.is_alive()
+        finally:
+            go.touch()
+            loading.join()
+            connection.close()
+        assert TritonControl(server.http_url).ready_versions("slow") == {1}
+
+
+def ask_if_live(connection: http.client.HTTPConnection) -> None:
+    connection.request("GET", "/v2/health/live")
+    assert connection.getresponse().read() == b""
+
+
+@pytest.mark.parametrize("control", ["by the key file", "by its address"])
+def test_failed_load_says_why(triton: TritonServer, control: str) -> None:
+    url = None if control == "by the key file" else triton.grpc_url
+    with pytest.raises(Refused, match="failed to load 'nightingale'"):
+        TritonControl(triton.http_url, grpc_url=url).load("nightingale")
+
+
+def test_load_without_a_server_gets_no_answer() -> None:
+    ports = free_triton_ports()
+    control = TritonControl(f"http://127.0.0.1:{ports.http}", "key", f"127.0.0.1:{ports.grpc}")
+    with pytest.raises(ControlError, match=f"127.0.0.1:{ports.grpc} does not answer: "):
+        control.load("birds")
 
 
 def test_only_the_owner_can_read_the_key(triton: TritonServer) -> None:

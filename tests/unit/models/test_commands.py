@@ -89,7 +89,7 @@ def test_a_silent_triton_of_a_running_service_is_an_error(
     before = contents(repository)
     monkeypatch.setattr(commands, "_RESTART_TIMEOUT_SECONDS", 0)
     monkeypatch.setattr(control, "KEYS", tmp_path / "keys")
-    _, lock = control.create_key(int(NOBODY.rpartition(":")[2]))
+    _, lock = control.create_key(int(NOBODY.rpartition(":")[2]), free_port())
     try:
         assert run(repository, *arguments) == 1
         assert "does not answer" in capfd.readouterr().err

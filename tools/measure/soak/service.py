@@ -71,8 +71,9 @@ class Service:
 
     def control(self) -> TritonControl:
         """The control of its Triton. The key stays the same when Triton is restarted."""
-        key = self._project / ".cache" / "control" / f"triton-{self.triton.http}.key"
-        return TritonControl(f"http://127.0.0.1:{self.triton.http}", key.read_text().strip())
+        file = self._project / ".cache" / "control" / f"triton-{self.triton.http}.key"
+        key = file.read_text().split()[0]
+        return TritonControl(f"http://127.0.0.1:{self.triton.http}", key, f"127.0.0.1:{self.triton.grpc}")
 
     def processes(self) -> dict[str, list[psutil.Process]]:
         """The processes that run now, by role: FRONTEND, WORKER, TRITON, or the model of a Python process."""
