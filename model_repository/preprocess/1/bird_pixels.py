@@ -17,6 +17,7 @@ import pi_heif
 import png_chunks
 import quiet_libtiff
 import tiff_directory
+from av1_sizes import check_av1_sizes
 from colour_profiles import convert, suits, transform_to_srgb
 from exif_orientation import read_orientation
 from image_limits import ImageRejected, MoreMemoryNeeded, PixelFormat, damaged, unsupported
@@ -194,6 +195,8 @@ def _open_png(data: bytes, wanted: PixelFormat) -> OpenedImage:
 def _open_other(data: bytes, wanted: PixelFormat, kind: str) -> OpenedImage:
     if kind == "TIFF":
         tiff_directory.check_tiff(data)
+    if kind == "AVIF":
+        check_av1_sizes(data)
     image = _open(data, wanted, kind)
     # libheif rotates by the container's own boxes, and Pillow rotates a TIFF.
     orientation = 1 if kind in ("HEIF", "TIFF") else read_orientation(image.info.get("exif") or b"")
