@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from math import inf, isinf
 from typing import Any
 
@@ -55,11 +53,12 @@ class Attempts:
         end = inf if timeout_seconds is None else time.monotonic() + timeout_seconds
         failures: list[AttemptFailure] = []
         failed_on: set[TritonPeer] = set()
-        async with AsyncExitStack() as suspect:
+        turn: _SuspectTurn | None = None
+        try:
             while True:
                 server = await self._choose(request.model_name, end, failed_on, is_probe)
                 try:
-                    return await self._send(server, request, end, metadata)
+                    return await self._send(server, request, end, metadata, turn)
                 except aio.AioRpcError as error:
                     failures.append(failure_of(error))
                     self._note(server, request.model_name, failures[-1])
@@ -67,9 +66,12 @@ class Attempts:
                         raise final from error
                 if failures[-1] in _DEATHS and not is_probe:
                     await self._choose(request.model_name, end, failed_on, is_probe)  # wait before taking the turn
-                    await suspect.enter_async_context(self._suspect_turn(end))
+                    turn = await self._suspect_turn(end)
                 failed_on.add(server)
                 await asyncio.sleep(_PAUSE_SECONDS)
+        finally:
+            if turn is not None:
+                turn.leave()
 
     async def infer_on(self, server: TritonPeer, request: Request, timeout_seconds: float) -> Response:
         """Send `request` to `server`, once. Raises aio.AioRpcError, DeadlineExceeded."""
@@ -86,16 +88,29 @@ class Attempts:
             # Until the first connection attempt has ended, nobody knows whether Triton is available.
             raise (TritonUnavailable() if self._pool.is_settled else DeadlineExceeded()) from None
 
-    async def _send(self, server: TritonPeer, request: Request, end: float, metadata: Metadata) -> Response:
-        """Send once. Triton drops the image from its queues at `end`."""
+    async def _send(
+        self,
+        server: TritonPeer,
+        request: Request,
+        end: float,
+        metadata: Metadata,
+        turn: _SuspectTurn | None = None,
+    ) -> Response:
+        """Send once. Triton drops the image from its queues at `end`. A call that outlives its caller keeps `turn`."""
         seconds = None if isinf(end) else max(end - time.monotonic(), 1e-6)
         if seconds is not None:
             request.parameters["timeout"].int64_param = max(round(1e6 * seconds), 1)
 
         async def call(grpc_timeout_seconds: float | None) -> Response:
-            running = server.stub.ModelInfer(request, timeout=grpc_timeout_seconds, metadata=metadata)
-            return await cancellable_answer(running)
+            try:
+                running = server.stub.ModelInfer(request, timeout=grpc_timeout_seconds, metadata=metadata)
+                return await cancellable_answer(running)
+            finally:
+                if turn is not None:
+                    turn.leave()
 
+        if turn is not None:
+            turn.join()
         try:
             with server.running_call():
                 if server.survives_cancellation:
@@ -129,9 +144,8 @@ class Attempts:
                 return InferenceFailed() if AttemptFailure.STUB_DIED in deaths else TritonUnavailable()
         return translated(error) if is_probe and len(failures) >= _MAX_ATTEMPTS else None
 
-    @asynccontextmanager
-    async def _suspect_turn(self, end: float) -> AsyncIterator[None]:
-        """Hold the turn of the one suspect: an image that was with a process or server that died.
+    async def _suspect_turn(self, end: float) -> _SuspectTurn:
+        """Wait for the turn of the one suspect: an image that was with a process or server that died.
 
         Raises DeadlineExceeded.
         """
@@ -140,7 +154,20 @@ class Attempts:
                 await self._suspect_lock.acquire()
         except TimeoutError:
             raise DeadlineExceeded() from None
-        try:
-            yield
-        finally:
-            self._suspect_lock.release()
+        return _SuspectTurn(self._suspect_lock)
+
+
+class _SuspectTurn:
+    """A held lock. It is released when the request and its calls have left: a call may outlive its request."""
+
+    def __init__(self, lock: asyncio.Lock) -> None:
+        self._lock = lock
+        self._users = 1
+
+    def join(self) -> None:
+        self._users += 1
+
+    def leave(self) -> None:
+        self._users -= 1
+        if not self._users:
+            self._lock.release()

@@ -14,6 +14,7 @@ from frontend.inference.target import HostPort, TritonTarget
 
 _A, _AAAA, _IN = 1, 28, 1
 _RECURSION_DESIRED = 0x0100
+_TRUNCATED = 0x0200
 _TIMEOUT_SECONDS = 1.0
 _HEADER = struct.Struct("!HHHHHH")
 
@@ -34,7 +35,7 @@ async def look_up(target: TritonTarget) -> list[HostPort]:
         else:
             kinds = [_ask(target.name_server, name.host, kind) for kind in (_A, _AAAA)]
             addresses = set().union(*await asyncio.gather(*kinds))
-    except (OSError, TimeoutError, UnicodeError) as error:
+    except (OSError, TimeoutError, ValueError) as error:
         raise LookupFailed(f"{name.host} was not found: {error or 'the name server did not answer'}") from error
     if not addresses:
         raise LookupFailed(f"{name.host} has no addresses")
@@ -58,21 +59,44 @@ class _LookupProtocol(asyncio.DatagramProtocol):
 
 
 async def _ask(name_server: HostPort, name: str, kind: int) -> set[str]:
-    """Send one query over UDP and return the addresses in the answer; an unknown name has none."""
+    """Send one query and return the addresses in the answer; an unknown name has none.
+
+    An answer over UDP has at most 512 bytes, enough for about 28 addresses. A longer one is asked for again over TCP.
+    """
     query_id = secrets.randbits(16)
     labels = b"".join(bytes([len(label)]) + label for label in name.rstrip(".").encode("ascii").split(b"."))
     query = _HEADER.pack(query_id, _RECURSION_DESIRED, 1, 0, 0, 0) + labels + struct.pack("!BHH", 0, kind, _IN)
-    transport, answer = await asyncio.get_running_loop().create_datagram_endpoint(
+    try:
+        with fail_after(_TIMEOUT_SECONDS):
+            answer = await _answer_over_udp(name_server, query_id, query)
+            if _HEADER.unpack_from(answer)[1] & _TRUNCATED:
+                answer = await _answer_over_tcp(name_server, query)
+        return _addresses_in(answer, kind)
+    except (struct.error, IndexError, ValueError) as error:
+        raise OSError("the name server's answer is malformed") from error
+
+
+async def _answer_over_udp(name_server: HostPort, query_id: int, query: bytes) -> bytes:
+    transport, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
         lambda: _LookupProtocol(query_id), remote_addr=(name_server.host, name_server.port)
     )
     try:
         transport.sendto(query)
-        with fail_after(_TIMEOUT_SECONDS):
-            return _addresses_in(await answer.received, kind)
-    except (struct.error, IndexError, ValueError) as error:
-        raise OSError("the name server's answer is malformed") from error
+        return await protocol.received
     finally:
         transport.close()
+
+
+async def _answer_over_tcp(name_server: HostPort, query: bytes) -> bytes:
+    """Over TCP, the length of each message precedes it (RFC 1035, 4.2.2)."""
+    reader, writer = await asyncio.open_connection(name_server.host, name_server.port)
+    try:
+        writer.write(struct.pack("!H", len(query)) + query)
+        return await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big"))
+    except EOFError as error:
+        raise OSError("the name server closed the connection") from error
+    finally:
+        writer.close()
 
 
 def _addresses_in(message: bytes, kind: int) -> set[str]:

@@ -9,6 +9,9 @@ from ipaddress import ip_address
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 _DNS = re.compile(r"dns:(?://(?P<name_server>[A-Za-z0-9._:\[\]-]*)/)?(?P<name>[A-Za-z0-9._-]+:[0-9]{1,5})")
 _DNS_PORT = 53
+# RFC 1035, 2.3.4; a name may end with a dot.
+_MAX_LABEL_CHARACTERS = 63
+_MAX_NAME_CHARACTERS = 253
 _FORMS = "host:port, ip:port,ip:port,… or dns:///name:port"
 
 
@@ -72,4 +75,18 @@ def _host_port(text: str, default_port: int | None = None) -> HostPort:
     match = _HOST_PORT.fullmatch(text)
     if match is None or not 1 <= int(match["port"]) <= 65535:
         raise ValueError(f"{text!r} must have one of the forms {_FORMS}")
-    return HostPort(match["host"].strip("[]"), int(match["port"]))
+    host = HostPort(match["host"].strip("[]"), int(match["port"]))
+    if not host.is_address:
+        _check_name(host.host)
+    return host
+
+
+def _check_name(name: str) -> None:
+    name = name.removesuffix(".")
+    if len(name) > _MAX_NAME_CHARACTERS or not all(
+        1 <= len(label) <= _MAX_LABEL_CHARACTERS for label in name.split(".")
+    ):
+        raise ValueError(
+            f"{name!r} is not a DNS name: it may have {_MAX_NAME_CHARACTERS} characters, and 1 to "
+            f"{_MAX_LABEL_CHARACTERS} between two dots"
+        )

@@ -11,10 +11,12 @@ from ipaddress import IPv4Address
 NAME = "frontend"
 _A, _IN = 1, 1
 _ANSWER, _NO_SUCH_NAME = 0x8580, 0x8583
+_TRUNCATED = 0x0200
+_MAX_UDP_BYTES = 512
 
 
 class NameServer:
-    """Answers A queries for NAME over UDP, on its own thread.
+    """Answers A queries for NAME over UDP and TCP, on its own threads. Over UDP it cuts answers to 512 bytes.
 
     With `cached_seconds` it behaves like a cache in front of the real name server: each answer is up to that old.
     `asked_at` has the time.monotonic() of each A query.
@@ -54,15 +56,33 @@ class NameServer:
         class Handler(socketserver.BaseRequestHandler):
             def handle(self) -> None:
                 query, sock = self.request
-                sock.sendto(answer(query), self.client_address)
+                sock.sendto(_cut(answer(query)), self.client_address)
 
-        self._server = socketserver.UDPServer(("127.0.0.1", 0), Handler)
-        self.address = f"127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,))
-        self._thread.start()
+        class TcpHandler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                query = self.rfile.read(int.from_bytes(self.rfile.read(2), "big"))
+                message = answer(query)
+                self.wfile.write(struct.pack("!H", len(message)) + message)
+
+        udp = socketserver.UDPServer(("127.0.0.1", 0), Handler)
+        self.address = f"127.0.0.1:{udp.server_address[1]}"
+        self._servers = [udp, socketserver.TCPServer(udp.server_address, TcpHandler)]
+        self._threads = [threading.Thread(target=server.serve_forever, args=(0.1,)) for server in self._servers]
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        for server, thread in zip(self._servers, self._threads, strict=True):
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+
+def _cut(message: bytes) -> bytes:
+    """Return the message as it is sent over UDP: if it is too long, without its answers, and marked as truncated."""
+    if len(message) <= _MAX_UDP_BYTES:
+        return message
+    flags, questions = struct.unpack_from("!HH", message, 2)
+    end = message.index(b"\0", 12) + 5
+    return message[:2] + struct.pack("!HHHHH", flags | _TRUNCATED, questions, 0, 0, 0) + message[12:end]

@@ -31,6 +31,7 @@ from image_limits import ImageRejected, PixelFormat
 
 _WORKER = Path(__file__).with_name("decode_worker.py")
 _START_SECONDS = 30
+_END_SECONDS = 1.0  # in which a worker that closed its socket ends
 # The limit is processor time; on a busy machine a decode may wait this many times longer for it.
 _MAX_WAIT_FACTOR = 5
 # Most images need less; others ask for more.
@@ -255,7 +256,11 @@ class _Worker:
         return self._explain_end()
 
     def _explain_end(self) -> dict[str, Any]:
-        code = self._process.wait()
+        try:
+            code = self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:  # a decoder that was taken over could wait here forever
+            self._process.kill()
+            raise ImageRejected("not_an_image", "the decoder broke on it") from None
         if code in (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT):
             raise _WorkerKilled
         log.warning("a decoder crashed: exit code %s", code)

@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.support.hostile_images import small_avif_of_268_megapixels
+
 WANTED = PixelFormat(width=24, height=16, max_pixels=50_000_000, max_bytes=20_000_000)
 
 
@@ -37,6 +39,11 @@ def stating(data: bytes, width: int, height: int) -> bytes:
             patched[at : at + 8] = size
             position = patched.find(kind, position + 4)
     return bytes(patched)
+
+
+def test_refuses_small_file_of_268_megapixels() -> None:
+    with pytest.raises(ImageRejected, match="16384 x 16384 pixels, but the file states 64 x 64"):
+        check_av1_sizes(small_avif_of_268_megapixels())
 
 
 KINDS = {

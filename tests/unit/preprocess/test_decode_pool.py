@@ -46,6 +46,9 @@ def open_image(data, *arguments):
         print(list(os.environ)); print("noise", file=sys.stderr)
     if data.startswith(b"lie"):
         decode_worker.json.dumps = lambda reply: "lies"
+    if data.startswith(b"hang up"):
+        os.close(decode_worker.json.loads(sys.argv[1])["socket"])
+        time.sleep(600)
     if data.startswith(b"bug"):
         raise ZeroDivisionError
     return real(data, *arguments)
@@ -135,6 +138,12 @@ def test_neighbours_are_decoded_meanwhile(pool: DecodePool) -> None:
 def test_kills_decode_that_waits_for_ever(faulty_pool: DecodePool) -> None:
     with pytest.raises(ImageRejected, match=r"^too_expensive: "):
         faulty_pool.decode(b"sleep", WANTED)
+    assert is_red(faulty_pool)
+
+
+def test_kills_worker_that_hangs_up_and_stays(faulty_pool: DecodePool) -> None:
+    with pytest.raises(ImageRejected, match=r"^not_an_image: the decoder broke on it"):
+        faulty_pool.decode(b"hang up", WANTED)
     assert is_red(faulty_pool)
 
 

@@ -22,6 +22,7 @@ from frontend.errors import (
 from frontend.inference import server_pool
 from frontend.inference.client import Inference
 from tests.support.fake_triton import (
+    CANCELLATION_CRASHES_VERSION,
     FakeTriton,
     FakeVersion,
     TritonFailure,
@@ -112,6 +113,31 @@ async def test_suspects_are_repeated_one_at_a_time() -> None:
         died.set()
         assert await asyncio.gather(*asked) == ["ok"] * 8
     assert most == 1
+
+
+async def test_suspect_keeps_turn_until_its_call_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton before 2.57 must not be cancelled, so a call goes on after its caller's deadline."""
+    monkeypatch.setattr(server_pool, "_PROBE_PAUSE_SECONDS", 0.01)
+    triton = FakeTriton(server_version=CANCELLATION_CRASHES_VERSION)
+    first, second = flat(RED), flat(BLUE)
+    may_end = asyncio.Event()
+
+    async def dies_then_waits(asked: Asked) -> None:
+        if not asked.is_probe and triton.images.count(asked.image) == 1:
+            raise dead_stub()
+        if asked.image == first:
+            await may_end.wait()
+
+    triton.behaviour = dies_then_waits
+    async with running_tritons(triton) as url, Inference(url) as inference:
+        late = asyncio.ensure_future(outcome(inference, first, timeout_seconds=4))
+        await until(lambda: triton.images.count(first) == 2)
+        waiting = asyncio.ensure_future(outcome(inference, second, timeout_seconds=60))
+        assert await late == DeadlineExceeded.code
+        await asyncio.sleep(0.3)  # it could be sent now, by mistake
+        assert triton.images.count(second) == 1
+        may_end.set()
+        assert await waiting == "ok"
 
 
 @pytest.mark.parametrize(

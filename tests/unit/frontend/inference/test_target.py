@@ -30,6 +30,7 @@ def hosts(*pairs: tuple[str, int], name_server: HostPort | None = None) -> Trito
             hosts(("triton.birds.svc", 8011), name_server=HostPort("10.0.0.53", 53)),
             False,
         ),
+        ("a" * 63 + ".svc:8011", hosts(("a" * 63 + ".svc", 8011)), False),
         ("dns://10.0.0.53:5353/triton:8011", hosts(("triton", 8011), name_server=HostPort("10.0.0.53", 5353)), False),
     ],
 )
@@ -52,6 +53,12 @@ def test_documented_forms_are_parsed(url: str, target: TritonTarget, is_fixed: b
         ("dns:///triton:0", "host:port"),
         ("triton-0:8011,triton-1:8011", "for a name write dns:///name:port"),
         ("127.0.0.1:8011,[::1]:8011", "not both"),
+        ("a" * 64 + ".svc:8011", "is not a DNS name"),
+        ("dns:///" + "a" * 300 + ":8011", "is not a DNS name"),
+        ("dns:///triton..svc:8011", "is not a DNS name"),
+        (".svc:8011", "is not a DNS name"),
+        ("dns:///" + ".".join(["a" * 60] * 5) + ":8011", "is not a DNS name"),
+        ("dns://" + "b" * 64 + "/triton:8011", "is not a DNS name"),
     ],
 )
 def test_other_forms_are_refused_with_a_hint(url: str, sentence: str) -> None:
