@@ -19,6 +19,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -49,19 +50,27 @@ class WorkersUnavailable(RuntimeError):
 
 
 class DecodingMemory:
-    """The bytes that concurrent decodes share: a decode waits until enough is free."""
+    """The bytes that concurrent decodes share. A decode waits until enough is free and all before it have theirs.
+
+    In any other order a large decode could wait for as long as small ones keep coming.
+    """
 
     def __init__(self, capacity_bytes: int) -> None:
         self.capacity_bytes = capacity_bytes
         self._used = 0
+        self._waiting: deque[object] = deque()
         self._changed = threading.Condition()
 
     @contextmanager
     def reserve(self, size_bytes: int) -> Iterator[None]:
-        """Hold `size_bytes`, which must not be more than the capacity."""
+        """Hold `size_bytes`, which must not be more than the capacity. A thread must not reserve twice at a time."""
         with self._changed:
-            self._changed.wait_for(lambda: self._used + size_bytes <= self.capacity_bytes)
+            turn = object()
+            self._waiting.append(turn)
+            self._changed.wait_for(lambda: self._waiting[0] is turn and self._used + size_bytes <= self.capacity_bytes)
+            self._waiting.popleft()
             self._used += size_bytes
+            self._changed.notify_all()  # the next one may fit as well
         try:
             yield
         finally:

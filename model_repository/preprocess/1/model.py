@@ -11,8 +11,10 @@ import dataclasses
 import json
 import os
 import threading
+import time
 import traceback
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from math import inf
 from typing import TypeAlias
 
 import numpy as np
@@ -22,6 +24,7 @@ from decode_pool import DecodePool
 from recent_digests import RecentDigests
 
 _BUG = "internal_error"
+_EXPIRED = "deadline_exceeded"
 # How long a batch waits for images that workers decode. Most take less, and one response for all costs less.
 _BATCH_SECONDS = 0.1
 # While this many requests wait for a worker, no more are taken from Triton's queue, which has its own limits.
@@ -65,8 +68,11 @@ class TritonPythonModel:
     def _begin(self, request: pb_utils.InferenceRequest) -> dict[str, list[Future[Outcome | Future[Outcome]]]]:
         """Have every image decoded at the size of each requested output."""
         images = pb_utils.get_input_tensor_by_name(request, "IMAGE").as_numpy().ravel()
+        expires_at = _expires_at(request)
         return {
-            output: [self.decoding_threads.submit(self._decode, data, self._format(output)) for data in images]
+            output: [
+                self.decoding_threads.submit(self._decode, data, self._format(output), expires_at) for data in images
+            ]
             for output in request.requested_output_names()
         }
 
@@ -78,7 +84,7 @@ class TritonPythonModel:
         height, width = map(int, size.split("x"))
         return dataclasses.replace(self.default, width=width, height=height)
 
-    def _decode(self, data: bytes, wanted: PixelFormat) -> Outcome | Future[Outcome]:
+    def _decode(self, data: bytes, wanted: PixelFormat, expires_at: float) -> Outcome | Future[Outcome]:
         """Decode a cheap image; hand any other on to a worker."""
         try:
             opened = open_if_cheap(data, wanted)
@@ -89,13 +95,16 @@ class TritonPythonModel:
             return rejected
         except Exception:  # uncaught, it would fail the whole batch and show clients the traceback
             return _bug(traceback.format_exc())
-        return self.waiting_threads.submit(self._decode_in_worker, data, wanted, opened.profile if opened else None)
+        profile = opened.profile if opened else None
+        return self.waiting_threads.submit(self._decode_in_worker, data, wanted, profile, expires_at)
 
     def _converts_cheaply(self, opened: OpenedImage) -> bool:
         """Whether the image has no profile, or one that a worker has found to mean sRGB."""
         return opened.profile is None or opened.profile in self.srgb_profiles
 
-    def _decode_in_worker(self, data: bytes, wanted: PixelFormat, profile: bytes | None) -> Outcome:
+    def _decode_in_worker(self, data: bytes, wanted: PixelFormat, profile: bytes | None, expires_at: float) -> Outcome:
+        if time.monotonic() > expires_at:  # its client has gone; others wait for the worker
+            return ImageRejected(_EXPIRED, "Request timeout expired")
         try:
             decoded, has_srgb_profile = self.workers.decode(data, wanted)
             if profile and has_srgb_profile:
@@ -129,6 +138,12 @@ class TritonPythonModel:
         return None
 
 
+def _expires_at(request: pb_utils.InferenceRequest) -> float:
+    """Return when the client stops waiting, at the latest. Triton drops expired requests from its own queues only."""
+    timeout_microseconds: int = request.timeout()
+    return time.monotonic() + timeout_microseconds / 1e6 if timeout_microseconds else inf
+
+
 def _unfinished(outputs: Outputs) -> list[Future[Outcome]]:
     return [image for images in outputs.values() for image in images if isinstance(image, Future) and not image.done()]
 
@@ -152,7 +167,8 @@ def _response(outputs: Outputs) -> pb_utils.InferenceResponse:
 
 
 def _error(rejected: ImageRejected) -> pb_utils.InferenceResponse:
-    kind = pb_utils.TritonError.INTERNAL if rejected.code == _BUG else pb_utils.TritonError.INVALID_ARG
+    kinds = {_BUG: pb_utils.TritonError.INTERNAL, _EXPIRED: pb_utils.TritonError.UNAVAILABLE}
+    kind = kinds.get(rejected.code, pb_utils.TritonError.INVALID_ARG)
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(rejected), kind))
 
 

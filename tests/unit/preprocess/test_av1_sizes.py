@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -46,7 +47,7 @@ def test_refuses_small_file_of_268_megapixels() -> None:
         check_av1_sizes(small_avif_of_268_megapixels())
 
 
-KINDS = {
+KINDS: dict[str, Callable[[int, int], bytes]] = {
     "picture": lambda width, height: avif(width, height),
     "transparency": lambda width, height: avif(width, height, mode="RGBA"),
     "animation": lambda width, height: avif(width, height, frames=3),

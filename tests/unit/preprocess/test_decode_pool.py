@@ -323,24 +323,27 @@ def test_says_so_when_no_worker_starts(tmp_path: Path, monkeypatch: pytest.Monke
         new_pool()
 
 
-def test_decoding_memory_makes_decodes_wait() -> None:
+def test_decoding_memory_is_first_come_first_served() -> None:
+    """Small decodes that came later do not pass a large one, which would otherwise wait for as long as they come."""
     budget = DecodingMemory(100)
-    begun, order = threading.Event(), []
+    order: list[int] = []
 
-    def second() -> None:
-        begun.set()
-        with budget.reserve(60):
-            order.append("second")
+    def reserve(size_bytes: int) -> None:
+        with budget.reserve(size_bytes):
+            order.append(size_bytes)
 
-    thread = threading.Thread(target=second)
+    waiting = []
     with budget.reserve(60):
-        thread.start()
-        begun.wait(5)
-        with budget.reserve(40):
-            order.append("fits as well")
-        order.append("first ends")
-    thread.join(5)
-    assert order == ["fits as well", "first ends", "second"]
+        reserve(40)  # fits at once
+        for size_bytes in (90, 10, 20, 30):
+            waiting.append(threading.Thread(target=reserve, args=(size_bytes,)))
+            waiting[-1].start()
+            assert eventually(lambda: len(budget._waiting) == len(waiting))
+        assert order == [40]
+    for thread in waiting:
+        thread.join(10)
+    assert order[:2] == [40, 90]
+    assert sorted(order[2:]) == [10, 20, 30]  # these fit together
 
 
 def test_decoding_memory_is_returned_after_a_failure() -> None:

@@ -25,7 +25,7 @@ SLOW = flat(RED, "GIF", (4000, 3000))
 
 
 class Error:
-    INTERNAL, INVALID_ARG = "internal", "invalid argument"
+    INTERNAL, INVALID_ARG, UNAVAILABLE = "internal", "invalid argument", "unavailable"
 
     def __init__(self, message: str, code: str) -> None:
         self.message, self.code = message, code
@@ -54,10 +54,14 @@ class Request:
     def __init__(self, *images: bytes, outputs: tuple[str, ...] = ("PIXELS",)) -> None:
         self.images = Tensor("IMAGE", np.array([[image] for image in images], dtype=np.object_))
         self.outputs = outputs
+        self.timeout_microseconds = 0
         self.sent: list[Response] = []
 
     def requested_output_names(self) -> list[str]:
         return list(self.outputs)
+
+    def timeout(self) -> int:
+        return self.timeout_microseconds
 
     def get_response_sender(self) -> Request:
         return self
@@ -127,6 +131,26 @@ def test_bad_image_fails_its_own_request(model: Any) -> None:
     good, bad = model.execute([Request(flat(RED)), Request(b"nothing")])
     assert good.error is None
     assert (bad.error.code, bad.error.message) == (Error.INVALID_ARG, "not_an_image: the bytes are not an image")
+
+
+def test_expired_image_is_not_decoded(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slow images of clients that have gone would delay those of others."""
+    decoded: list[bytes] = []
+    real = model.workers.decode
+
+    def decode(data: bytes, wanted: Any) -> Any:
+        decoded.append(data)
+        return real(data, wanted)
+
+    monkeypatch.setattr(model.workers, "decode", decode)
+    expired, patient, endless = Request(flat(RED, "GIF")), Request(flat(GREEN, "GIF")), Request(flat(BLUE, "GIF"))
+    expired.timeout_microseconds, patient.timeout_microseconds = 1, 60_000_000
+    first, second, third = answers(model, expired, patient, endless)
+    assert first.error
+    assert (first.error.code, first.error.message) == ("unavailable", "deadline_exceeded: Request timeout expired")
+    assert is_colour(second.pixels[0], GREEN)
+    assert is_colour(third.pixels[0], BLUE)
+    assert sorted(decoded) == sorted([flat(GREEN, "GIF"), flat(BLUE, "GIF")])
 
 
 def test_slow_image_is_answered_after_its_batch(model: Any) -> None:
