@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
@@ -157,23 +158,23 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-async def _invalid_query(request: Request, error: Exception) -> JSONResponse:
+async def _invalid_query(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     return await _invalid_request(request, InvalidRequest(field_mistakes(error.errors())))
 
 
-async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
+async def _invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, InvalidRequest)
     language = _language(request)
     messages = [error_message(mistake.code, language, **mistake.parameters) for mistake in error.mistakes]
-    return _failed(error.status, messages, language)
+    return _failed(error.status, _body(messages), language)
 
 
-async def _service_error(request: Request, error: Exception) -> JSONResponse:
+async def _service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
     request_stats.failed(error.code)
     language = _language(request)
-    return _failed(error.status, [service_error_message(error, language)], language, error.headers)
+    return _failed(error.status, _cached_body(service_error_message(error, language)), language, error.headers)
 
 
 async def _client_gone(request: Request, _: Exception) -> Response:
@@ -181,10 +182,10 @@ async def _client_gone(request: Request, _: Exception) -> Response:
     return Response(status_code=_CLIENT_CLOSED_REQUEST)  # only the access log sees this status
 
 
-async def _bug(request: Request, error: Exception) -> JSONResponse:
+async def _bug(request: Request, error: Exception) -> Response:
     log.error("unexpected error in %s %s", request.method, request.url.path, exc_info=error)
     language = _language(request)
-    response = _failed(500, [error_message("internal_error", language)], language)
+    response = _failed(500, _cached_body(error_message("internal_error", language)), language)
     if stats := request_stats.current():  # a response of Starlette's own handler does not pass AccessLogMiddleware
         response.headers[HEADER] = stats.request_id
     return response
@@ -194,6 +195,15 @@ def _language(request: Request) -> str:
     return preferred_language(request.headers.get("accept-language"))
 
 
-def _failed(status: int, errors: list[str], language: str, headers: dict[str, str] | None = None) -> JSONResponse:
+def _failed(status: int, body: bytes, language: str, headers: dict[str, str] | None = None) -> Response:
     headers = {"Content-Language": language, "Vary": "Accept-Language", **(headers or {})}
-    return JSONResponse(ClassifyResponse(errors=errors).model_dump(), status, headers)
+    return Response(body, status, headers, "application/json")
+
+
+def _body(errors: list[str]) -> bytes:
+    return ClassifyResponse(errors=errors).model_dump_json().encode()
+
+
+@lru_cache(maxsize=256)  # under overload, many requests are refused with the same few messages
+def _cached_body(error: str) -> bytes:
+    return _body([error])

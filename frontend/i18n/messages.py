@@ -30,6 +30,8 @@ def languages() -> list[str]:
 
 def preferred_language(accept_language: str | None) -> str:
     """Return the language for an Accept-Language header: by quality, then by position. The default is English."""
+    if accept_language is None:
+        return DEFAULT_LANGUAGE
     wanted = {tag.replace("_", "-"): quality for tag, quality in quality_values(accept_language).items()}
     refused = {tag for tag, quality in wanted.items() if quality == 0}
     ranked = sorted((tag for tag in wanted if tag not in refused), key=lambda tag: -wanted[tag])

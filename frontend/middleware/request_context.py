@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
 
 from anyio import current_time
@@ -70,6 +71,7 @@ def request_context_of(scope: Scope) -> RequestContext:
     return context
 
 
+@lru_cache(maxsize=4096)
 def network_caller(address: str) -> str:
     """The caller's name for a client without an API key.
 
