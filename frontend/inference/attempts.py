@@ -17,6 +17,7 @@ from grpc import aio
 
 from frontend.errors import DeadlineExceeded, InferenceFailed, TritonUnavailable
 from frontend.inference.failures import AttemptFailure, ModelNotFound, failure_of, translated
+from frontend.inference.infer_request import InferRequest
 from frontend.inference.server_pool import NoServer, ServerPool, TritonPeer
 from frontend.inference.shielded_calls import ShieldedCalls, cancellable_answer
 
@@ -25,8 +26,7 @@ _MAX_ATTEMPTS = 5  # after NOT_FOUND, which a server answers for a moment while 
 # A request that waits for a server ends this much before its deadline, so that it can say what it waited for.
 _REPORT_SECONDS = 0.25
 
-Request = Any  # service_pb2.ModelInferRequest, which carries no types
-Response = Any  # service_pb2.ModelInferResponse
+Response = Any  # service_pb2.ModelInferResponse, which carries no types
 Metadata = tuple[tuple[str, str], ...]
 
 _DEATHS = (AttemptFailure.STUB_DIED, AttemptFailure.CONNECTION_LOST)
@@ -41,7 +41,7 @@ class Attempts:
         self._suspect_lock = asyncio.Lock()
 
     async def infer(
-        self, request: Request, timeout_seconds: float | None, metadata: Metadata = (), is_probe: bool = False
+        self, request: InferRequest, timeout_seconds: float | None, metadata: Metadata = (), is_probe: bool = False
     ) -> Response:
         """Return the answer to `request` of the first server that gives one.
 
@@ -56,16 +56,16 @@ class Attempts:
         turn: _SuspectTurn | None = None
         try:
             while True:
-                server = await self._choose(request.model_name, end, failed_on, is_probe)
+                server = await self._choose(request.model, end, failed_on, is_probe)
                 try:
                     return await self._send(server, request, end, metadata, turn)
                 except aio.AioRpcError as error:
                     failures.append(failure_of(error))
-                    self._note(server, request.model_name, failures[-1])
-                    if (final := self._final_error(failures, server, request.model_name, error, is_probe)) is not None:
+                    self._note(server, request.model, failures[-1])
+                    if (final := self._final_error(failures, server, request.model, error, is_probe)) is not None:
                         raise final from error
                 if failures[-1] in _DEATHS and not is_probe:
-                    await self._choose(request.model_name, end, failed_on, is_probe)  # wait before taking the turn
+                    await self._choose(request.model, end, failed_on, is_probe)  # wait before taking the turn
                     turn = await self._suspect_turn(end)
                 failed_on.add(server)
                 await asyncio.sleep(_PAUSE_SECONDS)
@@ -73,7 +73,7 @@ class Attempts:
             if turn is not None:
                 turn.leave()
 
-    async def infer_on(self, server: TritonPeer, request: Request, timeout_seconds: float) -> Response:
+    async def infer_on(self, server: TritonPeer, request: InferRequest, timeout_seconds: float) -> Response:
         """Send `request` to `server`, once. Raises aio.AioRpcError, DeadlineExceeded."""
         return await self._send(server, request, time.monotonic() + timeout_seconds, ())
 
@@ -91,7 +91,7 @@ class Attempts:
     async def _send(
         self,
         server: TritonPeer,
-        request: Request,
+        request: InferRequest,
         end: float,
         metadata: Metadata,
         turn: _SuspectTurn | None = None,
@@ -99,11 +99,11 @@ class Attempts:
         """Send once. Triton drops the image from its queues at `end`. A call that outlives its caller keeps `turn`."""
         seconds = None if isinf(end) else max(end - time.monotonic(), 1e-6)
         if seconds is not None:
-            request.parameters["timeout"].int64_param = max(round(1e6 * seconds), 1)
+            request.message.parameters["timeout"].int64_param = max(round(1e6 * seconds), 1)
 
         async def call(grpc_timeout_seconds: float | None) -> Response:
             try:
-                running = server.stub.ModelInfer(request, timeout=grpc_timeout_seconds, metadata=metadata)
+                running = server.infer(request, timeout=grpc_timeout_seconds, metadata=metadata)
                 return await cancellable_answer(running)
             finally:
                 if turn is not None:

@@ -23,9 +23,10 @@ from frontend.errors import (
     UnknownModelVersion,
 )
 from frontend.inference.answer_cache import AnswerCache
-from frontend.inference.attempts import Attempts, Request, Response
+from frontend.inference.attempts import Attempts, Response
 from frontend.inference.contract import PROBE_PRIORITY, ensemble_model_version, probe_image
 from frontend.inference.failures import AttemptFailure, ModelNotFound, failure_of
+from frontend.inference.infer_request import InferRequest
 from frontend.inference.scores import ImageScores, Labels, Row, parse_classification
 from frontend.inference.server_pool import NoServer, ServerPool, TritonPeer
 from frontend.inference.shielded_calls import cancellable_answer
@@ -39,7 +40,6 @@ log = logging.getLogger(__name__)
 
 MODEL = "birds"
 _NO_MODEL = ""  # a server that can serve no images can still describe its models
-_INPUT, _OUTPUT = "IMAGE", "PROBABILITIES"
 _ALL_CLASSES = 1_000_000  # Triton returns as many as there are
 _SERVER_PROBE_SECONDS = 5.0
 
@@ -128,7 +128,9 @@ class Inference:
         A full queue is a sign of life: if it made the server unready, the last servers would leave the load balancer.
         """
         try:
-            await self._attempts.infer(_request(MODEL, probe_image(), PROBE_PRIORITY), timeout_seconds, is_probe=True)
+            await self._attempts.infer(
+                InferRequest(MODEL, probe_image(), PROBE_PRIORITY), timeout_seconds, is_probe=True
+            )
         except Overloaded:
             return True
         except (ImageError, TritonUnavailable, ModelNotFound):
@@ -151,7 +153,7 @@ class Inference:
 
     async def _row(self, model: str, fingerprint: str, image: bytes, end: float | None) -> Row:
         """Ask for the probabilities, float32 of shape [labels]. Raises _OtherWeights."""
-        answer = await self._infer(_request(model, image), end)
+        answer = await self._infer(InferRequest(model, image), end)
         if answer.model_version != str(ensemble_model_version(fingerprint)):
             raise _OtherWeights
         return np.frombuffer(answer.raw_output_contents[0], np.float32)
@@ -178,10 +180,10 @@ class Inference:
                 if not is_shared:
                     raise
 
-    async def _infer(self, request: Request, end: float | None) -> Response:
+    async def _infer(self, request: InferRequest, end: float | None) -> Response:
         """Send `request`; `end` is the deadline on time.monotonic(). Raises what Attempts.infer raises."""
         timeout_seconds = None if end is None else max(end - time.monotonic(), 0)
-        request.id = request_stats.triton_request_id()
+        request.message.id = request_stats.triton_request_id()
         metadata = tuple(request_stats.trace_headers().items())
         return await self._attempts.infer(request, timeout_seconds, metadata)
 
@@ -208,7 +210,7 @@ class Inference:
 
     async def _probe_server(self, server: TritonPeer, model: str) -> bool:
         """Whether one server can serve `model` again."""
-        request = _request(model, probe_image(), PROBE_PRIORITY)
+        request = InferRequest(model, probe_image(), PROBE_PRIORITY)
         try:
             await self._attempts.infer_on(server, request, _SERVER_PROBE_SECONDS)
         except DeadlineExceeded:
@@ -227,21 +229,10 @@ def _deadline(timeout_seconds: float | None) -> float | None:
     return None if timeout_seconds is None else time.monotonic() + timeout_seconds
 
 
-def _request(model: str, image: bytes, priority: int = 0) -> Request:
-    """Build a request for the probabilities of one image. `priority` is a level of the models' queues; 0 is default."""
-    request = service_pb2.ModelInferRequest(model_name=model)
-    request.inputs.add(name=_INPUT, datatype="BYTES", shape=[1, 1])
-    request.outputs.add(name=_OUTPUT)
-    request.raw_input_contents.append(struct.pack("<I", len(image)) + image)
-    if priority:
-        request.parameters["priority"].uint64_param = priority
-    return request
-
-
-def _all_classes(model: str, image: bytes) -> Request:
-    """Build a request for all probabilities with their labels, as strings of the classification extension."""
-    request = _request(model, image)
-    request.outputs[0].parameters["classification"].int64_param = _ALL_CLASSES
+def _all_classes(model: str, image: bytes) -> InferRequest:
+    """Build a request for every label with its score, as strings."""
+    request = InferRequest(model, image)
+    request.output.parameters["classification"].int64_param = _ALL_CLASSES
     return request
 
 

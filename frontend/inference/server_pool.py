@@ -17,6 +17,7 @@ from grpc import ChannelConnectivity, StatusCode, aio
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from frontend.inference.channel import channel_options
+from frontend.inference.infer_request import InferRequest
 from frontend.inference.name_lookup import LookupFailed, look_up
 from frontend.inference.shielded_calls import survives_cancellation
 from frontend.inference.target import HostPort, TritonTarget
@@ -45,6 +46,11 @@ class TritonPeer:
         self.address = address
         self.channel = aio.insecure_channel(str(address), options=channel_options())
         self.stub = service_pb2_grpc.GRPCInferenceServiceStub(self.channel)
+        self.infer = self.channel.unary_unary(
+            "/inference.GRPCInferenceService/ModelInfer",
+            request_serializer=InferRequest.to_bytes,
+            response_deserializer=service_pb2.ModelInferResponse.FromString,
+        )
         self.is_listed = True  # the name still has this address
         self.is_connected = False
         self.is_settled = False  # the first attempt to connect has ended

@@ -62,7 +62,8 @@ class _Walk:
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._file = JpegFile()
-        self._parts: list[bytes] = [data[:2]]
+        self._view = memoryview(data)  # a camera's file has megabytes, and each copy of one costs about a millisecond
+        self._parts: list[bytes | memoryview] = [data[:2]]
         self._profile_parts: dict[int, bytes] = {}
         self._exif = b""
         self._bands: dict[int, set[int]] = {}  # coefficients that were read to the end, by component
@@ -97,7 +98,7 @@ class _Walk:
         if marker in _FRAMES:
             self._frame(marker, content)
         if marker in _FRAMES or marker in _TABLES or self._decides_colours(marker, content):
-            self._parts.append(self._data[offset - 2 : end])
+            self._parts.append(self._view[offset - 2 : end])
         elif marker == _APP1 and content.startswith(_EXIF) and not self._exif:
             self._exif = content
         elif marker == _APP2 and content.startswith(_PROFILE) and len(content) >= 14:
@@ -136,7 +137,7 @@ class _Walk:
             self._file.is_buffered = True
         found = _NEXT_MARKER.search(self._data, end)
         stop = found.start() if found else len(self._data)
-        self._parts.append(self._data[offset - 2 : stop])
+        self._parts.append(self._view[offset - 2 : stop])
         if found:
             first, last = content[1 + 2 * len(in_scan)], content[2 + 2 * len(in_scan)]
             for component in in_scan:

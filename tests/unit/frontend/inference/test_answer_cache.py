@@ -8,12 +8,13 @@ import time
 import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from frontend.errors import BirdsError, DeadlineExceeded, InferenceFailed
-from frontend.inference.answer_cache import AnswerCache
+from frontend.inference.answer_cache import AnswerCache, _has_sha_instructions
 from frontend.inference.client import Inference
 from frontend.inference.scores import Row
 from frontend.telemetry.metrics import Metrics
@@ -305,3 +306,12 @@ async def test_error_of_a_shared_question_reaches_all() -> None:
     release.set()
     outcomes = await asyncio.gather(*asked, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [InferenceFailed] * 3
+
+
+@pytest.mark.parametrize(
+    ("cpu_info", "expected"),
+    [("flags : fpu sha_ni avx2", True), ("Features : fp asimd sha1 sha2", True), ("flags : fpu avx2", False)],
+)
+def test_finds_sha_instructions(tmp_path: Path, cpu_info: str, expected: bool) -> None:
+    (tmp_path / "cpuinfo").write_text(cpu_info)
+    assert _has_sha_instructions(tmp_path / "cpuinfo") is expected
