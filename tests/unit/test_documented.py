@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
 
 import pytest
 import yaml
 
 from frontend import VERSION, errors
+from frontend.app import create_app
 from frontend.errors import BirdsError, DownloadFailed, ImageError, ServiceError
 from frontend.i18n.messages import failure_message
 from frontend.inference.client import MODEL
@@ -20,6 +22,12 @@ SETTINGS = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
 API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 _VERSION = re.compile(r"^(?:version: |__version__ = \"|## \[)([\d.]+)", re.MULTILINE)
 ENGLISH = yaml.safe_load((ROOT / "frontend" / "i18n" / "locales" / "en.yaml").read_text(encoding="utf-8"))
+
+
+def test_make_help_and_openapi_show_the_version() -> None:
+    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert shown.splitlines()[0] == f"birds {VERSION}"
+    assert create_app(Settings()).openapi()["info"]["version"] == VERSION
 
 
 @pytest.mark.parametrize("path", ["client/birds_client/version.py", "deploy/chart/Chart.yaml", "CHANGELOG.md"])
