@@ -16,7 +16,7 @@ from tests.support.programs import missing
 _ROOMS = {
     "unit": "unit: no Triton",
     "live": "live: one real Triton",
-    "system": "system: processes, faults, browser",
+    "system": "system: processes, model builds, faults, browser",
 }
 
 

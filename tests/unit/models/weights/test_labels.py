@@ -45,6 +45,21 @@ def test_prefixes_that_all_lines_have_are_removed(tmp_path: Path, pattern: str, 
     assert read_labels(path) == NAMES
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("labels.csv", "id,name\n2,Pica pica\n0,Turdus merula\n1,Passer domesticus\n"),
+        ("map.txt", "id,name\n2,Pica pica\n0,Turdus merula\n1,Passer domesticus\n"),
+        ("labels.json", json.dumps(NAMES)),
+        ("labels.json", '{"2": "Pica pica", "0": "Turdus merula", "1": "Passer domesticus"}'),
+        ("labels.json", '{"Pica pica": 2, "Turdus merula": 0, "Passer domesticus": 1}'),
+    ],
+)
+def test_labels_come_in_many_formats(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    assert read_labels(tmp_path / name) == NAMES
+
+
 def test_numbered_lines_in_another_order_are_sorted(tmp_path: Path) -> None:
     path = tmp_path / "labels.txt"
     path.write_text(f"2 {NAMES[2]}\n0 {NAMES[0]}\n1 {NAMES[1]}\n\n\n")

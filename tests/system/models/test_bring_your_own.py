@@ -141,26 +141,6 @@ def test_tensorflow_runs_what_openvino_cannot(
     assert answer(signature, about, (255, 0, 0)).argmax(axis=1).tolist() == [0, 0, 0]
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("labels.txt", "Red\nGreen\nBlue\n"),
-        ("labels.txt", "\ufeffRed\r\nGreen\r\nBlue"),
-        ("labels.csv", "id,name\n2,Blue\n0,Red\n1,Green\n"),
-        ("map.txt", "id,name\n2,Blue\n0,Red\n1,Green\n"),
-        ("labels.json", '["Red", "Green", "Blue"]'),
-        ("labels.json", '{"2": "Blue", "0": "Red", "1": "Green"}'),
-        ("labels.json", '{"Blue": 2, "Red": 0, "Green": 1}'),
-    ],
-)
-def test_labels_come_in_many_formats(tmp_path: Path, name: str, content: str) -> None:
-    labels = tmp_path / name
-    labels.write_text(content)
-    model = save_module(tmp_path / "own", lambda x: mean_colours(x) / 50)
-    _, _, version = built(tmp_path, model, labels)
-    assert (version / "labels.txt").read_text() == "Red\nGreen\nBlue\n"
-
-
 def test_label_ids_are_sorted_as_numbers(tmp_path: Path) -> None:
     """As strings, 10 would come before 2. Names may hold commas in quotes."""
     labels = tmp_path / "aiy_birds_labelmap.csv"
