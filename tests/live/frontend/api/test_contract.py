@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,8 +15,6 @@ from tests.support.frontend_server import running_frontend
 from tests.support.image_server import ImageServer
 from tests.support.images import BLUE, GREEN, GREY, RED, flat
 from tests.support.network import LOOPBACK
-from tests.support.processes import command_line, descendants
-from tools.serve.ports import free_triton_ports
 from tools.serve.triton_process import TritonServer
 
 
@@ -140,23 +135,6 @@ def test_downloads_send_a_user_agent(frontend: httpx.Client, image_server: Image
     url = image_server.add("/red.png", flat(RED))
     classify(frontend, [url])
     assert image_server.headers["/red.png"]["User-Agent"].startswith("birds/")
-
-
-def test_dead_python_stub_gets_503(tiny_repository: Path, tmp_path: Path, image_server: ImageServer) -> None:
-    """Triton does not restart a Python process that died, and still reports that it is ready.
-
-    The request waits for a recovery until shortly before its deadline.
-    """
-    url = image_server.add("/red.png", flat(RED))
-    with TritonServer(free_triton_ports(), tmp_path / "log", tiny_repository) as triton:
-        triton.wait_until_ready()
-        stub = next(pid for pid in descendants(triton.pid) if "preprocess" in command_line(pid))
-        os.kill(stub, signal.SIGKILL)
-        settings = Settings(triton_url=triton.grpc_url, download_allow_networks=LOOPBACK, request_timeout=5)
-        with running_frontend(settings) as frontend:
-            response = httpx.post(f"{frontend}/", json={"images": [url]}, timeout=30)
-            assert httpx.get(f"{frontend}/health/ready", timeout=30).status_code == 503
-    assert response.status_code == 503
 
 
 def test_images_unfinished_at_the_deadline_fail(triton: TritonServer, image_server: ImageServer) -> None:
