@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -52,10 +53,18 @@ def tiny_savedmodel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_repository(tiny_savedmodel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The real model repository with the tiny classifier, that once more on TensorFlow, and a poor `preprocess`."""
+    """The real model repository with the tiny classifier. Tests must not change it."""
     repository = tmp_path_factory.mktemp("repository") / "models"
     copy_templates(repository)
     install_classifier(repository, tiny_savedmodel, LABELS)
+    return repository
+
+
+@pytest.fixture(scope="session")
+def repository_with_twins(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with two more models: the classifier on TensorFlow, which starts slowly, and a poor `preprocess`."""
+    repository = tmp_path_factory.mktemp("twins") / "models"
+    shutil.copytree(tiny_repository, repository)
     engine = 'key: "engine"\n    value: {{ string_value: "{}" }}'
     changes = {engine.format("auto"): engine.format("tensorflow")}
     add_twin(repository, "classifier", "classifier_on_tensorflow", changes)
@@ -65,11 +74,11 @@ def tiny_repository(tiny_savedmodel: Path, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="session")
-def triton(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
-    """A real Triton over the tiny repository."""
+def triton(repository_with_twins: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    """A real Triton over the tiny classifier and the twins."""
     log = tmp_path_factory.mktemp("triton") / "triton.log"
     settings = TritonSettings(triton_open_apis=("shared-memory",))  # for perf_analyzer
-    with TritonServer(free_triton_ports(), log, tiny_repository, settings=settings) as server:
+    with TritonServer(free_triton_ports(), log, repository_with_twins, settings=settings) as server:
         server.wait_until_ready()
         yield server
 

@@ -99,8 +99,6 @@ def make_project(folder: Path, repository: Path) -> Path:
     for name in ("backends", "frontend", "tools"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(repository, folder / "model_repository")
-    for twin in ("classifier_on_tensorflow", "strict_decoder"):
-        shutil.rmtree(folder / "model_repository" / twin)
     return folder
 
 

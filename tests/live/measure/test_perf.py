@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("perf_analyzer")
 
 def sweep(triton: TritonServer, output: Path, *arguments: str) -> list[dict[str, str]]:
     addresses = ["--triton-http", triton.http_url.removeprefix("http://"), "--triton-grpc", triton.grpc_url]
-    assert main(["perf", *addresses, "--seconds", "1", "--output", str(output), *arguments]) == 0
+    assert main(["perf", *addresses, "--seconds", "0.1", "--output", str(output), *arguments]) == 0
     with (output / "sweep.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == COLUMNS
@@ -49,7 +49,6 @@ def test_sweep_has_a_row_per_model_step(triton: TritonServer, tmp_path: Path, mo
         "--shared-memory=none",
         "--concurrency=8",
         "--request-rates=",
-        "--seconds=1",
     )
     steps = column(rows, "model", "step")
     assert {step for model, step in steps if model == "birds"} == {"preprocess", "classifier"}
@@ -121,7 +120,7 @@ def test_failed_load_does_not_end_the_sweep(
 
     monkeypatch.setattr(command, "analyze", fail_at_4)
     addresses = ["--triton-http", triton.http_url.removeprefix("http://"), "--triton-grpc", triton.grpc_url]
-    sizes = ["--seconds=1", "--models=birds", "--protocols=grpc", "--shared-memory=none", "--request-rates="]
+    sizes = ["--seconds=0.1", "--models=birds", "--protocols=grpc", "--shared-memory=none", "--request-rates="]
     assert main(["perf", *addresses, *sizes, "--concurrency=1,4,8", "--output", str(tmp_path)]) == 0
     with (tmp_path / "sweep.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

@@ -37,7 +37,7 @@ class Statistics:
 
     def since(self, model: str, expected: int) -> tuple[int, int]:
         """Triton updates its counts after it has answered, so wait until `expected` inferences are counted."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         before = self._before[model]
         while (now := self._counts(model))[0] - before[0] < expected and time.monotonic() < deadline:
             time.sleep(0.05)

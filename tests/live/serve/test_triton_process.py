@@ -43,7 +43,7 @@ def test_a_killed_stub_leaves_nothing_behind(tiny_repository: Path, tmp_path: Pa
         server.wait_until_ready()
         family = descendants(server.pid)
         stubs = [pid for pid in family if "stub" in command_line(pid)]
-        assert len(stubs) >= 3
+        assert len(stubs) >= 2
         os.kill(stubs[0], signal.SIGKILL)
     assert not any(alive(pid) for pid in [server.pid, *family])
     assert not leftovers()
@@ -58,7 +58,7 @@ def test_a_killed_parent_leaves_no_process_and_no_file(tiny_repository: Path, tm
         assert parent.stdout is not None
         triton = int(parent.stdout.readline())
         family = [triton, *descendants(triton)]
-        assert len(family) >= 4
+        assert len(family) >= 3  # Triton and a stub for each model
         os.kill(triton, signal.SIGSTOP)
         parent.kill()
     assert eventually(lambda: not any(alive(pid) for pid in family))

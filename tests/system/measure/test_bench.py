@@ -24,9 +24,6 @@ def project(perf_analyzer: PerfAnalyzer, tiny_repository: Path, tmp_path_factory
     (project / "docs").mkdir()
     shutil.copy(ROOT / "docs" / "performance.md", project / "docs")
     shutil.copytree(tiny_repository, project / "model_repository")
-    for model in (project / "model_repository").iterdir():
-        if not (ROOT / "model_repository" / model.name).exists():  # the tests' own twins
-            shutil.rmtree(model)
     for cached in ("perf_analyzer", "libpython"):
         if (ROOT / ".cache" / cached).is_dir():
             shutil.copytree(ROOT / ".cache" / cached, project / ".cache" / cached, symlinks=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -13,8 +14,6 @@ from frontend.errors import DeadlineExceeded, ImageError, Overloaded
 from frontend.inference.client import Inference
 from frontend.inference.contract import probe_image
 from tests.support.images import RED, flat
-from tests.support.model_repository import copy_templates, install_classifier
-from tests.support.tiny_model import LABELS
 from tools.models.repository import read_config
 from tools.serve.ports import free_triton_ports
 from tools.serve.triton_process import TritonServer
@@ -27,11 +26,10 @@ STEPS = ("preprocess", "classifier")
 
 
 @pytest.fixture(scope="module")
-def short_queues(tiny_savedmodel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+def short_queues(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     """A Triton whose queues are short and whose models take one image at a time, so that queued images stay queued."""
     repository = tmp_path_factory.mktemp("short") / "models"
-    copy_templates(repository)
-    install_classifier(repository, tiny_savedmodel, LABELS)
+    shutil.copytree(tiny_repository, repository)  # the settings of the queues are written to it
     log = repository.parent / "triton.log"
     settings = TritonSettings(max_batch_size=1, max_queue_size=QUEUE)
     with TritonServer(free_triton_ports(), log, repository, settings=settings) as server:
@@ -62,7 +60,7 @@ async def test_full_queue_refuses_new_images_only(inference: Inference) -> None:
 async def test_expired_image_is_not_decoded(inference: Inference, short_queues: TritonServer) -> None:
     before = read_statistics(short_queues.grpc_url)
     waiting = [asyncio.create_task(outcome(inference, 60)) for _ in range(QUEUE // 2)]
-    await asyncio.sleep(0.1)
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)  # all are with Triton now
     impatient = [outcome(inference, 0.05) for _ in range(QUEUE // 2)]
     assert set(await asyncio.gather(*impatient)) == {DeadlineExceeded.code}
     assert set(await asyncio.gather(*waiting)) == {"ok"}

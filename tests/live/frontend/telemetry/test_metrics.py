@@ -82,7 +82,7 @@ def test_disconnected_client_leaves_gauges_at_zero(fresh: str, image_server: Ima
     urls = [image_server.add(f"/endless/{number}.png", endless) for number in range(40)]
     for accept in ("application/json", "application/x-ndjson"):
         with pytest.raises(httpx.ReadTimeout):
-            httpx.post(fresh, json={"images": urls}, headers={"Accept": accept}, timeout=0.5)
+            httpx.post(fresh, json={"images": urls}, headers={"Accept": accept}, timeout=httpx.Timeout(60, read=0.5))
     scraped = Scraped(fresh)
     assert eventually(lambda: scraped("birds_images_in_flight") == 0)
     assert eventually(lambda: scraped("birds_http_requests_in_flight") == 1)

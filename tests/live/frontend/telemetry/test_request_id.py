@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 
 import httpx
 import pytest
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from frontend.telemetry.request_id import request_id
 from tests.support.image_server import ImageServer
 from tests.support.images import RED, flat
+from tests.support.processes import eventually
 from tools.serve.triton_process import TritonServer
 from tools.triton.arguments import CONTROL_HEADER
 from tools.triton.control import read_key
@@ -63,10 +63,8 @@ def test_triton_logs_the_id_of_each_image(
         frontend.post("/", json={"images": urls}, headers={"X-Request-ID": "find-me"})
     finally:
         set_verbose(triton, 0)
-    deadline = time.monotonic() + 10
-    while (named := set(re.findall(r"find-me#\d+", triton.log.read_text()))) != {f"find-me#{n}" for n in range(3)}:
-        assert time.monotonic() < deadline, f"Triton's log names {named}"
-        time.sleep(0.05)
+    expected = {f"find-me#{number}" for number in range(3)}
+    assert eventually(lambda: set(re.findall(r"find-me#\d+", triton.log.read_text())) == expected)
 
 
 def set_verbose(triton: TritonServer, level: int) -> None:
