@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from tests.support.programs import AXE, PROGRAMS, missing
+from tests.support.programs import NODE_MODULES, PROGRAMS, missing
 
 # A policy-rc.d that answers 101 keeps a package from starting its service.
 _APT = """
@@ -32,10 +32,10 @@ def main() -> None:
     packages = sorted({package for name in missing() if (package := PROGRAMS[name].package)})
     if packages:
         _install_packages(packages)
-    if "axe-core" in missing() and "npm" not in missing():
-        print("Installing axe-core for the tests, with npm …", flush=True)
-        command = ["npm", "ci", "--silent", "--no-audit", "--no-fund", f"--prefix={AXE.parents[2]}"]
-        _run(command, "npm could not install axe-core")
+    if {"axe-core", "openapi-typescript"} & set(missing()) and "npm" not in missing():
+        print("Installing axe-core and openapi-typescript for the tests, with npm …", flush=True)
+        command = ["npm", "ci", "--silent", "--no-audit", "--no-fund", f"--prefix={NODE_MODULES.parent}"]
+        _run(command, "npm could not install axe-core and openapi-typescript")
     if lacking := missing():
         print(
             f"Not here: {', '.join(lacking)}. The tests that need them are skipped and listed at the end.", flush=True

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-AXE = Path(__file__).resolve().parents[1] / "system" / "browser" / "node_modules" / "axe-core" / "axe.min.js"
+NODE_MODULES = Path(__file__).resolve().parents[1] / "system" / "browser" / "node_modules"
+AXE = NODE_MODULES / "axe-core" / "axe.min.js"
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,11 @@ class Program:
 
     package: str | None
     find: Callable[[], str | None]
+
+
+def _node_module(name: str) -> Callable[[], str | None]:
+    program = NODE_MODULES / ".bin" / name
+    return lambda: str(program) if program.exists() and shutil.which("node") else None
 
 
 def _any_of(*commands: str) -> Callable[[], str | None]:
@@ -42,6 +48,7 @@ PROGRAMS = {
     "nc": Program("netcat-openbsd", _any_of("nc")),
     "nginx": Program("nginx-light", _any_of("nginx", "/usr/sbin/nginx")),
     "npm": Program("npm", _any_of("npm")),
+    "openapi-typescript": Program(None, _node_module("openapi-typescript")),
     "prometheus": Program("prometheus", _any_of("promtool")),
 }
 
