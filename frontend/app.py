@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import lru_cache
 from ipaddress import ip_address
@@ -37,6 +37,7 @@ from frontend.middleware.access_log import AccessLogMiddleware
 from frontend.middleware.auth import ApiKeys, AuthMiddleware
 from frontend.middleware.body_limit import BodyLimitMiddleware
 from frontend.middleware.bugs import BugMiddleware
+from frontend.middleware.host_check import ANY, HostCheckMiddleware
 from frontend.middleware.paths import PathMiddleware
 from frontend.middleware.rate_limit import RateLimit
 from frontend.middleware.request_context import RequestContextMiddleware
@@ -107,6 +108,8 @@ def _add_middleware(
     app.add_middleware(RequestContextMiddleware, timeout_seconds=settings.request_timeout, rate_limit=rate_limit)
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=[str(proxy) for proxy in settings.trusted_proxies])
+    if (hosts := _checked_hosts(settings)) is not None:
+        app.add_middleware(HostCheckMiddleware, allowed=hosts, refuse=_service_error)
     app.add_middleware(BugMiddleware, respond=_bug)
     if settings.cors_origins:
         # Outside authentication, because browsers send preflight requests without a key and must be able to read every
@@ -121,6 +124,18 @@ def _add_middleware(
     api_paths = frozenset(route.path for route in router.routes if isinstance(route, APIRoute))
     app.add_middleware(AccessLogMiddleware, metrics=metrics, tracing=tracing, keys=keys, api_paths=api_paths)
     app.add_middleware(PathMiddleware, root_path=settings.root_path)
+
+
+def _checked_hosts(settings: Settings) -> Collection[str] | None:
+    """Return the host names that requests may have, or None if every name is allowed.
+
+    Without the setting, a service without keys on the loopback interface is checked, unless a proxy is in front of it,
+    which passes on names that this service cannot know.
+    """
+    if settings.allowed_hosts:
+        return None if ANY in settings.allowed_hosts else settings.allowed_hosts
+    is_private = _is_loopback(settings.host) and not settings.trusted_proxies and not settings.all_api_keys
+    return () if is_private else None
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ BirdsError
 └── ServiceError          the whole request: becomes the response, with its HTTP status
     ├── TritonUnavailable   ServiceOverloaded   503
     ├── Unauthorized        401
+    ├── HostNotAllowed      403
     ├── RateLimited         429
     ├── RequestTooLarge     413
     ├── RequestTimeout      408
@@ -186,6 +187,13 @@ class Unauthorized(ServiceError):
     @property
     def headers(self) -> dict[str, str]:
         return {"WWW-Authenticate": "Bearer"}
+
+
+class HostNotAllowed(ServiceError):
+    """The Host header has a name that this service does not answer to. The parameter `host` is the header's value."""
+
+    code = "host_not_allowed"
+    status = 403
 
 
 class RateLimited(ServiceError):

@@ -58,6 +58,7 @@ PlainNumber = BeforeValidator(_require_plain_number)
 ApiKey = Annotated[SecretStr, AfterValidator(checked_key)]
 Port = Annotated[int, Field(ge=1, le=65535), PlainNumber]
 Network = IPv4Network | IPv6Network
+HostName = Annotated[str, Field(pattern=r"^(\*|[A-Za-z0-9_.-]+)$")]
 Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/?#\s@]+)$")]
 
 
@@ -177,6 +178,12 @@ class Settings(EnvironmentSettings):
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode, CommaSeparated] = Field(
         (),
         description="proxies in front of the frontend (CIDRs, separated by commas) whose X-Forwarded-For is trusted",
+    )
+    allowed_hosts: Annotated[tuple[HostName, ...], NoDecode, CommaSeparated] = Field(
+        (),
+        description="host names that requests may use, separated by commas, or * for every name; IP addresses and "
+        "names without a dot are always allowed. Not set: only those, without keys and proxies on the loopback "
+        "interface; else every name",
     )
     cors_origins: Annotated[tuple[Origin, ...], NoDecode, CommaSeparated] = Field(
         (),

@@ -38,6 +38,7 @@ CLASSIFY_RESPONSES: Responses = {
         "model": ClassifyResponse,
         "description": "This service requires an API key, and the request has no valid key",
     },
+    403: {"model": ClassifyResponse, "description": "This service does not answer to the name in the Host header"},
     408: {"model": ClassifyResponse, "description": "The body took too long to arrive"},
     413: {"model": ClassifyResponse, "description": "The body is too large"},
     422: {"model": ClassifyResponse, "description": "The request does not have the documented form"},
@@ -51,7 +52,7 @@ CLASSIFY_RESPONSES: Responses = {
         "to wait",
     },
 }
-MODELS_RESPONSES: Responses = {status: CLASSIFY_RESPONSES[status] for status in (401, 429, 503)}
+MODELS_RESPONSES: Responses = {status: CLASSIFY_RESPONSES[status] for status in (401, 403, 429, 503)}
 READY_RESPONSES: Responses = {503: {"description": "The inference fails", "content": {"application/json": {}}}}
 
 # FastAPI does not read the bodies of these two routes (see requests.py and uploads.py), so it cannot describe them.
