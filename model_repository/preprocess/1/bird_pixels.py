@@ -12,6 +12,7 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import colour_profiles
 import jpeg_segments
 import pi_heif
 import png_chunks
@@ -20,7 +21,7 @@ import tiff_directory
 from av1_sizes import check_av1_sizes
 from colour_profiles import convert, suits, transform_to_srgb
 from exif_orientation import read_orientation
-from image_limits import ImageRejected, MoreMemoryNeeded, PixelFormat, damaged, unsupported
+from image_limits import Damage, ImageRejected, MoreMemoryNeeded, PixelFormat, damaged, unsupported
 from PIL import AvifImagePlugin, Image
 from rgb_conversion import reduced_rgb
 from rgb_resizing import resize_rgb
@@ -89,7 +90,7 @@ class OpenedImage:
 
     `decoding_bytes` estimates the memory that decoding takes. `is_cheap` promises bounded time and memory.
     `orientation` is EXIF's, 1 to 8. `profile` is the embedded ICC profile. `is_complete` is False for a JPEG that may
-    be decoded although it is cut short.
+    be decoded although it is cut short. `damage` is what is wrong with the file, its profile apart.
     """
 
     image: Image.Image
@@ -98,6 +99,7 @@ class OpenedImage:
     orientation: int = 1
     profile: bytes | None = None
     is_complete: bool = True
+    damage: frozenset[Damage] = frozenset()
 
 
 def decode(data: bytes, wanted: PixelFormat) -> np.ndarray:
@@ -154,6 +156,12 @@ def pixels(opened: OpenedImage, wanted: PixelFormat) -> Image.Image:
         raise damaged() from error
 
 
+def damage_of(opened: OpenedImage) -> set[Damage]:
+    """Return what is wrong with an image that was decoded anyway. Reads its profile."""
+    is_usable = opened.profile is None or colour_profiles.is_usable(opened.profile)
+    return {*opened.damage} if is_usable else {*opened.damage, Damage.PROFILE}
+
+
 def _accepted_format(data: bytes, wanted: PixelFormat) -> str:
     if len(data) > wanted.max_bytes:
         raise ImageRejected("too_large", f"the file has more than {wanted.max_bytes} bytes")
@@ -179,7 +187,7 @@ def _open_jpeg(data: bytes, wanted: PixelFormat) -> OpenedImage:
         and not file.is_arithmetic
     )
     is_complete = file.is_complete or file.is_buffered
-    return OpenedImage(image, decoding, is_cheap, file.orientation, file.profile, is_complete)
+    return OpenedImage(image, decoding, is_cheap, file.orientation, file.profile, is_complete, file.damage)
 
 
 def _open_png(data: bytes, wanted: PixelFormat) -> OpenedImage:
@@ -189,7 +197,7 @@ def _open_png(data: bytes, wanted: PixelFormat) -> OpenedImage:
     decoding = file.width * file.height * _BYTES_PER_PIXEL["PNG"] + 2 * file.row_bytes  # this row and the one above
     decoding += _resizing_bytes(image, wanted) + 2 * len(data)
     is_cheap = decoding <= _CHEAP_BYTES and not file.is_interlaced
-    return OpenedImage(image, decoding, is_cheap, file.orientation, file.profile)
+    return OpenedImage(image, decoding, is_cheap, file.orientation, file.profile, damage=file.damage)
 
 
 def _open_other(data: bytes, wanted: PixelFormat, kind: str) -> OpenedImage:

@@ -21,20 +21,29 @@ _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 Transform = ImageCms.ImageCmsTransform
 
 
-@lru_cache(maxsize=_CACHED_PROFILES)
 def transform_to_srgb(profile: bytes) -> Transform | None:
     """Return the transform from `profile` to sRGB; None if nothing must be converted or the profile is unusable."""
+    return _read(profile)[0]
+
+
+def is_usable(profile: bytes) -> bool:
+    """Whether `profile` can be read, and describes colours that a picture can have."""
+    return _read(profile)[1]
+
+
+@lru_cache(maxsize=_CACHED_PROFILES)
+def _read(profile: bytes) -> tuple[Transform | None, bool]:
     try:
         opened = ImageCms.getOpenProfile(io.BytesIO(profile))
         mode = _MODES.get(opened.profile.xcolor_space.strip())
         if mode is None:
-            return None
+            return None, False
         transform = ImageCms.buildTransform(opened, _SRGB, mode, "RGB")
-        return None if mode == "RGB" and _is_identity(transform) else transform
+        return None if mode == "RGB" and _is_identity(transform) else transform, True
     except MemoryError:
         raise
     except Exception:  # lcms and Pillow raise several kinds of errors for damaged profiles
-        return None
+        return None, False
 
 
 def suits(transform: Transform, image: Image.Image) -> bool:

@@ -22,13 +22,13 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from image_limits import ImageRejected, PixelFormat
+from image_limits import Damage, ImageRejected, PixelFormat
 
 _WORKER = Path(__file__).with_name("decode_worker.py")
 _START_SECONDS = 30
@@ -47,6 +47,15 @@ log = logging.getLogger(__name__)
 
 class WorkersUnavailable(RuntimeError):
     """No interpreter was found, or no worker starts."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """uint8 pixels `[height, width, 3]`; whether the image has a profile that means sRGB; what is wrong with it."""
+
+    pixels: np.ndarray
+    has_srgb_profile: bool
+    damage: list[Damage]
 
 
 class DecodingMemory:
@@ -102,8 +111,8 @@ class DecodePool:
             raise
         self._give_back(first)
 
-    def decode(self, data: bytes, wanted: PixelFormat) -> tuple[np.ndarray, bool]:
-        """Return uint8 pixels `[height, width, 3]`, and whether the image has a profile that means sRGB.
+    def decode(self, data: bytes, wanted: PixelFormat) -> Decoded:
+        """Return the pixels of an encoded image, and what is remarkable about its file.
 
         Raises ImageRejected, with the code too_expensive if time or memory do not suffice.
         """
@@ -112,7 +121,7 @@ class DecodePool:
         if "code" in reply:
             raise ImageRejected(reply["code"], reply["reason"])
         pixels = np.frombuffer(reply["pixels"], np.uint8).reshape(wanted.height, wanted.width, 3)
-        return pixels, reply["has_srgb_profile"]
+        return Decoded(pixels, reply["has_srgb_profile"], [Damage(kind) for kind in reply["damage"]])
 
     def close(self) -> None:
         """End the workers."""

@@ -17,8 +17,8 @@ import sys
 import traceback
 from typing import Any
 
-from bird_pixels import ImageRejected, OpenedImage, PixelFormat, open_image, pixels
-from colour_profiles import transform_to_srgb
+from bird_pixels import ImageRejected, OpenedImage, PixelFormat, damage_of, open_image, pixels
+from colour_profiles import is_usable, transform_to_srgb
 from image_limits import MoreMemoryNeeded
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -54,7 +54,8 @@ def _answer(shared: mmap.mmap, request: dict[str, Any]) -> Reply:
         opened = open_image(shared[: request["length"]], wanted, request["memory_bytes"])
         decoded = pixels(opened, wanted).tobytes()
         shared[: len(decoded)] = decoded
-        return {"size_bytes": len(decoded), "has_srgb_profile": _has_srgb_profile(opened)}
+        damage = sorted(damage_of(opened))
+        return {"size_bytes": len(decoded), "has_srgb_profile": _has_srgb_profile(opened), "damage": damage}
     except ImageRejected as rejected:
         return {"code": rejected.code, "reason": rejected.reason}
     except MoreMemoryNeeded as more:
@@ -66,7 +67,8 @@ def _answer(shared: mmap.mmap, request: dict[str, Any]) -> Reply:
 
 
 def _has_srgb_profile(opened: OpenedImage) -> bool:
-    return opened.profile is not None and transform_to_srgb(opened.profile) is None
+    """Whether the profile changes nothing. An unusable one does not count: its damage is noted each time."""
+    return opened.profile is not None and is_usable(opened.profile) and transform_to_srgb(opened.profile) is None
 
 
 def _limit_memory(extra_bytes: int) -> None:

@@ -1,8 +1,18 @@
-"""The limits for an image, and the error for an image that is rejected."""
+"""The limits for an image, the error for an image that is rejected, and the damage of one that is not."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
+
+
+class Damage(str, Enum):
+    """What is wrong with an image that is classified anyway."""
+
+    CUT_SHORT = "cut_short"  # the end is missing; of a JPEG up to a tenth of the rows, too
+    CHECKSUM = "checksum"  # of metadata in a PNG
+    METADATA_TOO_LARGE = "metadata_too_large"  # a profile or compressed text of more than 1 MB
+    PROFILE = "profile"  # a colour profile that cannot be used
 
 
 class ImageRejected(Exception):

@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass, field
 
 from exif_orientation import read_orientation
-from image_limits import damaged, unsupported
+from image_limits import Damage, damaged, unsupported
 
 END = b"\xff\xd9"
 # Real progressive files have about 10 scans. Each scan may cost a pass over the whole image for a few bytes: a file of
@@ -51,6 +51,7 @@ class JpegFile:
     orientation: int = 1
     profile: bytes | None = None
     picture: bytes = b""
+    damage: frozenset[Damage] = frozenset()
 
 
 def read_jpeg(data: bytes) -> JpegFile:
@@ -157,6 +158,8 @@ class _Walk:
         file.orientation = read_orientation(self._exif)
         profile = b"".join(self._profile_parts[number] for number in sorted(self._profile_parts))
         file.profile = profile if 0 < len(profile) <= _MAX_PROFILE_BYTES else None
+        damage = {Damage.CUT_SHORT: not file.is_complete, Damage.METADATA_TOO_LARGE: len(profile) > _MAX_PROFILE_BYTES}
+        file.damage = frozenset(kind for kind, is_present in damage.items() if is_present)
         # A baseline file without its end is decoded as far as it goes; see `bird_pixels`.
         if file.is_complete or (file.is_buffered and file.has_all_coefficients):
             self._parts.append(END)

@@ -20,6 +20,7 @@ from typing import TypeAlias
 import numpy as np
 import triton_python_backend_utils as pb_utils
 from bird_pixels import ImageRejected, OpenedImage, PixelFormat, open_if_cheap, pixels
+from damaged_images import DamagedImages
 from decode_pool import DecodePool
 from recent_digests import RecentDigests
 
@@ -52,6 +53,7 @@ class TritonPythonModel:
         self.decoding_threads = ThreadPoolExecutor(cores, thread_name_prefix="decode")
         self.waiting_threads = ThreadPoolExecutor(cores, thread_name_prefix="wait")
         self.srgb_profiles = RecentDigests(_REMEMBERED_PROFILES)
+        self.damaged_images = DamagedImages()
         self.late_requests = threading.BoundedSemaphore(_MAX_LATE_REQUESTS)
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse | None]:
@@ -64,6 +66,7 @@ class TritonPythonModel:
         self.decoding_threads.shutdown()
         self.waiting_threads.shutdown()
         self.workers.close()
+        self.damaged_images.close()
 
     def _begin(self, request: pb_utils.InferenceRequest) -> dict[str, list[Future[Outcome | Future[Outcome]]]]:
         """Have every image decoded at the size of each requested output."""
@@ -90,7 +93,9 @@ class TritonPythonModel:
             opened = open_if_cheap(data, wanted)
             if opened and self._converts_cheaply(opened):
                 # Without a profile: it changes nothing, and lcms should not parse a stranger's profile in this process.
-                return np.asarray(pixels(dataclasses.replace(opened, profile=None), wanted))
+                decoded = np.asarray(pixels(dataclasses.replace(opened, profile=None), wanted))
+                self.damaged_images.count(opened.damage)
+                return decoded
         except ImageRejected as rejected:
             return rejected
         except Exception:  # uncaught, it would fail the whole batch and show clients the traceback
@@ -106,10 +111,11 @@ class TritonPythonModel:
         if time.monotonic() > expires_at:  # its client has gone; others wait for the worker
             return ImageRejected(_EXPIRED, "Request timeout expired")
         try:
-            decoded, has_srgb_profile = self.workers.decode(data, wanted)
-            if profile and has_srgb_profile:
+            decoded = self.workers.decode(data, wanted)
+            if profile and decoded.has_srgb_profile:
                 self.srgb_profiles.add(profile)
-            return decoded
+            self.damaged_images.count(decoded.damage)
+            return decoded.pixels
         except ImageRejected as rejected:
             return _bug(rejected.reason) if rejected.code == _BUG else rejected
         except Exception:

@@ -12,10 +12,12 @@ import zlib
 from dataclasses import dataclass
 
 from exif_orientation import read_orientation
-from image_limits import damaged
+from image_limits import Damage, damaged
 
 _MAX_CHUNKS = 20_000
-_MAX_PROFILE_BYTES = 1_000_000
+_MAX_PROFILE_BYTES = _MAX_TEXT_BYTES = 1_000_000
+# The decoder itself checks the palette. The later frames of an animation can be most of a file and are never used.
+_UNCHECKED = {b"PLTE", b"fdAT"}
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 
 
@@ -30,6 +32,7 @@ class PngFile:
     orientation: int
     profile: bytes | None
     picture: bytes
+    damage: frozenset[Damage]
 
 
 def read_png(data: bytes) -> PngFile:
@@ -43,9 +46,11 @@ def read_png(data: bytes) -> PngFile:
     pixels: list[bytes] = []
     pixels_ended = False
     orientation, profile = 1, None
+    damage: set[Damage] = set()
     offset = 33
     for _ in range(_MAX_CHUNKS):
         if offset + 8 > len(data):
+            damage.add(Damage.CUT_SHORT)
             break
         length, kind = struct.unpack_from(">I4s", data, offset)
         start, end = offset + 8, offset + 8 + length
@@ -56,12 +61,18 @@ def read_png(data: bytes) -> PngFile:
                 pixels.append(data[start:end])
         else:
             pixels_ended = bool(pixels)
-            if kind in (b"PLTE", b"tRNS") and not pixels and (kind == b"PLTE" or _is_intact(data, offset, end)):
+            is_intact = kind in _UNCHECKED or _is_intact(data, offset, end)
+            if not is_intact:
+                damage.add(Damage.CHECKSUM)
+            elif kind in (b"PLTE", b"tRNS") and not pixels:
                 kept.append(data[offset : end + 4])
-            elif kind == b"eXIf" and _is_intact(data, offset, end):
+            elif kind == b"eXIf":
                 orientation = read_orientation(data[start:end])
-            elif kind == b"iCCP" and _is_intact(data, offset, end):
-                profile = _inflated_profile(data[start:end])
+            elif kind == b"iCCP":
+                profile, found = _inflated_profile(data[start:end])
+                damage |= found
+            elif kind in (b"zTXt", b"iTXt") and length > _MAX_TEXT_BYTES:
+                damage.add(Damage.METADATA_TOO_LARGE)
         offset = end + 4
     else:
         raise damaged("the file is cut into too many pieces")
@@ -69,24 +80,26 @@ def read_png(data: bytes) -> PngFile:
         raise damaged()
     picture = b"".join([*kept, _chunk(b"IDAT", b"".join(pixels)), _chunk(b"IEND", b"")])
     row_bytes = width * _CHANNELS[colour_type] * bits // 8 + 2
-    return PngFile(width, height, row_bytes, interlace != 0, orientation, profile, picture)
+    return PngFile(width, height, row_bytes, interlace != 0, orientation, profile, picture, frozenset(damage))
 
 
 def _is_intact(data: bytes, offset: int, end: int) -> bool:
     return data[end : end + 4] == struct.pack(">I", zlib.crc32(data[offset + 4 : end]))
 
 
-def _inflated_profile(content: bytes) -> bytes | None:
+def _inflated_profile(content: bytes) -> tuple[bytes | None, set[Damage]]:
     """The ICC profile in an iCCP chunk: a name, a zero byte, the compression method, and compressed data."""
     _, separator, rest = content.partition(b"\0")
     if not separator or rest[:1] != b"\0":
-        return None
+        return None, {Damage.PROFILE}
     inflater = zlib.decompressobj()
     try:
         profile = inflater.decompress(rest[1:], _MAX_PROFILE_BYTES)
     except zlib.error:
-        return None
-    return profile if profile and not inflater.unconsumed_tail else None
+        return None, {Damage.PROFILE}
+    if inflater.unconsumed_tail:
+        return None, {Damage.METADATA_TOO_LARGE}
+    return (profile, set()) if profile else (None, {Damage.PROFILE})
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import sys
 import types
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
+import colour_profiles
 import numpy as np
 import pytest
-from colour_profiles import transform_to_srgb
 from PIL import ImageCms
 
 from tests.support.hostile_images import bmp_row_of_zeros
@@ -71,6 +72,33 @@ class Request:
         self.sent.append(response)
 
 
+class MetricFamily:
+    """A family of counters: their values by the label `kind`, until the counters are deleted."""
+
+    COUNTER = "counter"
+    values: ClassVar[dict[str, float]] = {}
+
+    def __init__(self, name: str, description: str, kind: str) -> None:
+        assert (name, kind) == ("birds_damaged_images_total", self.COUNTER)
+        self.values.clear()
+
+    def Metric(self, labels: dict[str, str]) -> Counter:  # noqa: N802 the name of Triton's method
+        assert labels["process"] == str(os.getpid())
+        return Counter(self.values, labels["kind"])
+
+
+class Counter:
+    def __init__(self, values: dict[str, float], kind: str) -> None:
+        self._values, self._kind = values, kind
+        values[kind] = 0
+
+    def increment(self, value: float) -> None:
+        self._values[self._kind] += value
+
+    def __del__(self) -> None:
+        self._values.pop(self._kind, None)
+
+
 @pytest.fixture
 def logged() -> list[str]:
     return []
@@ -80,10 +108,11 @@ def logged() -> list[str]:
 def model(logged: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     stub: Any = types.ModuleType("triton_python_backend_utils")
     stub.InferenceRequest, stub.InferenceResponse, stub.Tensor, stub.TritonError = Request, Response, Tensor, Error
-    stub.TRITONSERVER_RESPONSE_COMPLETE_FINAL = 1
+    stub.MetricFamily, stub.TRITONSERVER_RESPONSE_COMPLETE_FINAL = MetricFamily, 1
     stub.Logger = types.SimpleNamespace(log_error=logged.append)
     stub.get_input_tensor_by_name = lambda request, _: request.images
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", stub)
+    monkeypatch.delitem(sys.modules, "damaged_images", raising=False)  # it keeps the module that it imported
     spec = importlib.util.spec_from_file_location(
         "preprocess_model", MODEL_REPOSITORY / "preprocess" / "1" / "model.py"
     )
@@ -100,6 +129,7 @@ def model(logged: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     model.initialize({"model_config": json.dumps(config)})
     yield model
     model.finalize()
+    assert not MetricFamily.values  # server #8662: a metric that outlives the model crashes the process
 
 
 def answers(model: Any, *requests: Request) -> list[Response]:
@@ -240,7 +270,13 @@ def test_profile_known_as_srgb_is_not_parsed_again(model: Any) -> None:
     """lcms would read a stranger's profile in Triton's own process, without the limits of a worker."""
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     model.srgb_profiles.add(srgb)
-    before = transform_to_srgb.cache_info()
+    before = colour_profiles._read.cache_info()
     (response,) = answers(model, Request(encoded(halves(RED, BLUE), "JPEG", icc_profile=srgb)))
     assert is_colour(response.pixels[0, 8, 2], RED)
-    assert transform_to_srgb.cache_info() == before
+    assert colour_profiles._read.cache_info() == before
+
+
+def test_counts_the_damage_of_classified_images(model: Any) -> None:
+    unusable, cut = flat(RED, "JPEG", (400, 400), icc_profile=b"nothing"), flat(RED, "JPEG", (400, 400))[:-2]
+    answers(model, Request(cut, cut, flat(RED)), Request(unusable), Request(unusable[:-2]), Request(cut[:200]))
+    assert MetricFamily.values == {"cut_short": 3, "checksum": 0, "metadata_too_large": 0, "profile": 2}
