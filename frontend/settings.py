@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from frontend.inference.target import triton_target
+from frontend.limits.usable_cores import usable_cores, worker_count
 from frontend.middleware.auth import checked_key, keys_in_file
 from frontend.middleware.rate_limit import checked_limit
 from frontend.telemetry import logging
@@ -53,10 +54,15 @@ def _require_plain_number(value: Any) -> Any:
     return value
 
 
+def _resolve_auto(value: Any) -> Any:
+    return worker_count(usable_cores()) if value == "auto" else value
+
+
 CommaSeparated = BeforeValidator(_split_commas)
 PlainNumber = BeforeValidator(_require_plain_number)
 ApiKey = Annotated[SecretStr, AfterValidator(checked_key)]
 Port = Annotated[int, Field(ge=1, le=65535), PlainNumber]
+Workers = Annotated[int, PlainNumber, BeforeValidator(_resolve_auto)]
 Network = IPv4Network | IPv6Network
 HostName = Annotated[str, Field(pattern=r"^(\*|[A-Za-z0-9_.-]+)$")]
 Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/?#\s@]+)$")]
@@ -94,7 +100,7 @@ class Settings(EnvironmentSettings):
     root_path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_.~-]+)*$")] = Field(
         "", description="path below which a proxy serves the frontend, such as /birds"
     )
-    workers: int = Field(1, ge=1, le=64, description="processes that answer requests")
+    workers: Workers = Field(1, ge=1, le=64, description="processes that answer requests")
     log_format: logging.Format = Field(
         "auto", description="json, console, or auto: console if stdout is a terminal, otherwise json"
     )

@@ -21,13 +21,14 @@ class FrontendProcess(SupervisedProcess):
 
     name = "The frontend"
 
-    def __init__(self, settings: Settings, triton_url: str) -> None:
+    def __init__(self, settings: Settings, triton_url: str, workers: int = 1) -> None:
         self._address = (_WILDCARDS.get(settings.host, settings.host), settings.port)
         # Log lines contain callers' text, which an ASCII or Latin-1 terminal cannot show.
         encoding = os.environ.get("PYTHONIOENCODING", "").partition(":")[0]
         self._environment = {
             **os.environ,
             "BIRDS_TRITON_URL": triton_url,
+            "BIRDS_WORKERS": str(workers),
             "PYTHONIOENCODING": f"{encoding}:backslashreplace",
         }
         self._process: ChildProcess | None = None

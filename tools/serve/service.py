@@ -17,6 +17,7 @@ from queue import Empty, SimpleQueue
 from tempfile import TemporaryDirectory
 from types import FrameType
 
+from frontend.limits.usable_cores import usable_cores, worker_count
 from frontend.settings import Settings
 from tools import ROOT
 from tools.errors import ToolError
@@ -72,14 +73,17 @@ def serve(settings: Settings, ports: Ports) -> None:
     _report_fallback()
     _print("Starting Triton …")
     triton = TritonServer(ports, LOGS / f"triton-{ports.http}.log")
-    frontend = FrontendProcess(settings, triton.grpc_url)
+    cores = usable_cores()
+    workers = settings.workers if "workers" in settings.model_fields_set else worker_count(cores)
+    frontend = FrontendProcess(settings, triton.grpc_url, workers)
     try:
         triton.start()
         triton.wait_until_ready()
         _print("Starting the frontend …")
         frontend.start()
         _wait_for_frontend(frontend)
-        _print(_banner(f"http://{host_port(settings.host, settings.port)}", triton, time.monotonic() - started))
+        url = f"http://{host_port(settings.host, settings.port)}"
+        _print(_banner(url, triton, time.monotonic() - started, cores, workers))
         _supervise(triton, frontend)
     finally:
         _ignore_signals()
@@ -156,7 +160,7 @@ def _wait_for_frontend(frontend: FrontendProcess) -> None:
     raise ServeError(f"the frontend was not ready within {_FRONTEND_START_TIMEOUT_SECONDS} s")
 
 
-def _banner(url: str, triton: TritonServer, seconds: float) -> str:
+def _banner(url: str, triton: TritonServer, seconds: float, cores: int, workers: int) -> str:
     return f"""
 Ready after {seconds:.1f} s.
   Frontend      {url}   (documentation: {url}/docs)
@@ -164,6 +168,7 @@ Ready after {seconds:.1f} s.
   Triton gRPC   127.0.0.1:{triton.ports.grpc}
   Metrics       http://127.0.0.1:{triton.ports.metrics}/metrics
   Triton log    {_short(triton.log)}
+  Cores         {cores}; frontend processes: {workers} (BIRDS_WORKERS)
 Ctrl-C stops everything.
 """
 
