@@ -6,12 +6,15 @@ nothing else. All addresses in the pages are relative, because a proxy may serve
 
 from __future__ import annotations
 
+import gzip
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 
 from fastapi import APIRouter, FastAPI, Request
+from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -21,7 +24,7 @@ from frontend.api.services import get_services
 from frontend.i18n.messages import catalogue, preferred_language
 from frontend.settings import Settings
 
-_STATIC = Path(__file__).with_name("static")
+STATIC = Path(__file__).with_name("static")
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'; "
@@ -42,7 +45,7 @@ def add_page(app: FastAPI) -> None:
     """Add the page and its static files to the application."""
     app.include_router(router)
     app.mount("/static/swagger-ui", _Static(directory=_swagger_ui()))
-    app.mount("/static", _Static(directory=_STATIC))
+    app.mount("/static", GZipMiddleware(_Static(directory=STATIC), compresslevel=6))
 
 
 @router.head("/", include_in_schema=False)
@@ -50,8 +53,15 @@ def add_page(app: FastAPI) -> None:
 async def page(request: Request) -> HTMLResponse:
     settings: Settings = get_services(request).settings
     language = preferred_language(request.headers.get("accept-language"))
-    html = _page(language, settings.max_k)
-    headers = {"Content-Security-Policy": _PAGE_POLICY, "Content-Language": language, "Vary": "Accept-Language"}
+    html = _page(language, _limits(settings)).encode()
+    headers = {
+        "Content-Security-Policy": _PAGE_POLICY,
+        "Content-Language": language,
+        "Vary": "Accept-Language, Accept-Encoding",
+    }
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        html = _gzipped(html)
+        headers["Content-Encoding"] = "gzip"
     return HTMLResponse(html, headers={**_HEADERS, **headers})
 
 
@@ -63,7 +73,7 @@ async def docs() -> HTMLResponse:
 
 @cache
 def _docs() -> str:
-    return (_STATIC / "docs.html").read_text("utf-8")
+    return (STATIC / "docs.html").read_text("utf-8")
 
 
 def _swagger_ui() -> Path:
@@ -74,12 +84,43 @@ def _swagger_ui() -> Path:
     return Path(spec.origin).with_name("static")
 
 
+class _Limits(NamedTuple):
+    """What the page needs to know of the settings."""
+
+    max_k: int
+    default_k: int
+    min_score: float  # in percent
+    not_sure_below: float
+    max_bytes: int
+    megabytes: int
+
+
+def _limits(settings: Settings) -> _Limits:
+    return _Limits(
+        max_k=settings.max_k,
+        default_k=min(DEFAULT_K, settings.max_k),
+        min_score=round(100 * settings.min_score, 1),
+        not_sure_below=settings.not_sure_below,
+        max_bytes=settings.download_max_bytes,
+        megabytes=settings.download_max_bytes // 1_000_000,
+    )
+
+
 @cache
-def _page(language: str, max_k: int) -> str:
-    messages = catalogue(language)["page"]
-    data = {"language": language, "messages": messages, "max_k": max_k, "default_k": min(DEFAULT_K, max_k)}
-    environment = Environment(loader=FileSystemLoader(_STATIC), autoescape=True, undefined=StrictUndefined)
-    return environment.get_template("index.html").render(language=language, t=SimpleNamespace(**messages), data=data)
+def _page(language: str, limits: _Limits) -> str:
+    """Return the page. The messages of section `page` are in the HTML; its scripts get those of `page_scripts`."""
+    messages = catalogue(language)
+    data = {"language": language, "messages": messages["page_scripts"], **limits._asdict()}
+    environment = Environment(loader=FileSystemLoader(STATIC), autoescape=True, undefined=StrictUndefined)
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False}
+    t = SimpleNamespace(**messages["page"])
+    limits_text = t.limits.format(megabytes=limits.megabytes)
+    return environment.get_template("index.html").render(language=language, t=t, limits=limits_text, data=data)
+
+
+@cache
+def _gzipped(html: bytes) -> bytes:
+    return gzip.compress(html, mtime=0)
 
 
 class _Static(StaticFiles):

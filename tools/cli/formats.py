@@ -124,7 +124,7 @@ class Table(JsonLines):
     def _label(self, prediction: Record) -> str:
         common, name = prediction["common_name"], prediction["bird_name"]
         if name == BACKGROUND:
-            return message("page", "no_bird", self._language)
+            return message("page_scripts", "no_bird", self._language)
         return f"{common} ({name})" if common else name
 
     def _row(self, name: str, score: str, text: str) -> str:

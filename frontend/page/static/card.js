@@ -1,59 +1,84 @@
-// One image on the page: its state and the card that shows it.
+// One image on the page: its state, and the card that shows it. A failure is a row instead of a card.
 
-import { percent, text } from "./messages.js";
+import { data, percent, text } from "./messages.js";
 
-const cardTemplate = document.getElementById("card");
-const predictionTemplate = document.getElementById("prediction");
 const BACKGROUND = "background"; // the model's label for images without a bird
 const PENDING = ["waiting", "uploading", "classifying"];
+const WORDS = [[0.8, "very_likely"], [0.6, "likely"], [0, "possible"]]; // from this score on
+const CLOSE = 0.5; // a runner-up with this part of the best score is not folded
+// What the user can do about a failure. A new try can help with the other codes.
+const ADVICE = {
+  invalid_url: "check_url", forbidden_url: "save_photo", download_failed: "save_photo", not_an_image: "other_file",
+  unsupported_format: "other_format", too_large: "smaller", too_many_pixels: "smaller", too_expensive: "smaller",
+};
 
+const $ = (element, name) => element.querySelector(`.${name}`);
+const copyOf = (template) => document.getElementById(template).content.firstElementChild.cloneNode(true);
 let added = 0;
 
 export class Card {
   constructor({ file, url }) {
-    this.file = file;
-    this.url = url;
-    this.name = url ?? file.name;
-    this.order = added++;
-    this.element = cardTemplate.content.firstElementChild.cloneNode(true);
-    this.element.querySelector("h3").textContent = this.name;
-    this.element.querySelector("h3").title = this.name;
-    this.thumbnail = file && URL.createObjectURL(file);
-    const image = this.element.querySelector("img");
-    image.alt = text("photo", { name: this.name });
-    image.src = this.thumbnail ?? (/^https?:/i.test(url) ? url : "static/icon.svg");
-    image.addEventListener("error", () => { image.src = "static/icon.svg"; }, { once: true });
+    Object.assign(this, { file, url, name: url ?? (file.webkitRelativePath || file.name), order: added++ });
+    this.card = copyOf("card");
+    this.photo = $(this.card, "photo");
+    this.photo.setAttribute("aria-label", text("enlarge", { name: this.name }));
+    Object.assign($(this.card, "name"), { textContent: this.name, title: this.name });
+    this.source = file ? URL.createObjectURL(file) : /^https?:/i.test(url) && url;
+    showPhoto(this.photo, this);
+    this.card.querySelector("details").addEventListener("toggle", (event) => fill($(event.target, "predictions"), this.others), { once: true });
     this.wait();
   }
 
+  get element() { return this.row ?? this.card; }
   get isPending() { return PENDING.includes(this.state); }
-  get kind() { return this.state === "done" ? "done" : this.isPending ? "pending" : "failed"; }
+  get isAnswered() { return Boolean(this.predictions); }
+  get canRetry() { return this.state === "failed" && (!ADVICE[this.failure.code] || this.failure.code === "download_failed"); }
+  get kind() { return this.isPending ? "pending" : this.state; }
   get best() { return this.predictions?.[0]; }
-  get species() { return this.best && displayName(this.best); }
+  get species() { return this.state === "bird" ? nameOf(this.best) : undefined; }
+  get headline() { return this.species ?? text(this.state); }
 
-  wait() { this.#become("waiting", text("waiting")); }
-  cancel() { this.#become("cancelled", text("cancelled")); }
+  wait() { this.#become("waiting"); }
+  cancel() { this.#become("cancelled"); }
 
-  // Show how much of the file has been sent; `share` is from 0 to 1. For a URL nothing is sent.
-  showUploaded(share) {
-    if (this.file && share < 1) {
-      this.#become("uploading", text("uploading"));
-      this.element.querySelector("progress").value = share;
-    } else if (this.state !== "classifying") {
-      this.#become("classifying", text("classifying"));
-    }
+  // Show how much of the file has been sent; `sent` is from 0 to 1. For a URL nothing is sent.
+  showUploaded(sent) {
+    const state = this.file && sent < 1 ? "uploading" : "classifying";
+    if (this.state !== state) this.#become(state);
+    if (state === "uploading") this.card.querySelector("progress").value = sent;
   }
 
   fail(code, message) {
-    this.failure = { code, message };
-    this.#become("failed", `${message} (${code})`);
+    this.#become("failed", { failure: { code, message } });
+    this.row = copyOf("failure");
+    Object.assign($(this.row, "name"), { textContent: this.name, title: this.name });
+    $(this.row, "reason").textContent = [`${message}.`, ADVICE[code] && text(ADVICE[code])].filter(Boolean).join(" ");
+    this.row.title = code;
+    this.row.querySelector("button").hidden = !this.canRetry;
   }
 
-  finish(predictions, version) {
-    this.predictions = predictions;
-    this.version = version;
-    this.#become("done", "");
-    this.element.querySelector(".predictions").replaceChildren(...predictions.map(predictionItem));
+  // `asked` are the options of the request.
+  finish({ predictions, model_version, no_bird }, asked) {
+    const [best, ...others] = predictions;
+    const state = no_bird ? "no_bird" : !best ? "empty" : best.score < data.not_sure_below ? "unsure" : "bird";
+    const isBird = state === "bird" || state === "unsure";
+    const isClose = ({ score }) => isBird && score >= CLOSE * best.score;
+    this.others = isBird ? others.filter((other) => !isClose(other)) : predictions.filter(({ bird_name }) => bird_name !== BACKGROUND);
+    this.#become(state, { predictions, version: model_version, asked });
+    const second = { bird: best?.common_name && best.bird_name, unsure: best && text("perhaps", { name: nameOf(best) }), empty: text("empty_reason") };
+    $(this.card, "second").textContent = second[state] ?? "";
+    $(this.card, "meter").hidden = !isBird;
+    if (isBird) {
+      const word = state === "bird" ? text(WORDS.find(([least]) => best.score >= least)[1]) : "";
+      $(this.card, "bar").style.setProperty("--score", `${100 * best.score}%`);
+      $(this.card, "score").textContent = `${word} ${percent(best.score)}`;
+      const close = others.filter(isClose).map((other) => text("or", { name: nameOf(other), score: percent(other.score) }));
+      Object.assign($(this.card, "close"), { textContent: close.join(", "), title: close.join(", ") });
+    }
+    const details = this.card.querySelector("details");
+    details.hidden = !this.others.length;
+    details.querySelector("summary").textContent = text("others", { count: this.others.length });
+    if (details.open) fill($(details, "predictions"), this.others);
   }
 
   // One record of the JSON download, in the format of `birds classify --format json`.
@@ -63,42 +88,59 @@ export class Card {
   }
 
   matches(kind, words) {
-    const content = `${this.name} ${this.species ?? ""} ${this.best?.bird_name ?? ""} ${this.failure?.code ?? ""}`.toLowerCase();
+    const content = `${this.name} ${this.predictions ? `${this.headline} ${this.best?.bird_name}` : this.failure?.message}`.toLowerCase();
     return (kind === "all" || kind === this.kind) && words.every((word) => content.includes(word));
   }
 
   remove() {
-    if (this.thumbnail) URL.revokeObjectURL(this.thumbnail);
+    if (this.file) URL.revokeObjectURL(this.source);
     this.element.remove();
   }
 
-  #become(state, shown) {
-    if (state !== "failed") this.failure = undefined;
-    this.state = state;
-    this.element.className = `card ${state}`;
-    const line = this.element.querySelector(".state");
-    line.textContent = shown;
-    line.hidden = !shown;
-    const progress = this.element.querySelector("progress");
+  #become(state, { predictions, failure, version, asked } = {}) {
+    if (this.row) this.row.remove();
+    if (state === "failed") this.card.remove();
+    Object.assign(this, { state, predictions, failure, version, asked, row: null });
+    this.card.className = `card ${this.kind} ${state}`;
+    this.card.querySelector("h3").textContent = state === "failed" ? "" : this.headline;
+    for (const name of ["second", "close"]) $(this.card, name).textContent = "";
+    for (const part of [$(this.card, "meter"), this.card.querySelector("details")]) part.hidden = true;
+    const progress = this.card.querySelector("progress");
     progress.hidden = !this.isPending;
-    progress.setAttribute("aria-label", shown);
+    progress.setAttribute("aria-label", this.name);
     if (state === "waiting") progress.value = 0;
     else progress.removeAttribute("value");
   }
 }
 
 // The name that people read: the common name if there is one.
-function displayName({ bird_name, common_name }) {
+function nameOf({ bird_name, common_name }) {
   return bird_name === BACKGROUND ? text("no_bird") : (common_name ?? bird_name);
 }
 
-function predictionItem(prediction) {
-  const { bird_name, common_name, score } = prediction;
-  const item = predictionTemplate.content.firstElementChild.cloneNode(true);
-  const isNamed = common_name !== null || bird_name === BACKGROUND;
-  item.querySelector(".common").textContent = isNamed ? displayName(prediction) : "";
-  item.querySelector(".scientific").textContent = bird_name === BACKGROUND ? "" : bird_name;
-  item.querySelector(".score").textContent = percent.format(score);
-  item.querySelector(".bar").style.setProperty("--score", `${100 * score}%`);
-  return item;
+// Show the photo in `frame`. If the browser cannot, show the kind of file.
+export function showPhoto(frame, { source, name }) {
+  const image = frame.querySelector("img");
+  const fails = () => {
+    image.hidden = true;
+    frame.dataset.kind = /\.(\w{2,4})$/.exec(name)?.[1].toUpperCase() ?? "?";
+  };
+  image.hidden = false;
+  delete frame.dataset.kind;
+  image.onerror = fails;
+  if (source) image.src = source;
+  else fails();
+}
+
+// Fill a list with predictions.
+export function fill(list, predictions) {
+  list.replaceChildren(...predictions.map((prediction) => {
+    const item = copyOf("prediction");
+    const { bird_name, common_name, score } = prediction;
+    $(item, "common").textContent = nameOf(prediction);
+    $(item, "scientific").textContent = common_name && bird_name !== BACKGROUND ? bird_name : "";
+    $(item, "score").textContent = percent(score);
+    $(item, "bar").style.setProperty("--score", `${100 * score}%`);
+    return item;
+  }));
 }

@@ -1,9 +1,8 @@
 // Data that the server puts into the page: its limits, and the messages in the reader's language.
 
-const data = JSON.parse(document.getElementById("page-data").textContent);
+export const data = JSON.parse(document.getElementById("page-data").textContent);
 const plural = new Intl.PluralRules(data.language);
-
-export const limits = data;
+const share = new Intl.NumberFormat(data.language, { style: "percent" });
 
 // The message for a key. If it depends on a number, it is {placeholder: {category: text}}, as in the catalogues.
 export function text(key, values = {}) {
@@ -15,4 +14,4 @@ export function text(key, values = {}) {
   return message.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
 
-export const percent = new Intl.NumberFormat(data.language, { style: "percent" });
+export const percent = (score) => (score > 0 && score < 0.005 ? `<${share.format(0.01)}` : share.format(score));

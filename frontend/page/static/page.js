@@ -1,51 +1,71 @@
-// The page: accepts photos and URLs, and shows the results.
+// The page: accepts photos and URLs, and does what the buttons say.
 
 import { Card } from "./card.js";
-import { downloadCsv, downloadJson } from "./download.js";
-import { text } from "./messages.js";
+import { copy, downloadCsv, downloadJson } from "./download.js";
+import { data, text } from "./messages.js";
+import { offerChoices, options } from "./options.js";
+import { Results } from "./results.js";
 import { Run } from "./run.js";
-import { apiKey, getModels } from "./service.js";
-import { droppedFiles, pastedUrls } from "./sources.js";
+import { apiKey } from "./service.js";
+import { drawingAsFile, droppedFiles, isImage, pastedUrls } from "./sources.js";
 
-const ANNOUNCE_MILLISECONDS = 3000;
-
+const CARDS_AT_ONCE = 50; // more would block the page
 const $ = (id) => document.getElementById(id);
-let cards = [];
-let drawing = false;
-let announcing = null;
+const onClick = (id, action) => $(id).addEventListener("click", action);
 
-const run = new Run({
-  options: () => ({ k: Number($("k").value), version: $("version").value || undefined }),
-  askForKey,
-  onChange: drawSoon,
-});
-
-function add(images) {
-  if (!images.length) return;
-  const added = images.map((image) => new Card(image));
-  cards.push(...added);
-  $("cards").append(...added.map((card) => card.element));
-  $("results").hidden = false;
-  run.add(added);
-}
+const run = new Run({ options, askForKey, onChange: () => results.drawSoon() });
+const results = new Results(run, options);
 
 // --- images that the user adds
 
-$("files").addEventListener("change", (event) => {
-  add([...event.target.files].map((file) => ({ file })));
-  event.target.value = ""; // otherwise choosing the same photo again would not be a change
-});
+async function add(images) {
+  for (let start = 0; start < images.length; start += CARDS_AT_ONCE) {
+    const cards = images.slice(start, start + CARDS_AT_ONCE).map((image) => new Card(image));
+    for (const card of cards) {
+      if (card.file?.size > data.max_bytes) card.fail("too_large", text("too_large", { megabytes: data.megabytes }));
+    }
+    const isFirst = !results.cards.length;
+    if (isFirst) {
+      $("results").hidden = false;
+      document.body.classList.add("started");
+    }
+    run.add(cards.filter((card) => card.isPending));
+    results.add(cards);
+    if (isFirst) moveTo($("results"), $("count"));
+    else if (!start) cards[0].element.scrollIntoView({ block: "nearest" });
+    await new Promise((resolve) => setTimeout(resolve));
+  }
+}
+
+function moveTo(section, focused) {
+  section.scrollIntoView();
+  focused.focus({ preventScroll: true });
+}
+
+const addFiles = (files) => add(files.map((file) => ({ file })));
+
+for (const [id, isWanted] of [["files", () => true], ["folder", isImage]]) {
+  $(id).addEventListener("change", ({ target }) => {
+    addFiles([...target.files].filter(isWanted));
+    target.value = ""; // otherwise choosing the same photo again would not be a change
+  });
+}
 
 $("sources").addEventListener("submit", (event) => {
   event.preventDefault();
   add(pastedUrls($("urls").value));
   $("urls").value = "";
+  $("url-choice").open = false;
 });
+
+for (const button of $("samples").querySelectorAll("button")) {
+  button.addEventListener("click", async () => addFiles([await drawingAsFile(button.firstElementChild)]));
+}
 
 document.addEventListener("paste", (event) => {
   const files = [...event.clipboardData.files];
   if (files.length) event.preventDefault();
-  add(files.map((file) => ({ file })));
+  addFiles(files);
   if (!files.length && !event.target.closest("input, textarea")) add(pastedUrls(event.clipboardData.getData("text")));
 });
 
@@ -59,94 +79,40 @@ for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
 document.addEventListener("drop", async (event) => {
   const urls = pastedUrls(event.dataTransfer.getData("text/uri-list"));
   const files = await droppedFiles(event.dataTransfer);
-  add(files.length ? files.map((file) => ({ file })) : urls);
+  if (files.length) addFiles(files);
+  else add(urls);
 });
-
-// --- model versions
-
-// The choice is hidden while there is only one version.
-async function offerVersions() {
-  const models = await getModels();
-  if (!models || models.versions.length < 2) return;
-  const names = models.versions.map(({ version }) => version).filter((version) => version !== models.default);
-  const options = names.map((version) => new Option(version, version));
-  $("version").replaceChildren(new Option(text("version_default", { version: models.default }), ""), ...options);
-  $("version-choice").hidden = false;
-}
-
-offerVersions();
-
-// --- display
-
-function drawSoon() {
-  if (drawing) return;
-  drawing = true;
-  requestAnimationFrame(draw);
-}
-
-function draw() {
-  drawing = false;
-  const failed = cards.filter((card) => card.kind === "failed").length;
-  const done = cards.filter((card) => !card.isPending).length;
-  const count = text("progress", { done, total: cards.length });
-  $("count").textContent = failed ? `${count} · ${text("failed", { count: failed })}` : count;
-  $("total").max = Math.max(cards.length, 1);
-  $("total").value = done;
-  $("cancel").hidden = !run.isRunning;
-  $("retry").hidden = run.isRunning || !failed;
-  $("clear").hidden = run.isRunning;
-  announceSoon();
-  arrange();
-}
-
-// Screen readers announce the count every few seconds, not for every image.
-function announceSoon() {
-  announcing ??= setTimeout(() => {
-    announcing = null;
-    $("announcement").textContent = $("count").textContent;
-  }, ANNOUNCE_MILLISECONDS);
-}
-
-const ORDERS = {
-  added: (a, b) => a.order - b.order,
-  name: (a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }),
-  species: (a, b) => speciesOf(a).localeCompare(speciesOf(b)),
-  score: (a, b) => (b.best?.score ?? -1) - (a.best?.score ?? -1),
-};
-
-// The last character of Unicode sorts cards without predictions to the end.
-function speciesOf(card) {
-  return card.species ?? "\u{10FFFF}";
-}
-
-function arrange() {
-  const words = $("search").value.toLowerCase().split(/\s+/).filter(Boolean);
-  for (const card of cards) card.element.hidden = !card.matches($("show").value, words);
-  const wanted = [...cards].sort((a, b) => ORDERS[$("sort").value](a, b) || a.order - b.order);
-  if (wanted.some((card, index) => $("cards").children[index] !== card.element)) {
-    $("cards").append(...wanted.map((card) => card.element));
-  }
-}
-
-for (const id of ["sort", "show", "search"]) $(id).addEventListener("input", arrange);
 
 // --- actions on the results
 
-$("cancel").addEventListener("click", () => run.cancel());
-$("retry").addEventListener("click", () => {
-  const again = cards.filter((card) => card.kind === "failed");
-  for (const card of again) card.wait();
-  run.add(again);
+function ask(cards) {
+  for (const card of cards) card.wait();
+  run.add(cards);
+}
+
+onClick("more", () => $("files").click());
+onClick("cancel", () => run.cancel());
+onClick("resume", () => ask(results.cards.filter((card) => card.kind === "cancelled")));
+onClick("retry", () => ask(results.cards.filter((card) => card.canRetry)));
+onClick("again", () => ask(results.outdated));
+onClick("failures", (event) => {
+  if (event.target.closest("button")) ask(results.cards.filter((card) => card.row?.contains(event.target)));
 });
-$("clear").addEventListener("click", () => {
-  for (const card of cards) card.remove();
-  cards = [];
+onClick("clear", () => {
+  results.clear();
   $("results").hidden = true;
-  $("urls").focus();
+  document.body.classList.remove("started");
+  moveTo(document.body, $("files"));
 });
-const records = () => cards.filter((card) => !card.isPending).map((card) => card.record);
-$("csv").addEventListener("click", () => downloadCsv(records()));
-$("json").addEventListener("click", () => downloadJson(records()));
+
+const records = () => results.cards.filter((card) => !card.isPending).map((card) => card.record);
+onClick("csv", () => downloadCsv(records()));
+onClick("json", () => downloadJson(records()));
+onClick("copy", async () => {
+  await copy(records());
+  $("announcement").textContent = $("copy").textContent = text("copied");
+  setTimeout(() => { $("copy").textContent = text("copy"); }, 2000);
+});
 
 // --- the API key
 
@@ -167,7 +133,9 @@ function askForKey() {
 $("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
   apiKey.set($("key-value").value);
-  offerVersions();
+  offerChoices();
   $("key").close("given");
 });
-$("key-cancel").addEventListener("click", () => $("key").close());
+onClick("key-cancel", () => $("key").close());
+
+offerChoices();

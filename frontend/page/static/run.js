@@ -10,6 +10,7 @@ const BYTES_PER_REQUEST = 8 << 20; // a slow connection can send this before the
 const TRIES = 6;
 const LONGEST_PAUSE_SECONDS = 15;
 const TEMPORARY = [0, 408, 429, 502, 503, 504];
+const REFUSED = [200, 400, 401, 422]; // the service would refuse the other images too
 
 export class Run {
   #waiting = [];
@@ -17,11 +18,13 @@ export class Run {
   #abort = new AbortController();
   #keyDenied = false; // the user closed the key dialog; reset when images are added
 
-  // `options()` returns k and version for the next request. `askForKey()` resolves to true if there is a key to try.
+  pausedUntil = 0; // milliseconds, as Date.now()
+  pauseReason = ""; // key of a message
+  refusal = ""; // why the service refused a whole request
+
+  // `options()` returns the fields of the next request. `askForKey()` resolves to true if there is a key to try.
   constructor({ options, askForKey, onChange }) {
-    this.options = options;
-    this.askForKey = askForKey;
-    this.onChange = onChange;
+    Object.assign(this, { options, askForKey, onChange });
   }
 
   get isRunning() { return this.#active > 0 || this.#waiting.length > 0; }
@@ -29,6 +32,7 @@ export class Run {
   add(cards) {
     this.#waiting.push(...cards);
     this.#keyDenied = false;
+    this.refusal = "";
     this.#start();
     this.onChange();
   }
@@ -37,6 +41,7 @@ export class Run {
     for (const card of this.#waiting.splice(0)) card.cancel();
     this.#abort.abort();
     this.#abort = new AbortController();
+    this.pausedUntil = 0;
     this.onChange();
   }
 
@@ -52,9 +57,13 @@ export class Run {
       try {
         await this.#finish(batch, signal);
       } catch (error) {
-        if (this.#keyDenied) batch.push(...this.#waiting.splice(0)); // they would all be refused too
+        const isRefused = REFUSED.includes(error.status);
+        if (isRefused) {
+          this.refusal = error.message;
+          batch.push(...this.#waiting.splice(0));
+        }
         for (const card of batch.filter((card) => card.isPending)) {
-          if (signal.aborted) card.cancel();
+          if (signal.aborted || isRefused) card.cancel();
           else card.fail(error.status ? `http_${error.status}` : "unreachable", error.message || text("lost"));
         }
         if (!signal.aborted && !(error instanceof ServiceError)) console.error(error);
@@ -90,7 +99,7 @@ export class Run {
           if (this.#keyDenied) throw error;
         } else if (TEMPORARY.includes(error.status) && --tries > 0) {
           for (const card of batch.filter((card) => card.isPending)) card.wait();
-          await sleep(Math.max(pause, error.retryAfterSeconds), signal);
+          await this.#pause(Math.max(pause, error.retryAfterSeconds), error.status, signal);
           if (signal.aborted) throw error;
           pause = Math.min(2 * pause, LONGEST_PAUSE_SECONDS);
         } else {
@@ -100,11 +109,21 @@ export class Run {
     }
   }
 
+  #pause(seconds, status, signal) {
+    this.pausedUntil = Math.max(this.pausedUntil, Date.now() + 1000 * seconds);
+    this.pauseReason = status === 429 ? "paused_limit" : status ? "paused_busy" : "paused_lost";
+    this.onChange();
+    return new Promise((resolve) => {
+      setTimeout(resolve, 1000 * seconds);
+      signal.addEventListener("abort", resolve);
+    });
+  }
+
   #request(cards, signal) {
     if (!cards.length) return null;
+    const asked = this.options();
     for (const card of cards) card.showUploaded(0);
-    return classify(cards, {
-      ...this.options(),
+    return classify(cards, asked, {
       signal,
       onUploaded: (bytes) => {
         for (const card of cards) {
@@ -112,18 +131,11 @@ export class Run {
           bytes -= card.file.size;
         }
       },
-      onLine: (index, { predictions, failure, model_version }) => {
-        if (failure) cards[index].fail(failure.code, failure.message);
-        else cards[index].finish(predictions, model_version);
+      onLine: (index, line) => {
+        if (line.failure) cards[index].fail(line.failure.code, line.failure.message);
+        else cards[index].finish(line, JSON.stringify(asked));
         this.onChange();
       },
     });
   }
-}
-
-function sleep(seconds, signal) {
-  return new Promise((resolve) => {
-    setTimeout(resolve, 1000 * seconds);
-    signal.addEventListener("abort", resolve);
-  });
 }

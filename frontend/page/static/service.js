@@ -18,10 +18,10 @@ export class ServiceError extends Error {
   }
 }
 
-// The answer of GET /models, or null if it fails.
-export async function getModels() {
+// The answer of GET `path`, or null if it fails.
+export async function get(path) {
   try {
-    const response = await fetch("models", { headers: authorization() });
+    const response = await fetch(path, { headers: authorization() });
     return response.ok ? await response.json() : null;
   } catch {
     return null; // classification will report the problem
@@ -32,18 +32,19 @@ function authorization() {
   return apiKey.get() ? { Authorization: `Bearer ${apiKey.get()}` } : {};
 }
 
-// Classify `images`, which are all {url} or all {file}. `onLine(index, line)` is called for each image as soon as it
-// is done, and `onUploaded(bytes)` while files are sent. Resolves after the last line; rejects with a ServiceError.
+// Classify `images`, which are all {url} or all {file}, with the `fields` of the API (k, min_score, …).
+// `onLine(index, line)` is called for each image as soon as it is done, and `onUploaded(bytes)` while files are sent.
+// Resolves after the last line; rejects with a ServiceError.
 // This uses XMLHttpRequest because fetch does not report the progress of an upload.
-export function classify(images, { k, version, signal, onLine, onUploaded }) {
+export function classify(images, fields, { signal, onLine, onUploaded }) {
   const names = images.map(({ url }, index) => url ?? String(index));
   const request = new XMLHttpRequest();
   if (images[0].url) {
     request.open("POST", ".");
     request.setRequestHeader("Content-Type", "application/json");
   } else {
-    const query = new URLSearchParams({ k, ...(version && { model_version: version }) });
-    request.open("POST", `files?${query}`);
+    const query = Object.entries(fields).flatMap(([name, value]) => [value].flat().map((one) => [name, one]));
+    request.open("POST", `files?${new URLSearchParams(query)}`);
     request.upload.addEventListener("progress", (event) => onUploaded(event.loaded));
   }
   request.setRequestHeader("Accept", "application/x-ndjson");
@@ -71,7 +72,7 @@ export function classify(images, { k, version, signal, onLine, onUploaded }) {
     request.addEventListener("error", () => reject(new ServiceError(0, "")));
     request.addEventListener("abort", () => reject(new DOMException("", "AbortError")));
     signal.addEventListener("abort", () => request.abort());
-    request.send(body(images, k, version));
+    request.send(body(images, fields));
   });
 }
 
@@ -87,10 +88,8 @@ function beginning(name) {
   return [...name.slice(0, 2 * SHOWN_CHARACTERS)].slice(0, SHOWN_CHARACTERS).join("");
 }
 
-function body(images, k, version) {
-  if (images[0].url) {
-    return JSON.stringify({ images: images.map((image) => image.url), k, ...(version && { model_version: version }) });
-  }
+function body(images, fields) {
+  if (images[0].url) return JSON.stringify({ images: images.map((image) => image.url), ...fields });
   const form = new FormData();
   images.forEach((image, index) => form.append("files", image.file, String(index))); // numbers, because file names may be equal
   return form;

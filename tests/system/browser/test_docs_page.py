@@ -80,10 +80,11 @@ async def test_page_works_below_a_path(page: Page, address: str) -> None:
     async with page.expect_request(f"{address}models"):
         await page.goto("")
     image: FilePayload = {"name": "a.png", "mimeType": "", "buffer": b"a"}
-    async with page.expect_request(f"{address}files?k=3"):
+    async with page.expect_request(f"{address}files?k=3&min_score=0"):
         await page.set_input_files("#files", [image])
+    await page.click("#url-choice summary")
     await page.fill("#urls", "http://127.0.0.1:1/")
     async with page.expect_request(lambda request: request.url == address and request.method == "POST"):
-        await page.click("button[type=submit]")
+        await page.click("#url-choice button")
     async with page.expect_navigation(url=f"{address}docs"):
         await page.get_by_role("link", name="API documentation").click()
