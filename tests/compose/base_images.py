@@ -27,14 +27,6 @@ def make(engine: Engine) -> None:
         _build(engine, service, image_of(service), python)
 
 
-def has_standins(engine: Engine) -> bool:
-    """Whether the engine's Triton image is our stand-in, not NVIDIA's."""
-    label = '--format={{index .Config.Labels "birds.standin"}}'
-    return "true" in engine.docker(
-        "image", "inspect", label, named_in("Dockerfile.triton", "TRITON_IMAGE"), check=False
-    )
-
-
 def named_in(dockerfile: str, argument: str) -> str:
     """The default of a build argument."""
     found = re.search(rf"^ARG {argument}=(\S+)$", (ROOT / dockerfile).read_text(encoding="utf-8"), re.MULTILINE)

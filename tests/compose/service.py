@@ -7,13 +7,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from tests.compose.base_images import has_standins
 from tests.compose.engine import Engine, compose_binary
 from tools import ROOT
 from tools.serve.ports import free_port, free_triton_ports
 
 PROJECT = "birds-test"
-_STANDIN_OVERRIDE = ROOT / "tests" / "compose" / "standins" / "compose.yml"
 
 
 class Service:
@@ -29,9 +27,8 @@ class Service:
             "BIRDS_TRITON_METRICS_PORT": str(self.triton_ports.metrics),
         }
         self.engine = Engine({**engine.environment, **published, **settings}, engine.own)
-        files = [ROOT / "docker-compose.yml", *([_STANDIN_OVERRIDE] if has_standins(engine) else [])]
-        options = [part for file in files for part in ("-f", str(file))]
-        self._command = [str(compose_binary()), "-p", PROJECT, "--project-directory", str(ROOT), *options]
+        file = ["-f", str(ROOT / "docker-compose.yml")]
+        self._command = [str(compose_binary()), "-p", PROJECT, "--project-directory", str(ROOT), *file]
 
     def compose(self, *arguments: str, timeout_seconds: float = 600, check: bool = True) -> str:
         command = [*self._command, *arguments]

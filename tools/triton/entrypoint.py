@@ -3,7 +3,8 @@
     python -m tools.triton.entrypoint [--tritonserver-option …]
 
 A signal to the container stops Triton, and when Triton ends, the container ends. Triton never replaces a dead Python
-process of a model, so the entrypoint then restarts Triton. That takes seconds; a container restart takes longer.
+process of a model, so the entrypoint then restarts Triton. That takes seconds; a container restart takes longer. A
+Triton that cannot classify one image after its first start ends the container with the reason.
 Standard library only.
 """
 
@@ -18,11 +19,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.triton.arguments import Ports, models_in, restricting_arguments, triton_arguments
+from tools.triton.arguments import CONTROL_APIS, Ports, models_in, restricting_arguments, triton_arguments
 from tools.triton.direct_http import open_directly
+from tools.triton.first_inference import first_inference_problem
 from tools.triton.locked_files import LockedFiles, remove_leftovers
 from tools.triton.probe import STARTING
 from tools.triton.running_stubs import running_stubs
+from tools.triton.server_release import release_arguments
 
 _REPOSITORY = Path("/models")
 _SHARED_MEMORY = Path("/dev/shm")
@@ -41,10 +44,11 @@ class Container:
 
     def __init__(self, command: Sequence[str], http_port: int, regions: LockedFiles) -> None:
         self._command = [*command, *_region_arguments(regions)]
-        self._ready_url = f"http://127.0.0.1:{http_port}/v2/health/ready"
+        self._url = f"http://127.0.0.1:{http_port}"
         self._regions = regions
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = False
+        self._has_classified = False
 
     def run(self) -> int:
         """Return the exit code for the container."""
@@ -62,7 +66,7 @@ class Container:
             backoff = min(2 * backoff, _LONGEST_BACKOFF_SECONDS) or 1.0
 
     def _run_once(self) -> int | None:
-        """Run Triton until it ends. Return its exit code, or None if it was killed for a dead stub."""
+        """Run Triton until it ends. Return the exit code for the container, or None if Triton must be started again."""
         if self._stopping:
             return 0
         STARTING.touch()
@@ -72,13 +76,16 @@ class Container:
         problem = self._watch(self._process)
         code = self._process.poll()
         if code is None:
-            print(f"entrypoint: {problem}. Restarting Triton.", file=sys.stderr, flush=True)
+            next_step = "Restarting Triton" if self._has_classified else "Giving up"
+            print(f"entrypoint: {problem}. {next_step}.", file=sys.stderr, flush=True)
         try:
             os.killpg(self._process.pid, signal.SIGKILL)  # also the stubs
         except ProcessLookupError:
             pass  # all have ended
         self._process.wait()
-        return code if code is None or code >= 0 else 128 - code
+        if code is None:
+            return None if self._has_classified else 1
+        return code if code >= 0 else 128 - code
 
     def _watch(self, process: subprocess.Popen[bytes]) -> str | None:
         """Wait until `process` has ended. Return a problem instead if it must be restarted."""
@@ -94,10 +101,16 @@ class Container:
             _reap_orphans(process.pid)
             if self._stopping:
                 continue
-            running = running_stubs(process.pid)
             if not expected and self._is_ready():
-                expected = {pid: instance.name for pid, instance in running.items()}
+                problem = first_inference_problem(self._url)
+                if self._stopping or process.poll() is not None:
+                    continue
+                if problem:
+                    return problem
+                self._has_classified = True
+                expected = {pid: instance.name for pid, instance in running_stubs(process.pid).items()}
                 STARTING.unlink(missing_ok=True)
+            running = running_stubs(process.pid)
             if not expected and time.monotonic() > start_deadline:
                 return f"Triton was not ready within {_START_TIMEOUT_SECONDS} s"
             missing = [name for pid, name in expected.items() if pid not in running]
@@ -107,7 +120,7 @@ class Container:
 
     def _is_ready(self) -> bool:
         try:
-            with open_directly(self._ready_url, READY_SECONDS):
+            with open_directly(f"{self._url}/v2/health/ready", READY_SECONDS):
                 return True
         except OSError:
             return False
@@ -145,6 +158,13 @@ def main(arguments: Sequence[str]) -> int:
     if not models:
         print(f"entrypoint: {_REPOSITORY} holds no models: run birds models prepare first", file=sys.stderr)
         return 1
+    open_apis = os.environ.get("BIRDS_TRITON_OPEN_APIS", "").replace(",", " ").split()
+    if unknown := set(open_apis) - set(CONTROL_APIS):
+        print(
+            f"entrypoint: BIRDS_TRITON_OPEN_APIS: unknown {', '.join(sorted(unknown))}; use {', '.join(CONTROL_APIS)}",
+            file=sys.stderr,
+        )
+        return 1
     # /dev/shm outlives a container restart in a pod. Files of a killed Triton there have a lock that nobody holds.
     remove_leftovers(_SHARED_MEMORY, _REGION_KIND)
     command = [
@@ -152,7 +172,9 @@ def main(arguments: Sequence[str]) -> int:
         # On all addresses, because a container has its own loopback; the network decides who can connect.
         *triton_arguments(_REPOSITORY, models, Ports(), "0.0.0.0"),  # noqa: S104
         # With a key that nobody knows: new versions come with the volume and a restart, not by the control API.
-        *restricting_arguments(secrets.token_urlsafe(32)),
+        *restricting_arguments(secrets.token_urlsafe(32), open_apis),
+        *release_arguments(os.environ, open_apis),
+        "--metrics-config=histogram_latencies=true",  # of ordinary models since 26.01 (core #464)
         *arguments,
     ]
     regions = LockedFiles(_SHARED_MEMORY, _REGION_KIND)

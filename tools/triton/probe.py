@@ -39,7 +39,7 @@ class Dead(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     try:
-        problem = _problem(options.url)
+        problem = problem_of(options.url)
     except Dead as dead:
         problem = str(dead)
     if problem is None:
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1
 
 
-def _problem(url: str) -> str | None:
+def problem_of(url: str) -> str | None:
     """Return why the last of a few attempts failed, or None if one was answered. Raises Dead."""
     problem = ""
     for attempt in range(_ATTEMPTS):
@@ -91,6 +91,7 @@ def ask(url: str) -> None:
         if STUB_DEAD.encode() in reason:
             raise Dead(reason.decode(errors="replace")) from error
         if error.code != http.client.SERVICE_UNAVAILABLE:
+            error.msg = f"{error.msg}: {reason.decode(errors='replace')}"
             raise
 
 

@@ -14,6 +14,5 @@ FROM ${PYTHON_IMAGE}
 RUN apt-get update && apt-get install -y --no-install-recommends libpython3.11 && rm -rf /var/lib/apt/lists/*
 COPY --from=wheel /opt/tritonserver /opt/tritonserver
 ENV PATH=/opt/tritonserver/bin:$PATH LD_LIBRARY_PATH=/opt/tritonserver/libs
-LABEL birds.standin=true
 WORKDIR /opt/tritonserver
 CMD ["/bin/bash"]

@@ -9,12 +9,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy
 import pytest
 
 from tests.support.processes import alive, children, command_line, eventually
 from tools import ROOT
 from tools.serve.ports import free_port
+from tools.triton import entrypoint
 from tools.triton.locked_files import LockedFiles
+from tools.triton.server_release import VERSION_VARIABLE, release_arguments
 
 # It has two stubs, one without an instance, as while a configuration is completed, and writes to shared memory.
 FAKE_TRITON = """
@@ -38,6 +41,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200 if (folder / "ready").exists() else 400)
         self.end_headers()
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        broken = (folder / "broken").exists()
+        self.send_response(500 if broken else 200)
+        self.end_headers()
+        self.wfile.write(b"Stub process 'preprocess_0_0' is not healthy." if broken else b"{}")
     def log_message(self, *_):
         pass
 http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
@@ -61,12 +70,9 @@ class Running:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         port = str(free_port())
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", ENTRYPOINT, port, str(folder), FAKE_TRITON],
-            cwd=ROOT,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+        with (folder / "log").open("wb") as log:
+            command = [sys.executable, "-c", ENTRYPOINT, port, str(folder), FAKE_TRITON]
+            self.process = subprocess.Popen(command, cwd=ROOT, stderr=log)
 
     @property
     def starts(self) -> list[int]:
@@ -116,6 +122,27 @@ def test_a_stub_without_an_instance_may_end(running: Running) -> None:
     assert not eventually(lambda: len(running.starts) > 1, 3)
 
 
+def test_triton_that_cannot_classify_ends_the_container(folder: Path) -> None:
+    (folder / "broken").touch()
+    running = Running(folder)
+    assert running.process.wait(20) == 1
+    assert not alive(running.starts[-1])
+    log = (folder / "log").read_text()
+    assert "cannot classify an image: Stub process 'preprocess_0_0' is not healthy" in log
+    assert f"use NumPy {numpy.__version__}" in log
+    assert "Giving up" in log
+
+
+def test_later_failure_restarts_triton(running: Running) -> None:
+    """Once Triton has classified, its container must not end because one start goes wrong."""
+    (running.folder / "broken").touch()
+    os.kill(running.stub("preprocess_0_0"), signal.SIGKILL)
+    assert eventually(lambda: len(running.starts) == 3)
+    (running.folder / "broken").unlink()
+    assert eventually(running.is_ready, 60)
+    assert running.process.poll() is None
+
+
 def test_restarting_is_marked_for_the_probe(running: Running) -> None:
     (running.folder / "ready").unlink()
     os.kill(running.stub("classifier_0_0"), signal.SIGKILL)
@@ -160,3 +187,30 @@ def test_a_killed_container_leaves_nothing_to_the_next(folder: Path) -> None:
     finally:
         again.process.terminate()
         again.process.wait(60)
+
+
+def test_unknown_control_api_ends_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "birds").mkdir()
+    (tmp_path / "birds" / "config.pbtxt").touch()
+    monkeypatch.setattr(entrypoint, "_REPOSITORY", tmp_path)
+    monkeypatch.setenv("BIRDS_TRITON_OPEN_APIS", "trace, shared_memory")
+    assert entrypoint.main([]) == 1
+    assert "unknown shared_memory; use model-repository, shared-memory, trace, logging" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        (None, []),
+        ("2.51.0", []),
+        ("2.59.1", ["--http-max-input-size=67108864"]),
+        ("2.71.0", ["--http-max-input-size=67108864", "--allow-client-shm=true"]),
+        ("main", []),
+    ],
+)
+def test_options_follow_the_release_of_triton(version: str | None, expected: list[str]) -> None:
+    environment = {} if version is None else {VERSION_VARIABLE: version}
+    assert release_arguments(environment, ["shared-memory"]) == expected
+    assert release_arguments(environment, []) == expected[:1]

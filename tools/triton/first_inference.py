@@ -1,0 +1,31 @@
+"""Has a Triton that just started classify one image, and explains a failure. Standard library only."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+from tools.triton.probe import Dead, problem_of
+
+
+def first_inference_problem(url: str) -> str | None:
+    """Return why the Triton at `url` cannot classify an image, or None if it can.
+
+    Triton says that it is ready without having run a model once. A Python backend that was built for NumPy 1 loads
+    under NumPy 2, hands wrong bytes to the models, and dies at the first request.
+    """
+    try:
+        problem = problem_of(url)
+    except Dead as dead:
+        problem = str(dead)
+    return problem and f"Triton is ready, but cannot classify an image: {problem}. {_numpy_hint()}"
+
+
+def _numpy_hint() -> str:
+    try:
+        numpy = version("numpy")
+    except PackageNotFoundError:
+        return "NumPy is not installed for this Python"
+    return (
+        f"Its Python processes use NumPy {numpy}. If this Triton's Python backend was built for another major version, "
+        "they die at the first request: use the Triton release that Dockerfile.triton names"
+    )
