@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCKS := requirements/serve.txt requirements/tritonserver.txt pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-setup test-slow test-fresh test-chart test-compose bench fuzz check format lock clean
+.PHONY: help serve test test-setup test-slow test-fresh test-chart test-compose images chart-package bench fuzz check format lock clean
 
 help: ## list the targets
 	@sed -n 's/^VERSION = "\(.*\)"/birds \1/p' frontend/__init__.py
@@ -39,6 +39,12 @@ test-chart: $(VENV)/.dev ## the Helm chart, rendered and validated for every sup
 test-compose: $(VENV)/.dev ## build the images, bring docker-compose.yml up, break it; starts a Docker engine if there is none
 	@$(BIN)/python -m pytest tests/compose -m compose
 
+images: $(VENV)/.serve ## build the container images of a release, labelled and tagged (ARGS="--registry … --gpu --push")
+	@$(BIN)/python -m tools.release.images $(ARGS)
+
+chart-package: $(VENV)/.dev ## pack the Helm chart into dist/
+	@$(BIN)/python -m tests.chart.helm package deploy/chart --destination dist
+
 bench: $(VENV)/.dev ## compare the service with the design it replaced and the machine's limit (ARGS="--help")
 	@[ -d model_repository/classifier/1 ] || $(BIN)/birds models build
 	@exec $(BIN)/birds bench $(ARGS)
@@ -69,7 +75,7 @@ lock: $(VENV)/.dev ## bring the lock files up to date with pyproject.toml
 	$(UV_COMPILE) --group serving-gpu -c requirements/dev.txt -o requirements/serving-gpu.txt
 
 clean: ## remove everything that was installed, downloaded or built
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info tests/system/browser/node_modules
+	rm -rf $(VENV) dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info tests/system/browser/node_modules
 	rm -rf model_repository/classifier/[0-9]* model_repository/*/configs model_repository/birds_v*
 	rm -rf model_repository/.lock model_repository/.publishing
 	find backends client frontend model_repository tests tools -name __pycache__ -exec rm -rf {} +

