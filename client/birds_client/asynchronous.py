@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from birds_client.connection import certificate_problem, open_http
+from birds_client.connection import open_http, tls_problem
 from birds_client.errors import Refused, Retry, Unreachable, check_status, error_for, request_id_of, unreachable
 from birds_client.images import Image, as_iterable, batches, request_for
 from birds_client.merging import merged
@@ -138,7 +138,7 @@ class AsyncBirdsClient:
             try:
                 refused = await self._exchange(request, waiting, report, is_last)
             except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-                if problem := certificate_problem(error):
+                if problem := tls_problem(error):
                     raise Unreachable(problem) from error
                 if not self._has_answered:  # nothing runs there, so more attempts would only make the user wait
                     raise unreachable(error) from error

@@ -34,11 +34,13 @@ def open_http(base_url: str, api_key: str | None, language: str | None) -> httpx
         raise ConfigurationError(f"the proxy variables (HTTPS_PROXY, ALL_PROXY, NO_PROXY, …): {error}") from error
 
 
-def certificate_problem(error: BaseException) -> str | None:
-    """Why TLS verification failed, if that is the cause of `error`; otherwise None."""
+def tls_problem(error: BaseException) -> str | None:
+    """Why TLS failed, if that is the cause of `error`; otherwise None."""
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"its TLS certificate is not valid: {cause.verify_message}"
+        if isinstance(cause, ssl.SSLError) and cause.reason == "WRONG_VERSION_NUMBER":
+            return "it does not use TLS there: try http:// in place of https://"
     return None
 
 

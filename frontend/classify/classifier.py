@@ -151,9 +151,10 @@ class ImageClassifier:
         request_stats.image_done(version, code, _now() - started)
         if isinstance(result, ImageError):
             return Outcome(position, image.name, result, version)
-        predictions = [p for p in result.best(options.k, options.species) if p.score >= options.min_score]
-        no_bird = any(best.bird_name == BACKGROUND for best in result.best(1))
-        return Outcome(position, image.name, predictions, version, no_bird)
+        ranked = result.best(max(options.k, 1))  # sorted once, unless the request names species
+        wanted = ranked[: options.k] if options.species is None else result.best(options.k, options.species)
+        predictions = [prediction for prediction in wanted if prediction.score >= options.min_score]
+        return Outcome(position, image.name, predictions, version, no_bird=ranked[0].bird_name == BACKGROUND)
 
     async def _result(self, image: Image, options: ClassifyOptions, version: str | None) -> ImageScores | ImageError:
         try:

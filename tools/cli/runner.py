@@ -77,8 +77,7 @@ def classify_all(request: Request) -> Tally:
     try:
         inputs = find_images(request.sources, request.lists)
         if not inputs.images:
-            skipped = inputs.skipped_note(language)
-            raise UsageError(message("cli", "no_images", language) + (f" ({skipped})" if skipped else ""))
+            raise UsageError(_no_images(request, inputs, language))
         with client_errors_explained(request.url, language):
             if request.out is None or str(request.out) in _STANDARD_OUTPUT:
                 return _to_screen(request, inputs, language)
@@ -102,6 +101,13 @@ def client_errors_explained(url: str, language: str) -> Iterator[None]:
     except ServiceError as error:
         text = service_error_message(error, language)
         raise (StoppedEarly(text) if error.status >= 500 else UsageError(text)) from error
+
+
+def _no_images(request: Request, inputs: Inputs, language: str) -> str:
+    named, skipped = ", ".join([*request.sources, *request.lists]), inputs.skipped_note(language)
+    if not named:
+        return message("cli", "no_images", language)
+    return message("cli", "no_images_in", language, names=named) + (f" ({skipped})" if skipped else "")
 
 
 def _to_screen(request: Request, inputs: Inputs, language: str) -> Tally:

@@ -149,7 +149,7 @@ def test_the_exit_code_says_how_it_went(birds: Any, photos: Path, arguments: lis
     ("arguments", "error"),
     [
         (["classify"], "No images given"),
-        (["classify", "empty"], "No images given"),
+        (["classify", "empty"], "There are no images in empty"),
         (["classify", "--from", "nowhere.txt"], "nowhere.txt: No such file or directory"),
         (["classify", "--from", "binary"], "binary: this is not a text file"),
         (["classify", "a.jpg", "-k", "-1"], "Invalid value for '--k'"),

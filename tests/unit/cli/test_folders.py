@@ -113,6 +113,15 @@ def test_format_jsonl_goes_with_out(classify: Run, red: Path, tmp_path: Path) ->
     assert classify("red bird.png", "--format", "csv", "--out", "results.jsonl").returncode == 2
 
 
+def test_folder_without_images_is_named(classify: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "notes.txt").touch()
+    done = classify("empty", "texts")
+    assert done.returncode == 2
+    assert done.stderr == "birds: There are no images in empty, texts (1 file skipped (.txt))\n"
+
+
 def test_zero_species_is_said_truly(classify: Run, red: Path) -> None:
     done = classify("red bird.png", "--k", "0")
     assert done.stdout == "red bird.png     -  no species to show\n"
