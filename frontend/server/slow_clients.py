@@ -14,6 +14,10 @@ from frontend.server.lingering_close import LingeringTransport
 # connections with 14,000 small requests each (5 MB in all) took 85 MB.
 MAX_PIPELINED_REQUESTS = 20
 MAX_HEADER_BYTES = 65_536  # h11's default, uvicorn's other parser
+# A body may arrive in this many pieces (chunks or reads), and in one more for each _PIECE_BYTES. Each piece costs 1 µs:
+# four bodies in chunks of one byte delayed the answers to others by seconds.
+MAX_PIECES = 20_000
+_PIECE_BYTES = 48
 RECEIVE_TIMEOUT_SECONDS = 10.0
 SEND_TIMEOUT_SECONDS = 60.0
 
@@ -30,6 +34,7 @@ class SlowClientProtocol(FramingProtocol):
     - At most MAX_PIPELINED_REQUESTS wait behind the current one.
     - Headers, target and trailers have at most MAX_HEADER_BYTES; uvicorn would collect them without end. The read of
       the socket in which headers begin does not count, so they can be larger by the size of one read.
+    - A body must not be cut into tiny chunks.
     - While a response waits to be read, half of the waiting bytes must leave in every `send_timeout_seconds`. uvicorn
       would hold them forever, even after its own close().
 
@@ -43,6 +48,7 @@ class SlowClientProtocol(FramingProtocol):
     _has_received_nothing = True
     _in_headers = False
     _header_bytes = 0
+    _pieces = _body_bytes = 0  # of the current body
     _lingering: LingeringTransport
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -84,6 +90,7 @@ class SlowClientProtocol(FramingProtocol):
     def on_message_begin(self) -> None:
         self._lingering.begin_request()
         self._count_header_bytes(True)
+        self._pieces = self._body_bytes = 0
         super().on_message_begin()
         if self._receive_timer is None:
             self._start_receive_timer()
@@ -100,6 +107,10 @@ class SlowClientProtocol(FramingProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._count_header_bytes(False)
+        self._pieces += 1
+        self._body_bytes += len(body)
+        if self._pieces > MAX_PIECES + self._body_bytes // _PIECE_BYTES:
+            raise httptools.HttpParserError("the body is cut into too many pieces")
         if self.cycle.response_complete:
             self._lingering.discard(len(body))
         super().on_body(body)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frontend.api.requests import UrlRequest, parse_url_request
+from frontend.api.requests import UrlRequest, field_mistakes, parse_url_request
 from frontend.errors import ImageDataInsteadOfUrl, InvalidRequest, InvalidUrl
 from frontend.i18n.messages import error_message, failure_message
 
@@ -222,3 +222,9 @@ def test_parser_agrees_with_the_json_module(body: bytes) -> None:
 def test_any_bytes_are_parsed_or_refused(body: bytes) -> None:
     with suppress(InvalidRequest):
         parse(body)
+
+
+def test_many_mistakes_in_query_name_ten_fields() -> None:
+    """A query of 7,000 unknown parameters took 0.2 s, and its answer had 160 kB."""
+    errors = [{"type": "extra_forbidden", "loc": ("query", f"a{n}")} for n in range(7000)]
+    assert [mistake.parameters["field"] for mistake in field_mistakes(errors)] == [f"a{n}" for n in range(10)]

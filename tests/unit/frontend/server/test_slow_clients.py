@@ -7,12 +7,12 @@ import math
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from fastapi import FastAPI, Response
 from pydantic import SecretStr
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from frontend.server.slow_clients import MAX_HEADER_BYTES, SlowClientProtocol
 from frontend.settings import Settings
@@ -128,12 +128,33 @@ def test_long_headers_are_accepted(url: str) -> None:
 
 def test_tiny_chunks_do_not_count_as_headers(url: str) -> None:
     """A body in tiny chunks, each with its own chunk header, in two requests on one connection."""
-    chunks = b"1\r\n \r\n" * 50_000 + b"2\r\n[]\r\n0\r\n\r\n"
+    chunks = b"1\r\n \r\n" * 15_000 + b"2\r\n[]\r\n0\r\n\r\n"
     authorized = CHUNKED.replace(b"Host: x\r\n", b"Host: x\r\nAuthorization: Bearer key\r\n")
     with connect(url, 20) as connection:
         for _ in range(2):
             connection.sendall(authorized + chunks)
             assert read_response(connection).status == 422
+
+
+@pytest.mark.parametrize(("size_bytes", "status"), [(1, 400), (20, 400), (64, 401)])
+def test_body_in_tiny_chunks_is_refused(size_bytes: int, status: int) -> None:
+    """Four bodies in chunks of one byte delayed the answers to others by seconds."""
+    received = bytearray()
+
+    async def read_all(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            message: Message = {"more_body": True}
+            while message.get("more_body"):
+                message = await receive()
+                received.extend(message.get("body", b""))
+            await Response(status_code=401)(scope, receive, send)
+
+    chunk = b"%x\r\n%b\r\n" % (size_bytes, b"x" * size_bytes)
+    with running_app(read_all) as url, connect(url) as connection:
+        with suppress(ConnectionError):  # the server may have closed it already
+            connection.sendall(CHUNKED + chunk * 50_000 + b"0\r\n\r\n")
+        assert read_response(connection).status == status
+    assert status == 400 or len(received) == size_bytes * 50_000
 
 
 def test_pipelined_requests_are_limited() -> None:
