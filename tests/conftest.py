@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -54,23 +53,26 @@ def tiny_savedmodel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_repository(tiny_savedmodel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The real model repository with the tiny classifier. Tests must not change it."""
-    repository = tmp_path_factory.mktemp("repository") / "models"
-    copy_templates(repository)
-    install_classifier(repository, tiny_savedmodel, LABELS)
-    return repository
+    return _new_repository(tmp_path_factory.mktemp("repository") / "models", tiny_savedmodel)
 
 
 @pytest.fixture(scope="session")
-def repository_with_twins(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def repository_with_twins(tiny_savedmodel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with two more models: the classifier on TensorFlow, which starts slowly, and a poor `preprocess`."""
-    repository = tmp_path_factory.mktemp("twins") / "models"
-    shutil.copytree(tiny_repository, repository)
+    # Not a copy of tiny_repository, to which a Triton that has started on it adds configurations.
+    repository = _new_repository(tmp_path_factory.mktemp("twins") / "models", tiny_savedmodel)
     engine = 'key: "engine"\n    value: {{ string_value: "{}" }}'
     changes = {engine.format("auto"): engine.format("tensorflow")}
     add_twin(repository, "classifier", "classifier_on_tensorflow", changes)
     limits = {'"20"': '"2"', '"20000000"': '"1000000000"', '"3"': '"0.2"'}
     add_twin(repository, "preprocess", "strict_decoder", limits)
     return repository
+
+
+def _new_repository(folder: Path, savedmodel: Path) -> Path:
+    copy_templates(folder)
+    install_classifier(folder, savedmodel, LABELS)
+    return folder
 
 
 @pytest.fixture(scope="session")

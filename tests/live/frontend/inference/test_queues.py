@@ -60,7 +60,7 @@ async def test_full_queue_refuses_new_images_only(inference: Inference) -> None:
 async def test_expired_image_is_not_decoded(inference: Inference, short_queues: TritonServer) -> None:
     before = read_statistics(short_queues.grpc_url)
     waiting = [asyncio.create_task(outcome(inference, 60)) for _ in range(QUEUE // 2)]
-    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)  # all are with Triton now
+    await asyncio.sleep(0.1)
     impatient = [outcome(inference, 0.05) for _ in range(QUEUE // 2)]
     assert set(await asyncio.gather(*impatient)) == {DeadlineExceeded.code}
     assert set(await asyncio.gather(*waiting)) == {"ok"}
