@@ -68,6 +68,25 @@ def save_hub_module(directory: Path, classifier: str = "image_classification", s
     return directory
 
 
+def save_tf1_table(directory: Path) -> Path:
+    """A TF1 SavedModel whose scores come from a look-up table, which an operation of the graph fills."""
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        images = v1.placeholder(tf.float32, [None, 32, 32, 3], name="images")
+        filling = tf.lookup.KeyValueTensorInitializer([0, 1, 2], [0.0, 1.0, 2.0], tf.int64, tf.float32)
+        table = tf.lookup.StaticHashTable(filling, 0.0)
+        scores = table.lookup(tf.cast(tf.reduce_mean(images, axis=[1, 2]), tf.int64))
+        session.run(v1.tables_initializer())
+        info = v1.saved_model.build_tensor_info
+        signature = v1.saved_model.build_signature_def({"images": info(images)}, {"logits": info(scores)}, "classify")
+        builder = v1.saved_model.Builder(str(directory))
+        builder.add_meta_graph_and_variables(
+            session, ["serve"], {"serving_default": signature}, main_op=v1.tables_initializer()
+        )
+        builder.save()
+    return directory
+
+
 def save_keras_mobilenet(directory: Path, labels: int, size: int = 96) -> Path:
     """A Keras model as users have it: MobileNetV2 with random weights, exported by `model.export`."""
     import keras

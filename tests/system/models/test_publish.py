@@ -88,7 +88,9 @@ def test_publish_rollback_list_and_retire(
     repository: Path, good_model: Path, labels_file: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert run(repository, "publish", "--savedmodel", str(good_model), "--labels", str(labels_file)) == 0
-    assert "this takes effect when it starts" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "this takes effect when it starts" in said
+    assert "a model is a program" in said
     assert read_default(repository) == 2
     assert run(repository, "rollback") == 0
     assert read_default(repository) == 1
