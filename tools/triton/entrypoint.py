@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from http.client import HTTPException
 from pathlib import Path
 
 from tools.triton.arguments import CONTROL_APIS, Ports, models_in, restricting_arguments, triton_arguments
@@ -101,9 +102,14 @@ class Container:
             _reap_orphans(process.pid)
             if self._stopping:
                 continue
+            if not expected and time.monotonic() > start_deadline:
+                return f"Triton was not ready within {_START_TIMEOUT_SECONDS} s"
             if not expected and self._is_ready():
-                problem = first_inference_problem(self._url)
-                if self._stopping or process.poll() is not None:
+                try:
+                    problem = first_inference_problem(self._url)
+                except (OSError, HTTPException):
+                    continue  # no answer yet
+                if self._stopping:
                     continue
                 if problem:
                     return problem
@@ -111,8 +117,6 @@ class Container:
                 expected = {pid: instance.name for pid, instance in running_stubs(process.pid).items()}
                 STARTING.unlink(missing_ok=True)
             running = running_stubs(process.pid)
-            if not expected and time.monotonic() > start_deadline:
-                return f"Triton was not ready within {_START_TIMEOUT_SECONDS} s"
             missing = [name for pid, name in expected.items() if pid not in running]
             lost = lost + 1 if missing else 0
             if lost >= _LOST_CHECKS:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
+from urllib.error import HTTPError
 
-from tools.triton.probe import Dead, problem_of
+from tools.triton.probe import Dead, ask
 
 
 def first_inference_problem(url: str) -> str | None:
     """Return why the Triton at `url` cannot classify an image, or None if it can.
 
     Triton says that it is ready without having run a model once. A Python backend that was built for NumPy 1 loads
-    under NumPy 2, hands wrong bytes to the models, and dies at the first request.
+    under NumPy 2, hands wrong bytes to the models, and dies at the first request. Raises OSError or HTTPException if
+    there was no answer in time: a first inference can be slow.
     """
     try:
-        problem = problem_of(url)
-    except Dead as dead:
-        problem = str(dead)
-    return problem and f"Triton is ready, but cannot classify an image: {problem}. {_numpy_hint()}"
+        ask(url)
+    except (Dead, HTTPError) as error:
+        return f"Triton is ready, but cannot classify an image: {error}. {_numpy_hint()}"
+    return None
 
 
 def _numpy_hint() -> str:

@@ -39,7 +39,7 @@ class Dead(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     try:
-        problem = problem_of(options.url)
+        problem = _problem(options.url)
     except Dead as dead:
         problem = str(dead)
     if problem is None:
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1
 
 
-def problem_of(url: str) -> str | None:
+def _problem(url: str) -> str | None:
     """Return why the last of a few attempts failed, or None if one was answered. Raises Dead."""
     problem = ""
     for attempt in range(_ATTEMPTS):

@@ -43,6 +43,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
+        if (folder / "silent").exists():
+            self.close_connection = True
+            return
         broken = (folder / "broken").exists()
         self.send_response(500 if broken else 200)
         self.end_headers()
@@ -131,6 +134,20 @@ def test_triton_that_cannot_classify_ends_the_container(folder: Path) -> None:
     assert "cannot classify an image: Stub process 'preprocess_0_0' is not healthy" in log
     assert f"use NumPy {numpy.__version__}" in log
     assert "Giving up" in log
+
+
+def test_slow_first_inference_is_awaited(folder: Path) -> None:
+    (folder / "silent").touch()
+    running = Running(folder)
+    try:
+        assert eventually(lambda: bool(running.starts), 60)
+        assert not eventually(lambda: running.is_ready() or running.process.poll() is not None, 2)
+        (folder / "silent").unlink()
+        assert eventually(running.is_ready, 60)
+        assert len(running.starts) == 1
+    finally:
+        running.process.terminate()
+        running.process.wait(60)
 
 
 def test_later_failure_restarts_triton(running: Running) -> None:
