@@ -22,7 +22,7 @@ from pathlib import Path
 
 from tools.triton.arguments import CONTROL_APIS, Ports, models_in, restricting_arguments, triton_arguments
 from tools.triton.direct_http import open_directly
-from tools.triton.first_inference import first_inference_problem
+from tools.triton.first_inference import first_inference_problem, numpy_hint
 from tools.triton.locked_files import LockedFiles, remove_leftovers
 from tools.triton.probe import STARTING
 from tools.triton.running_stubs import running_stubs
@@ -79,6 +79,8 @@ class Container:
         if code is None:
             next_step = "Restarting Triton" if self._has_classified else "Giving up"
             print(f"entrypoint: {problem}. {next_step}.", file=sys.stderr, flush=True)
+        elif code and not self._has_classified and not self._stopping:
+            print(f"entrypoint: Triton ended at its start, see above. {numpy_hint()}.", file=sys.stderr, flush=True)
         try:
             os.killpg(self._process.pid, signal.SIGKILL)  # also the stubs
         except ProcessLookupError:

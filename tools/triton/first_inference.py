@@ -18,11 +18,12 @@ def first_inference_problem(url: str) -> str | None:
     try:
         ask(url)
     except (Dead, HTTPError) as error:
-        return f"Triton is ready, but cannot classify an image: {error}. {_numpy_hint()}"
+        return f"Triton is ready, but cannot classify an image: {error}. {numpy_hint()}"
     return None
 
 
-def _numpy_hint() -> str:
+def numpy_hint() -> str:
+    """Return what to think of if Triton's Python processes die from the start."""
     try:
         numpy = version("numpy")
     except PackageNotFoundError:
