@@ -29,7 +29,7 @@ if os.environ.get("NUMPY_FIX"):
     from tools.serve import triton_layout
     triton_layout._NUMPY_FIX = Path(os.environ["NUMPY_FIX"])
 server = TritonServer(Ports(*map(int, ports)), Path(folder, "log"), Path(repository))
-files = _Files(find_wheel(), Path(repository), server.ports.http)
+files = _Files(find_wheel(), Path(repository), server.ports)
 os.environ.update(triton_environment(find_wheel(), files.scratch))
 code = entrypoint.Container(server._command(find_wheel(), files), server.ports.http, files.regions).run()
 files.close()
