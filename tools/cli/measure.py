@@ -26,8 +26,8 @@ def bench(
         str,
         typer.Option(
             metavar="NAME,…",
-            help="Engine, or engine/precision, of the classifier, such as openvino/int8,tensorflow. Only the first is "
-            "also measured with repeated images and a long list. `configured` uses the parameters of config.pbtxt.",
+            help="Engine, or engine/precision, of the classifier, such as openvino/int8,tensorflow. `configured` uses "
+            "the parameters of config.pbtxt.",
         ),
     ] = "configured",
     repeats: Annotated[int | None, typer.Option(min=1, metavar="N", help="Rounds.  [default: 3]")] = None,
@@ -52,8 +52,9 @@ def bench(
     birds bench --json results.json && birds bench --json results.json --report
 
     The baseline is FastAPI with TensorFlow inside, four workers. The limit is decoding and inference in a bare process
-    for each core. Photos come from the folders in BIRDS_TEST_PHOTOS, or are generated. Keep the machine free of other
-    work; measurements alternate between the servers, and figures are medians over the repeats.
+    for each core. Small photos come from the folders in BIRDS_TEST_PHOTOS, or are generated; photos of 12 megapixels
+    are made from them. Keep the machine free of other work; measurements alternate between the servers, and figures are
+    medians over the repeats.
     """
     _require_packages()
     from tools.measure.bench.command import RESULTS

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.service import make_project
 from tools import ROOT
 from tools.measure.bench.results import BASELINE, SPEED, Results
 from tools.measure.perf.binary import PerfAnalyzer
@@ -18,12 +19,9 @@ from tools.measure.perf.binary import PerfAnalyzer
 @pytest.fixture(scope="module")
 def project(perf_analyzer: PerfAnalyzer, tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project whose classifier is the tiny one."""
-    project = tmp_path_factory.mktemp("project")
-    for folder in ("backends", "frontend", "tools"):
-        shutil.copytree(ROOT / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    project = make_project(tmp_path_factory.mktemp("bench") / "project", tiny_repository)
     (project / "docs").mkdir()
     shutil.copy(ROOT / "docs" / "performance.md", project / "docs")
-    shutil.copytree(tiny_repository, project / "model_repository")
     for cached in ("perf_analyzer", "libpython"):
         if (ROOT / ".cache" / cached).is_dir():
             shutil.copytree(ROOT / ".cache" / cached, project / ".cache" / cached, symlinks=True)
@@ -48,12 +46,14 @@ def test_quick_run_measures_and_documents_everything(project: Path, monkeypatch:
     ended = bench(project, "--quick", "--seconds", "0.5", "--json", "results.json")
     assert ended.returncode == 0, ended.stderr
     results = Results.model_validate_json((project / "results.json").read_text())
-    assert results.loads("") == [
-        *("1 callers", "16 callers", "single calls", "direct, 16 at once"),
-        *("limit, batches of 1", "limit, batches of 8", "repeated images", "one long call"),
+    assert results.loads(SPEED) == [
+        *("1 callers", "16 callers", "16 callers, camera photos", "direct, 16 at once"),
+        *("limit, batches of 1", "limit, batches of 8"),
+        *("limit, batches of 1, camera photos", "limit, batches of 8, camera photos"),
     ]
     for target in (BASELINE, "configured"):
-        for load in results.loads(" callers"):
+        assert {"single calls", "costs"} <= {figure.load for figure in results.figures if figure.target == target}
+        for load in results.loads("failed_images"):
             assert (results.median(target, load, SPEED) or 0) > 0
             assert results.median(target, load, "failed_images") == 0
     processes = results.group("configured", "16 callers", "cpu_ms")

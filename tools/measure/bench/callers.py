@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 import numpy as np
 
 from tools import ROOT
+from tools.errors import ToolError
 from tools.measure.bench import image_server, load
 from tools.measure.bench.load import LoadResult, LoadSpec
 from tools.measure.bench.own_process import own_process
-from tools.measure.bench.plan import IMAGES_PER_CALL, WARM_UP_SECONDS
+from tools.measure.bench.plan import CALLERS, IMAGES_PER_CALL, WARM_UP_SECONDS
 from tools.measure.bench.results import SPEED
 from tools.measure.bench.targets import Target
+from tools.measure.photos import PHOTO
 from tools.measure.processes import usage
+from tools.measure.soak.image_host import listens
 from tools.serve.child_process import ChildProcess
 from tools.serve.ports import free_port
 from tools.triton.statistics import between, read_statistics
 
-_LIST_TIMEOUT_SECONDS = 60
+_START_SECONDS = 60
 _PARTS = ("queue", "input", "infer", "output")
 
 
@@ -32,6 +36,12 @@ class Callers:
         command = [sys.executable, "-m", image_server.__name__, str(port)]
         self._images = ChildProcess(command, dict(os.environ), folder=ROOT)
         self._images_url = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + _START_SECONDS
+        while not listens(port):  # it enlarges photos first
+            if self._images.poll() is not None or time.monotonic() > deadline:
+                self.__exit__()
+                raise ToolError("the benchmark's image server did not start")
+            time.sleep(0.1)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -40,30 +50,25 @@ class Callers:
 
     def first_images(self) -> list[str]:
         """URLs for the first call that a target gets."""
-        return [f"{self._images_url}/{number}.jpg" for number in range(IMAGES_PER_CALL)]
+        return [f"{self._images_url}/{PHOTO}/{number}.jpg" for number in range(IMAGES_PER_CALL)]
 
-    def timed(self, target: Target, concurrency: int, seconds: float, distinct_images: int = 0) -> LoadResult:
-        """Call for `seconds`, after a short warm-up. Every image is a new one unless `distinct_images` limits them."""
-        spec = LoadSpec(
-            target.url,
-            self._images_url,
-            concurrency,
-            seconds=seconds,
-            warm_up_seconds=WARM_UP_SECONDS,
-            distinct_images=distinct_images,
-        )
-        return self._ask(spec)
+    def one_call(self, target: Target) -> LoadResult:
+        return self._ask(LoadSpec(target.url, f"{self._images_url}/{PHOTO}", calls=1))
 
-    def one_call(self, target: Target, images: int = IMAGES_PER_CALL) -> LoadResult:
-        """Make one call."""
-        spec = LoadSpec(target.url, self._images_url, 1, images, calls=1, timeout_seconds=_LIST_TIMEOUT_SECONDS)
-        return self._ask(spec)
+    def warm_up(self, target: Target, seconds: float) -> None:
+        self._ask(LoadSpec(target.url, f"{self._images_url}/{PHOTO}", CALLERS, seconds=seconds))
 
-    def measure(self, target: Target, concurrency: int, seconds: float) -> dict[str, float]:
-        """Call for `seconds`. Returns figures of the calls, of the processes, and of Triton's own statistics."""
+    def measure(self, target: Target, concurrency: int, seconds: float, photos: str = PHOTO) -> dict[str, float]:
+        """Call for `seconds`, after a short warm-up, with new images of the kind `photos`.
+
+        Returns figures of the calls, of the processes, and of Triton's own statistics.
+        """
         cpu = self._cpu_seconds(target)
         before = read_statistics(target.triton.grpc) if target.triton else {}
-        result = self.timed(target, concurrency, seconds)
+        images_url = f"{self._images_url}/{photos}"
+        result = self._ask(
+            LoadSpec(target.url, images_url, concurrency, seconds=seconds, warm_up_seconds=WARM_UP_SECONDS)
+        )
         steps = between(before, read_statistics(target.triton.grpc)) if target.triton else {}
         spent = {role: now - cpu.get(role, 0) for role, now in self._cpu_seconds(target).items()}
         spent["load generator"] = result.cpu_seconds

@@ -10,6 +10,7 @@ from tools import ROOT
 from tools.errors import ToolError
 from tools.measure.bench.engine_variant import parse_variant
 from tools.measure.bench.plan import QUICK, Plan
+from tools.measure.bench.report import last_recorded
 from tools.measure.bench.results import Results
 from tools.measure.perf.binary import find_perf_analyzer
 from tools.measure.photos import photo_folders
@@ -21,7 +22,7 @@ RESULTS = ROOT / ".cache" / "bench" / "results.json"
 
 def bench(plan: Plan, variants: list[str], path: Path = RESULTS) -> None:
     """Measure the baseline and the service with each engine variant; write the results to `path`. Raises ToolError."""
-    from tools.measure.bench.machine import busy_percent, this_machine, versions
+    from tools.measure.bench.machine import busy_percent, cores, cpu, system, versions
     from tools.measure.bench.run import Run
     from tools.measure.bench.tables import summary
 
@@ -34,7 +35,9 @@ def bench(plan: Plan, variants: list[str], path: Path = RESULTS) -> None:
     results = Results(
         started=time.strftime("%Y-%m-%d %H:%M"),
         command=_command(plan, variants),
-        machine=this_machine(),
+        cpu=cpu(),
+        cores=cores(),
+        system=system(),
         versions={**versions(), "perf_analyzer": program.version().removeprefix("Perf Analyzer Version ")},
         photos="real photos" if photo_folders() else "generated photos",
         variants=[variant.name for variant in chosen],
@@ -48,12 +51,13 @@ def bench(plan: Plan, variants: list[str], path: Path = RESULTS) -> None:
     finally:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    print(f"\n{summary(results)}\n\nThat took {(time.monotonic() - started) / 60:.1f} minutes. Results: {path}")
+    minutes = (time.monotonic() - started) / 60
+    print(f"\n{summary(results, last_recorded())}\n\nThat took {minutes:.1f} minutes. Results: {path}")
 
 
 def _command(plan: Plan, variants: list[str]) -> str:
     """The command that measures this plan again; its other values are those of --quick or of no option."""
-    quick = " --quick" if plan.costs == QUICK.costs else ""
+    quick = " --quick" if plan.direct_concurrency == QUICK.direct_concurrency else ""
     concurrency = ",".join(map(str, plan.concurrency))
     return (
         f"birds bench{quick} --variants {','.join(variants)} --seconds {plan.seconds:g} --repeats {plan.repeats} "

@@ -1,4 +1,4 @@
-"""Serves the endless supply of numbered photos on the loopback interface. As a program it takes a port."""
+"""Serves the endless supplies of numbered photos on the loopback interface. As a program it takes a port."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import sys
 
 from aiohttp import web
 
-from tools.measure.photos import load_photos, numbered_photo
+from tools.measure.photos import PHOTOS, numbered_photo, photos_of
 
 
 def main() -> None:
-    photos = load_photos()
+    photos = {kind: photos_of(kind) for kind in PHOTOS}
 
     async def photo(request: web.Request) -> web.Response:
-        return web.Response(body=numbered_photo(photos, int(request.match_info["number"])), content_type="image/jpeg")
+        kind, number = request.match_info["kind"], int(request.match_info["number"])
+        return web.Response(body=numbered_photo(photos[kind], number), content_type="image/jpeg")
 
     application = web.Application()
-    application.router.add_get(r"/{number:\d+}.jpg", photo)
+    application.router.add_get(rf"/{{kind:{'|'.join(PHOTOS)}}}/{{number:\d+}}.jpg", photo)
     web.run_app(application, host="127.0.0.1", port=int(sys.argv[1]), access_log=None, print=None)
 
 

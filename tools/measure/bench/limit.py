@@ -14,9 +14,8 @@ from tools import ROOT
 from tools.measure.bench.engine_variant import EngineVariant
 from tools.measure.bench.own_process import own_process
 from tools.measure.decoding import decode, pixel_format
-from tools.measure.photos import load_photos
+from tools.measure.photos import PHOTO, photos_of
 
-BATCHES = (1, 8)
 _engine: Any = None  # set in each measuring process
 
 
@@ -34,9 +33,11 @@ class Limit:
         for process in self.processes:
             process.shutdown(cancel_futures=True)
 
-    def images_per_second(self, seconds: float, batch: int) -> float:
+    def images_per_second(self, seconds: float, batch: int, photos: str = PHOTO) -> float:
         """The throughput of all processes together, with `batch` images in each inference."""
-        measured = [process.submit(_measure, seconds, batch) for process in self.processes]
+        for ready in [process.submit(photos_of, photos) for process in self.processes]:
+            ready.result()
+        measured = [process.submit(_measure, seconds, batch, photos) for process in self.processes]
         return sum(speed.result() for speed in measured)
 
 
@@ -51,8 +52,8 @@ def _load_engine(variant: EngineVariant, savedmodel: Path) -> None:
     _engine = load_engine(engine, savedmodel, Device(threads=1), precision)
 
 
-def _measure(seconds: float, batch: int) -> float:
-    photos, wanted = load_photos(), pixel_format()
+def _measure(seconds: float, batch: int, kind: str) -> float:
+    photos, wanted = photos_of(kind), pixel_format()
     (name,) = _engine.inputs
 
     def infer(first: int) -> None:

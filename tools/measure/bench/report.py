@@ -1,4 +1,4 @@
-"""Writes the tables and plots of a run into docs/performance.md, and its ratios into docs/performance.json."""
+"""Writes the tables and the plot of a run into docs/performance.md, and its ratios into docs/performance.json."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from pydantic import ValidationError
 from tools import ROOT
 from tools.errors import UsageError
 from tools.measure.bench.goals import Recorded, record
-from tools.measure.bench.results import Results
+from tools.measure.bench.results import SPEED, Results
 from tools.measure.bench.tables import render
 from tools.measure.pages import replace_generated_part
 
 DOCS = ROOT / "docs"
+_PLOT = Path("performance", "throughput.svg")
 
 
 def last_recorded(docs: Path = DOCS) -> Recorded | None:
@@ -31,17 +32,40 @@ def read_results(path: Path) -> Results:
 
 
 def write_report(results: Results, docs: Path = DOCS) -> list[Path]:
-    """Replace the generated part of performance.md, the plots and the recorded ratios; the rest of the page stays.
+    """Replace the generated part of performance.md, the plot and the recorded ratios; the rest of the page stays.
 
     Raises ToolError if the page has lost the marks of its generated part.
     """
-    from tools.measure.bench.plots import draw
-
     page, recorded = docs / "performance.md", docs / "performance.json"
-    replace_generated_part(
-        page,
-        render(results, last_recorded(docs)) + "\n![throughput](performance/throughput.svg)\n"
-        "![latency](performance/latency.svg)\n![stages](performance/stages.svg)\n",
-    )
+    replace_generated_part(page, f"{render(results, last_recorded(docs))}\n![throughput]({_PLOT})\n")
     recorded.write_text(record(results).model_dump_json(indent=2) + "\n", encoding="utf-8")
-    return [page, recorded, *draw(results, docs / "performance")]
+    _draw(results, docs / _PLOT)
+    return [page, recorded, docs / _PLOT]
+
+
+def _draw(results: Results, path: Path) -> None:
+    """Draw images per second over the number of callers, as SVG."""
+    import matplotlib as mpl
+    from matplotlib import pyplot
+
+    mpl.use("Agg")  # files only; no display is needed
+    mpl.rcParams["svg.hashsalt"] = "birds"  # so that equal figures give equal files
+    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+    for target in results.targets:
+        speeds = {level: results.median(target, load, SPEED) for level, load in results.levels.items()}
+        axes.plot(list(speeds), [speed or 0 for speed in speeds.values()], label=target, marker="o")
+    for variant in results.variants:
+        limits = [results.median(variant, load, SPEED) or 0 for load in results.loads(SPEED) if _is_limit(load)]
+        axes.axhline(max(limits, default=0), linestyle=":", linewidth=1, color="grey")
+        axes.annotate(f"limit, {variant}", (1, max(limits, default=0)), fontsize="x-small", va="top")
+    axes.set(title="Images per second", ylim=(0, None), xlabel="concurrent callers")
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(list(results.levels), [str(level) for level in results.levels])
+    axes.legend(fontsize="small")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
+
+
+def _is_limit(load: str) -> bool:
+    return load.startswith("limit") and "camera" not in load

@@ -10,13 +10,6 @@ BASELINE = "baseline"
 SPEED = "images_per_second"
 
 
-class Machine(BaseModel):
-    cpu: str
-    cores: int
-    memory_gb: float
-    system: str
-
-
 class Figure(BaseModel):
     """One value of one target under one load, such as `images_per_second` of the baseline with `16 callers`.
 
@@ -35,7 +28,9 @@ class Results(BaseModel):
 
     started: str
     command: str
-    machine: Machine
+    cpu: str
+    cores: int
+    system: str
     versions: dict[str, str]
     photos: str
     variants: list[str]
@@ -45,18 +40,19 @@ class Results(BaseModel):
     def targets(self) -> list[str]:
         return [BASELINE, *self.variants]
 
+    @property
+    def levels(self) -> dict[int, str]:
+        """The loads of the sweep by their number of callers, smallest first."""
+        sweep = {figure.load for figure in self.figures if figure.load.endswith(" callers")}
+        return dict(sorted((int(load.split()[0]), load) for load in sweep))
+
     def add(self, target: str, load: str, repeat: int, values: dict[str, float]) -> None:
         for name, value in values.items():
             self.figures.append(Figure(target=target, load=load, name=name, repeat=repeat, value=value))
 
-    def loads(self, kind: str) -> list[str]:
-        """The loads that were measured and whose name contains `kind`, in the order of the run."""
-        return list(dict.fromkeys(figure.load for figure in self.figures if kind in figure.load))
-
-    @property
-    def levels(self) -> dict[int, str]:
-        """The loads of the sweep by their number of callers, smallest first."""
-        return dict(sorted((int(load.split()[0]), load) for load in self.loads(" callers")))
+    def loads(self, name: str) -> list[str]:
+        """The loads under which the figure `name` was measured, in the order of the run."""
+        return list(dict.fromkeys(figure.load for figure in self.figures if figure.name == name))
 
     def by_repeat(self, target: str, load: str, name: str) -> dict[int, float]:
         """The value of each repeat."""

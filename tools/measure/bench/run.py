@@ -14,14 +14,14 @@ import tritonclient.grpc.model_config_pb2 as model_config
 from tools.measure.bench import accuracy
 from tools.measure.bench.callers import Callers
 from tools.measure.bench.engine_variant import EngineVariant
-from tools.measure.bench.limit import BATCHES, Limit
-from tools.measure.bench.plan import CALLERS, Plan
+from tools.measure.bench.limit import Limit
+from tools.measure.bench.plan import BATCHES, CALLERS, CAMERA_LOAD, Plan
 from tools.measure.bench.results import SPEED, Results
 from tools.measure.bench.targets import Baseline, Service, Target
 from tools.measure.perf.analyzer import Load, analyze
 from tools.measure.perf.binary import PerfAnalyzer
 from tools.measure.perf.inputs import write_input_data
-from tools.measure.photos import load_photos, numbered_photo
+from tools.measure.photos import CAMERA, PHOTO, load_photos, numbered_photo
 from tools.measure.processes import usage
 from tools.models.repository import savedmodel_path
 
@@ -49,54 +49,39 @@ class Run:
             self._callers = stack.enter_context(Callers())
             self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="birds-bench-")))
             services = [stack.enter_context(Service(variant)) for variant in self._variants]
-            targets: list[Target] = [stack.enter_context(Baseline()), *services]
-            if self._plan.costs:
-                for target in targets:
-                    self._measure_alone(target)
+            targets: list[Target] = [*services, stack.enter_context(Baseline())]
             for target in targets:
                 self._start(target)
             for service in services:
-                self._accuracy(service)
+                if (expected := accuracy.references()) and service.triton:
+                    self._add(service.name, "LiteRT", 0, accuracy.measure(service.triton.grpc, expected))
             limits = [stack.enter_context(Limit(variant, savedmodel_path())) for variant in self._variants]
             for limit in limits:
                 limit.images_per_second(_LOADING_SECONDS, BATCHES[0])
             for repeat in range(self._plan.repeats):
-                for concurrency in self._plan.concurrency:
-                    for target in targets:
-                        figures = self._callers.measure(target, concurrency, self._plan.seconds)
-                        self._add(target.name, f"{concurrency} callers", repeat, figures)
+                self._end_to_end(targets, repeat)
                 self._single_calls(targets, repeat)
                 self._direct(services, repeat)
-                for batch in BATCHES:
-                    for limit in limits:
-                        speed = limit.images_per_second(self._plan.seconds, batch)
-                        self._add(limit.variant.name, f"limit, batches of {batch}", repeat, {SPEED: speed})
-                self._other_images(services[0], repeat)
+                self._limits(limits, repeat)
 
-    def _measure_alone(self, target: Target) -> None:
-        """Memory and idle CPU while no other target runs: memory pages that two targets share would count half."""
-        self._say(f"{target.name}: memory and idle CPU …")
-        target.start(self._callers.first_images())
+    def _start(self, target: Target) -> None:
+        """Measure the first answer, the idle CPU and the memory after some calls."""
+        seconds = target.start(self._callers.first_images())
         time.sleep(1)  # until the work of the start is done
         before = sum(usage(target.pid, target.role, memory=False).cpu_seconds.values())
         time.sleep(_IDLE_SECONDS)
         idle = sum(usage(target.pid, target.role, memory=False).cpu_seconds.values()) - before
-        self._callers.timed(target, CALLERS, _WARM_UP_SECONDS)
+        self._callers.warm_up(target, _WARM_UP_SECONDS)
         found = usage(target.pid, target.role)
-        target.stop()
-        costs = {"idle_cpu_percent": 100 * idle / _IDLE_SECONDS, "memory_mb": found.memory_mb}
-        self._results.add(target.name, "costs", 0, {**costs, "processes": found.processes})
+        costs = {"first_answer_seconds": seconds, "idle_cpu_percent": 100 * idle / _IDLE_SECONDS}
+        self._add(target.name, "costs", 0, {**costs, "memory_mb": found.memory_mb, "processes": found.processes})
 
-    def _start(self, target: Target) -> None:
-        seconds = target.start(self._callers.first_images())
-        self._say(f"{target.name}: first answer {seconds:.1f} s after the command")
-        if self._plan.costs:  # the first start has read the files into memory
-            self._results.add(target.name, "costs", 0, {"first_answer_seconds": seconds})
-        self._callers.timed(target, CALLERS, _WARM_UP_SECONDS)
-
-    def _accuracy(self, service: Service) -> None:
-        if (expected := accuracy.references()) and service.triton:
-            self._add(service.name, "LiteRT", 0, accuracy.measure(service.triton.grpc, expected))
+    def _end_to_end(self, targets: Sequence[Target], repeat: int) -> None:
+        loads = [(f"{level} callers", level, PHOTO) for level in self._plan.concurrency]
+        for load, concurrency, photos in [*loads, (CAMERA_LOAD, CALLERS, CAMERA)]:
+            for target in targets:
+                figures = self._callers.measure(target, concurrency, self._plan.seconds, photos)
+                self._add(target.name, load, repeat, figures)
 
     def _single_calls(self, targets: Sequence[Target], repeat: int) -> None:
         latencies: dict[str, list[float]] = {target.name: [] for target in targets}
@@ -118,21 +103,16 @@ class Run:
                 write_input_data(path, "IMAGE", model_config.TYPE_STRING, photos)
                 load = Load("birds", "concurrency", concurrency)
                 found = analyze(self._program, service.triton, load, path, self._plan.seconds)
-                figures = {SPEED: found.images_per_second, "p50_ms": found.p50_ms, "p99_ms": found.p99_ms}
-                self._add(service.name, f"direct, {concurrency} at once", repeat, figures)
+                self._add(service.name, f"direct, {concurrency} at once", repeat, {SPEED: found.images_per_second})
 
-    def _other_images(self, service: Service, repeat: int) -> None:
-        """Measure a few images that are sent again and again, which a cache answers, and one call with a long list."""
-        repeated = self._callers.timed(service, CALLERS, self._plan.seconds, len(self._photos))
-        self._add(service.name, "repeated images", repeat, {SPEED: repeated.images_per_second})
-        one = self._callers.one_call(service, self._plan.list_images)
-        self._add(service.name, "one long call", repeat, {SPEED: one.total_images / one.seconds})
+    def _limits(self, limits: Sequence[Limit], repeat: int) -> None:
+        for photos, suffix in ((PHOTO, ""), (CAMERA, ", camera photos")):
+            for batch in BATCHES:
+                for limit in limits:
+                    speed = limit.images_per_second(self._plan.seconds, batch, photos)
+                    self._add(limit.variant.name, f"limit, batches of {batch}{suffix}", repeat, {SPEED: speed})
 
     def _add(self, target: str, load: str, repeat: int, figures: dict[str, float]) -> None:
         self._results.add(target, load, repeat, figures)
         shown = ", ".join(f"{name} {value:.3g}" for name, value in figures.items() if "/" not in name)
-        self._say(f"{target}, {load}, repeat {repeat + 1}: {shown}")
-
-    @staticmethod
-    def _say(text: str) -> None:
-        print(text, flush=True)
+        print(f"{target}, {load}, repeat {repeat + 1}: {shown}", flush=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from tools.measure.bench.goals import LOAD, Recorded, ratios
+from tools.measure.bench.goals import Recorded, ratios
+from tools.measure.bench.plan import CAMERA_LOAD, LOAD
 from tools.measure.bench.results import SPEED, Results
 
-_GROUPS = (("cpu_ms", "CPU"), ("stage_ms", "in Triton"), ("batch", "mean batch"))
+_GROUPS = {"cpu_ms": "CPU", "stage_ms": "in Triton", "batch": "mean batch"}
 _COSTS = {
     "first answer, s": "first_answer_seconds",
     "processes": "processes",
@@ -16,17 +17,26 @@ _COSTS = {
 }
 
 
-def summary(results: Results) -> str:
-    """The figures and how they compare with their goals, in lines of at most 80 columns."""
+def summary(results: Results, recorded: Recorded | None = None) -> str:
+    """The figures and how they compare with their goals and with `recorded`, in lines of at most 80 columns."""
     lines = [f"{'images per second, 5 images per call':<42}{''.join(f'{t[:18]:>19}' for t in results.targets[:2])}"]
-    for load in dict.fromkeys(figure.load for figure in results.figures if figure.name == SPEED):
-        speeds = [results.median(target, load, SPEED) for target in results.targets[:2]]
-        lines.append(f"  {load:<40}{''.join(f'{_whole(speed):>19}' for speed in speeds)}")
+    for load in results.loads(SPEED):
+        speeds = [_whole(results.median(target, load, SPEED)) for target in results.targets[:2]]
+        lines.append(f"  {load:<40}{''.join(f'{speed:>19}' for speed in speeds)}")
     for variant in results.variants:
-        lines += ["", f"{variant:<46}{'value':>10}{'goal':>10}"]
-        for ratio in (ratio for ratio in ratios(results) if ratio.variant == variant):
-            goal = f"{'≥' if ratio.bound == 'least' else '≤'} {ratio.goal:g}"
-            lines.append(f"  {ratio.name:<44}{figure(ratio.value):>10}{goal:>10}  {'met' if ratio.met else 'not met'}")
+        lines += ["", f"{variant:<42}{'figure':>9}{'goal':>8}{'met':>7}{'last record':>13}"]
+        lines += [
+            f"  {ratio.name:<40}{figure(ratio.value):>9}{ratio.goal_text:>8}{'yes' if ratio.met else 'no':>7}"
+            f"{figure(recorded.before(ratio) if recorded else None):>13}"
+            for ratio in ratios(results)
+            if ratio.variant == variant
+        ]
+    if recorded:
+        lines += [
+            "",
+            f"The last record is of {recorded.started}, on {recorded.cores} cores of",
+            f"{recorded.cpu[:80]}.",
+        ]
     return "\n".join(lines)
 
 
@@ -36,13 +46,12 @@ def render(results: Results, recorded: Recorded | None = None) -> str:
 
 
 def _sections(results: Results, recorded: Recorded | None) -> Iterator[str]:
-    machine = results.machine
+    versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
     yield (
-        f"Run of {results.started} with `{results.command}` on {machine.cores} cores of {machine.cpu}, "
-        f"{machine.memory_gb:g} GB, {machine.system}; "
-        f"{', '.join(f'{name} {version}' for name, version in results.versions.items())}; {results.photos}."
+        f"Run of {results.started} with `{results.command}` on {results.cores} cores of {results.cpu}, "
+        f"{results.system}; {versions}; {results.photos}."
     )
-    yield _ratios(results, recorded)
+    yield _goals(results, recorded)
     levels = list(results.levels.values())
     yield _section(
         "End to end",
@@ -50,61 +59,54 @@ def _sections(results: Results, recorded: Recorded | None) -> Iterator[str]:
         [[target, *(_speed_and_latency(results, target, load) for load in levels)] for target in results.targets],
         "Images per second (p50 / p99 of a call of 5 images, ms), by concurrent callers.",
     )
-    others = [load for load in results.loads("") if load not in levels and load != "single calls"]
-    others = [load for load in others if any(f.load == load and f.name == SPEED for f in results.figures)]
+    others = [load for load in results.loads(SPEED) if load not in levels]
     yield _section(
-        "Triton directly, bare processes, other images",
-        ["", *others],
-        [[target, *(_whole(results.median(target, load, SPEED)) for load in others)] for target in results.variants],
+        "Camera photos, Triton directly, bare processes",
+        ["", *results.targets],
+        [[load, *(_whole(results.median(target, load, SPEED)) for target in results.targets)] for load in others],
         "Images per second. Direct: perf_analyzer, gRPC, one image per request. Limit: no server at all.",
     )
+    calls = ("p50_ms", "slowest_ms")
     yield _section(
         "A single call of 5 images, nothing else to do",
         ["", "median ms", "slowest ms"],
-        [
-            [target, *(_whole(results.median(target, "single calls", name)) for name in ("p50_ms", "slowest_ms"))]
-            for target in results.targets
-        ],
+        [[t, *(_whole(results.median(t, "single calls", name)) for name in calls)] for t in results.targets],
     )
     yield _section(
         "Where the time goes",
         ["", "", ""],
-        [row for target in results.targets for row in _times(results, target)],
-        f"Milliseconds per image at {LOAD}: CPU time by process, and Triton's own times per request.",
+        [row for load in (LOAD, CAMERA_LOAD) for target in results.targets for row in _times(results, target, load)],
+        "Milliseconds per image: CPU time by process, and Triton's own times per request.",
     )
-    if results.loads("costs"):
-        rows = [
-            [target, *(figure(results.median(target, "costs", name)) for name in _COSTS.values())]
-            for target in results.targets
-        ]
-        yield _section("Costs", ["", *_COSTS], rows)
+    yield _section(
+        "Costs",
+        ["", *_COSTS],
+        [[t, *(figure(results.median(t, "costs", name)) for name in _COSTS.values())] for t in results.targets],
+    )
 
 
-def _ratios(results: Results, recorded: Recorded | None) -> str:
-    before = {(ratio.variant, ratio.name): ratio.value for ratio in recorded.ratios} if recorded else {}
+def _goals(results: Results, recorded: Recorded | None) -> str:
     rows = [
         [
-            *(ratio.variant, ratio.name, figure(ratio.value)),
-            f"{'≥' if ratio.bound == 'least' else '≤'} {ratio.goal:g}",
-            "yes" if ratio.met else "**no**",
-            figure(before.get((ratio.variant, ratio.name))),
+            *(ratio.variant, ratio.name, ratio.goal_text, figure(ratio.value), "yes" if ratio.met else "**no**"),
+            figure(recorded.before(ratio) if recorded else None),
         ]
         for ratio in ratios(results)
     ]
-    title = f"last recorded ({recorded.started}, {recorded.cores} cores)" if recorded else "last recorded"
-    return _section("Ratios", ["engine variant", "ratio", "value", "goal", "met", title], rows)
+    last = f"last recorded ({recorded.started}, {recorded.cores} cores)" if recorded else "last recorded"
+    return _section("Goals", ["engine variant", "name", "goal", "figure", "met", last], rows)
 
 
 def _speed_and_latency(results: Results, target: str, load: str) -> str:
-    speed, p50, p99 = (results.median(target, load, name) for name in (SPEED, "p50_ms", "p99_ms"))
-    return f"{_whole(speed)} ({_whole(p50)} / {_whole(p99)})"
+    speed, p50, p99 = (_whole(results.median(target, load, name)) for name in (SPEED, "p50_ms", "p99_ms"))
+    return f"{speed} ({p50} / {p99})"
 
 
-def _times(results: Results, target: str) -> Iterator[list[str]]:
-    for group, title in _GROUPS:
-        times = results.group(target, LOAD, group).items()
+def _times(results: Results, target: str, load: str) -> Iterator[list[str]]:
+    for group, title in _GROUPS.items():
+        times = results.group(target, load, group).items()
         if text := ", ".join(f"{name} {value:.1f}" for name, value in times if value >= 0.05):
-            yield [target, title, text]
+            yield [f"{target}, {load}", title, text]
 
 
 def figure(value: float | None) -> str:
