@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from tools import ROOT
 from tools.errors import ToolError
-from tools.measure.bench.engine_variant import parse_variant
+from tools.measure.bench.engine_variant import EngineVariant, parse_variant
 from tools.measure.bench.plan import QUICK, Plan
 from tools.measure.bench.report import last_recorded
 from tools.measure.bench.results import Results
-from tools.measure.perf.binary import find_perf_analyzer
+from tools.measure.perf.binary import PerfAnalyzer, find_perf_analyzer
 from tools.measure.photos import photo_folders
 from tools.models.repository import savedmodel_path
 
@@ -22,7 +23,7 @@ RESULTS = ROOT / ".cache" / "bench" / "results.json"
 
 def bench(plan: Plan, variants: list[str], path: Path = RESULTS) -> None:
     """Measure the baseline and the service with each engine variant; write the results to `path`. Raises ToolError."""
-    from tools.measure.bench.machine import busy_percent, cores, cpu, system, versions
+    from tools.measure.bench.machine import busy_percent
     from tools.measure.bench.run import Run
     from tools.measure.bench.tables import summary
 
@@ -32,16 +33,7 @@ def bench(plan: Plan, variants: list[str], path: Path = RESULTS) -> None:
     program = find_perf_analyzer()
     if (busy := busy_percent(1)) > _BUSY_PERCENT:
         print(f"Warning: the machine is {busy:.0f}% busy with other work.", flush=True)
-    results = Results(
-        started=time.strftime("%Y-%m-%d %H:%M"),
-        command=_command(plan, variants),
-        cpu=cpu(),
-        cores=cores(),
-        system=system(),
-        versions={**versions(), "perf_analyzer": program.version().removeprefix("Perf Analyzer Version ")},
-        photos="real photos" if photo_folders() else "generated photos",
-        variants=[variant.name for variant in chosen],
-    )
+    results = _nothing_measured(_command(plan, variants), program, chosen)
     print(f"This takes about {plan.minutes(len(chosen)):.0f} minutes.", flush=True)
     started = time.monotonic()
     try:
@@ -53,6 +45,22 @@ def bench(plan: Plan, variants: list[str], path: Path = RESULTS) -> None:
         path.write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")
     minutes = (time.monotonic() - started) / 60
     print(f"\n{summary(results, last_recorded())}\n\nThat took {minutes:.1f} minutes. Results: {path}")
+
+
+def _nothing_measured(command: str, program: PerfAnalyzer, variants: Sequence[EngineVariant]) -> Results:
+    """The results of a run that begins now, on this machine."""
+    from tools.measure.bench.machine import cores, cpu, system, versions
+
+    return Results(
+        started=time.strftime("%Y-%m-%d %H:%M"),
+        command=command,
+        cpu=cpu(),
+        cores=cores(),
+        system=system(),
+        versions={**versions(), "perf_analyzer": program.version().removeprefix("Perf Analyzer Version ")},
+        photos="real photos" if photo_folders() else "generated photos",
+        variants=[variant.name for variant in variants],
+    )
 
 
 def _command(plan: Plan, variants: list[str]) -> str:

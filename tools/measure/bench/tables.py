@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tools.measure.bench.goals import Recorded, ratios
 from tools.measure.bench.plan import CAMERA_LOAD, LOAD
@@ -45,12 +45,16 @@ def render(results: Results, recorded: Recorded | None = None) -> str:
     return "\n\n".join(_sections(results, recorded)) + "\n"
 
 
-def _sections(results: Results, recorded: Recorded | None) -> Iterator[str]:
+def _heading(results: Results) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
-    yield (
+    return (
         f"Run of {results.started} with `{results.command}` on {results.cores} cores of {results.cpu}, "
         f"{results.system}; {versions}; {results.photos}."
     )
+
+
+def _sections(results: Results, recorded: Recorded | None) -> Iterator[str]:
+    yield _heading(results)
     yield _goals(results, recorded)
     levels = list(results.levels.values())
     yield _section(
@@ -66,11 +70,9 @@ def _sections(results: Results, recorded: Recorded | None) -> Iterator[str]:
         [[load, *(_whole(results.median(target, load, SPEED)) for target in results.targets)] for load in others],
         "Images per second. Direct: perf_analyzer, gRPC, one image per request. Limit: no server at all.",
     )
-    calls = ("p50_ms", "slowest_ms")
-    yield _section(
-        "A single call of 5 images, nothing else to do",
-        ["", "median ms", "slowest ms"],
-        [[t, *(_whole(results.median(t, "single calls", name)) for name in calls)] for t in results.targets],
+    yield _medians(
+        *("A single call of 5 images, nothing else to do", results, "single calls"),
+        {"median ms": "p50_ms", "slowest ms": "slowest_ms"},
     )
     yield _section(
         "Where the time goes",
@@ -78,11 +80,13 @@ def _sections(results: Results, recorded: Recorded | None) -> Iterator[str]:
         [row for load in (LOAD, CAMERA_LOAD) for target in results.targets for row in _times(results, target, load)],
         "Milliseconds per image: CPU time by process, and Triton's own times per request.",
     )
-    yield _section(
-        "Costs",
-        ["", *_COSTS],
-        [[t, *(figure(results.median(t, "costs", name)) for name in _COSTS.values())] for t in results.targets],
-    )
+    yield _medians("Costs", results, "costs", _COSTS)
+
+
+def _medians(title: str, results: Results, load: str, columns: Mapping[str, str]) -> str:
+    """A row for each target, with the figures `columns` of one load."""
+    rows = [[t, *(figure(results.median(t, load, name)) for name in columns.values())] for t in results.targets]
+    return _section(title, ["", *columns], rows)
 
 
 def _goals(results: Results, recorded: Recorded | None) -> str:
