@@ -30,7 +30,7 @@ class LoadSpec:
     seconds: float = 0
     warm_up_seconds: float = 0
     calls: int = 0
-    timeout_seconds: float = 30
+    timeout_seconds: float = 60
 
 
 @dataclass(frozen=True)
