@@ -92,4 +92,11 @@ async def _download(session: aiohttp.ClientSession, url: str) -> bytes | None:
 
 
 if __name__ == "__main__":
-    uvicorn.run(f"{__spec__.name}:create_app", factory=True, workers=WORKERS, port=int(sys.argv[1]), access_log=False)
+    uvicorn.run(
+        f"{__spec__.name}:create_app",
+        factory=True,
+        workers=WORKERS,
+        port=int(sys.argv[1]),
+        access_log=False,
+        timeout_worker_healthcheck=120,  # a worker that still imports TensorFlow does not answer
+    )
