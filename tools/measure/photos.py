@@ -14,7 +14,7 @@ PHOTO, CAMERA = PHOTOS = ("photo", "camera")
 _GENERATED = 48
 _GENERATED_SIZE = (500, 375)  # width, height: as photos on web pages have
 _JPEG_QUALITY = 92  # with the noise below, files of about 100 kB
-_CAMERA_PHOTOS = 8
+_CAMERA_PHOTOS = 4
 _CAMERA_SIZE = (4000, 3000)  # 12 megapixels
 _CAMERA_QUALITY = 90
 _DETAIL = 3.3  # standard deviation of the brightness that is added: files of 2.4 MB, as phones write them

@@ -23,7 +23,7 @@ from tools.serve.child_process import ChildProcess
 from tools.serve.ports import free_port
 from tools.triton.statistics import between, read_statistics
 
-_START_SECONDS = 60
+_START_SECONDS = 180
 _PARTS = ("queue", "input", "infer", "output")
 
 
