@@ -14,6 +14,7 @@ import psutil
 from tools.measure.soak.image_host import ImageHost
 from tools.measure.soak.service import TRITON, WORKER, Service
 from tools.measure.soak.versions import Versions
+from tools.triton.running_stubs import instance_of
 
 _FROZEN_SECONDS = 20
 _HOST_AWAY_SECONDS = 4
@@ -80,7 +81,10 @@ class Faults:
         )
 
     def _kill(self, role: str) -> None:
-        if processes := self._service.processes()[role]:  # otherwise it is being restarted
+        processes = self._service.processes()[role]
+        if role not in (TRITON, WORKER):  # a model's stub, not one of the decode workers that it starts
+            processes = [process for process in processes if instance_of(process.cmdline())]
+        if processes:  # otherwise it is being restarted
             self._random.choice(processes).kill()
 
     def _freeze_triton(self) -> None:
