@@ -25,6 +25,9 @@ from tools.triton.arguments import Ports
 from tools.triton.locked_files import LockedFiles
 folder, repository, *ports = sys.argv[1:]
 entrypoint.STARTING = Path(folder, "starting")
+if os.environ.get("NUMPY_FIX"):
+    from tools.serve import triton_layout
+    triton_layout._NUMPY_FIX = Path(os.environ["NUMPY_FIX"])
 server = TritonServer(Ports(*map(int, ports)), Path(folder, "log"), Path(repository))
 files = _Files(find_wheel(), Path(repository), server.ports)
 os.environ.update(triton_environment(find_wheel(), files.scratch))
@@ -58,6 +61,24 @@ def test_a_dead_stub_is_replaced_within_seconds(tiny_repository: Path, tmp_path:
         assert entrypoint.wait(60) == 0
     assert eventually(lambda: not any(alive(pid) for pid in family))
     assert not [path for path in leftovers() if path.parent == SHARED_MEMORY]
+
+
+def test_stub_built_for_another_numpy_ends_the_container(tiny_repository: Path, tmp_path: Path) -> None:
+    """The wheel's stub was built for NumPy 1. Without our correction it is what an image with such a stub would be."""
+    empty = tmp_path / "numpy2_stub_fix.py"
+    empty.touch()
+    ports = free_triton_ports()
+    numbers = [str(port) for port in (ports.http, ports.grpc, ports.metrics)]
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(tmp_path), str(tiny_repository), *numbers],
+        cwd=ROOT,
+        env={**os.environ, "NUMPY_FIX": str(empty)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "use NumPy 2" in done.stderr
 
 
 def _classifies(control: TritonControl) -> bool:
