@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import importlib.util
 import logging
 import os
@@ -79,8 +80,10 @@ def lay_out(wheel: Path, repository: Path, scratch: Path) -> None:
     shutil.copy(_NUMPY_FIX, python)
     with (python / "triton_python_backend_utils.py").open("a", encoding="utf-8") as utils:
         utils.write(f"\nimport {_NUMPY_FIX.stem}\n")
-        # The stub ignores PYTHONDONTWRITEBYTECODE, and Triton takes a new __pycache__ for a change of the model.
-        utils.write("\nimport sys\nsys.dont_write_bytecode = True\n")
+    # A stub ignores PYTHONDONTWRITEBYTECODE, and Triton takes its new __pycache__ for a change of the model: it would
+    # load the model again with the next ensemble that uses it.
+    for model in repository.glob("*/*/model.py"):
+        compileall.compile_dir(model.parent, quiet=2)
     for backend in BACKENDS.iterdir():
         shutil.copytree(backend, scratch / "backends" / backend.name, ignore=shutil.ignore_patterns("__pycache__"))
     try:

@@ -42,6 +42,7 @@ class Service:
     """A Triton and a frontend of their own, over a repository that tests may change."""
 
     triton: TritonServer
+    log: Path
     repository: Path
     url: str
 
@@ -72,7 +73,7 @@ def service(tiny_savedmodel: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         triton.wait_until_ready()
         settings = Settings(triton_url=triton.grpc_url, download_allow_networks=LOOPBACK)
         with running_frontend(settings) as url:
-            yield Service(triton, repository, url)
+            yield Service(triton, log, repository, url)
 
 
 @pytest.fixture(autouse=True)
@@ -163,6 +164,17 @@ def ask_frontend(service: Service, image: str) -> Callable[[], str]:
         return kind
 
     return ask
+
+
+def test_publishing_does_not_load_preprocess_again(service: Service, tiny_savedmodel: Path, tmp_path: Path) -> None:
+    """The first publish after a start did, because a stub had written model.pyc beside the model."""
+    labels = tmp_path / "labels.txt"
+    labels.write_text("".join(f"{label}\n" for label in LABELS))
+    loaded = service.log.read_text().count("successfully loaded 'preprocess'")
+    assert loaded > 0
+    assert service.models("publish", "--savedmodel", str(tiny_savedmodel), "--labels", str(labels)) == 0
+    assert service.default() == "2"
+    assert service.log.read_text().count("successfully loaded 'preprocess'") == loaded
 
 
 def test_publish_rollback_and_retire_under_load(
