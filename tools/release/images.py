@@ -1,8 +1,8 @@
 """Builds the container images of a release: labelled, tagged with version and revision, with a bill of materials each.
 
-    python -m tools.release.images [--registry registry.example.org/birds] [--gpu] [--push]
+    make images ARGS="--registry registry.example.org/birds --gpu --push"
 
-`make images ARGS="…"` runs it. It needs Docker, and syft for the bills of materials (SPDX, in dist/).
+It needs Docker, and syft for the bills of materials (SPDX, in dist/).
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _git(*arguments: str) -> str:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m tools.release.images", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="make images", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "--registry", default="", help="prefix of the images' names, such as registry.example.org/birds"
