@@ -1,7 +1,7 @@
 """Compares the size that an AVIF file states with the size of its AV1 data, before anything is decoded.
 
-All limits are judged by the size in the container: the `ispe` property of an image, or the header of a track. The
-decoder goes by the sequence header in the AV1 data. A file of 3,472 bytes said 64 × 64 and decoded to 268 megapixels.
+All limits are checked against the size in the container: the `ispe` property of an image, or the header of a track. The
+decoder uses the sequence header in the AV1 data. A file of 3,472 bytes stated 64 × 64 and decoded to 268 megapixels.
 
 Boxes: ISO/IEC 14496-12. Items and their properties: ISO/IEC 23008-12. AV1 data: the AV1 bitstream specification, 5.3 to
 5.5.
@@ -62,11 +62,11 @@ def _first_frames(data: bytes) -> Iterator[tuple[_Size, bytes]]:
         if not header or not sizes:
             continue
         width, height = struct.unpack_from(">II", data, header[1] - 8)  # fixed-point numbers, 16.16
-        same, _, first = struct.unpack_from(">III", data, sizes[0] + 4)  # one size for all frames, or one for each
+        common_size, _, first_size = struct.unpack_from(">III", data, sizes[0] + 4)  # for all frames, or one for each
         for name, offset_bytes in ((b"stco", 4), (b"co64", 8)):
             if chunks := _find(data, table, name):
                 offset = _number(data, chunks[0] + 8, offset_bytes)
-                yield (width >> 16, height >> 16), data[offset : offset + (same or first)]
+                yield (width >> 16, height >> 16), data[offset : offset + (common_size or first_size)]
 
 
 def _boxes(data: bytes, inside: tuple[int, int] | None) -> Iterator[tuple[bytes, int, int]]:
@@ -121,20 +121,23 @@ def _locations(data: bytes, meta: tuple[int, int] | None) -> dict[int, list[tupl
 
 
 def _associations(data: bytes, properties: tuple[int, int] | None) -> Iterator[tuple[int, list[int]]]:
-    """Yield each item with the numbers of its properties, which count from 1, from `ipma`."""
-    box = _find(data, properties, b"ipma")
-    if box is None:
-        return
-    reader = _Reader(data, box[0])
-    version, flags = reader.number(1), reader.number(3)
-    index_bytes, mask = (2, 0x7FFF) if flags & 1 else (1, 0x7F)
-    for _ in range(_checked(reader.number(4))):
-        item = reader.number(4 if version else 2)
-        yield item, [reader.number(index_bytes) & mask for _ in range(reader.number(1))]
+    """Yield each item with the numbers of its properties, which count from 1, from every `ipma`.
+
+    A file may have one `ipma` for each version and flags.
+    """
+    for kind, start, _ in _boxes(data, properties):
+        if kind != b"ipma":
+            continue
+        reader = _Reader(data, start)
+        version, flags = reader.number(1), reader.number(3)
+        index_bytes, mask = (2, 0x7FFF) if flags & 1 else (1, 0x7F)
+        for _ in range(_checked(reader.number(4))):
+            item = reader.number(4 if version else 2)
+            yield item, [reader.number(index_bytes) & mask for _ in range(reader.number(1))]
 
 
 def _sequence_sizes(av1_data: bytes) -> Iterator[_Size]:
-    """Yield the size in each sequence header among the OBUs (open bitstream units)."""
+    """Yield the size in each sequence header of the OBUs (open bitstream units) in `av1_data`."""
     position = 0
     for _ in range(_MAX_PARTS):
         if position >= len(av1_data):
@@ -152,7 +155,7 @@ def _sequence_sizes(av1_data: bytes) -> Iterator[_Size]:
 
 
 def _leb128(data: bytes, position: int) -> tuple[int, int]:
-    """Return the number, seven bits per byte, and the position after it."""
+    """Return the number at `position`, in the LEB128 encoding of seven bits per byte, and the position after it."""
     value = 0
     for index in range(8):
         byte = data[position + index]

@@ -76,6 +76,27 @@ def test_accepts_size_rounded_to_superblocks() -> None:
     check_av1_sizes(stating(avif(128, 128), 120, 100))
 
 
+def test_reads_properties_from_every_association_box() -> None:
+    """libavif accepts one `ipma` box for each version and flags, so the picture need not be in the first."""
+    data = stating(avif(600, 600), 64, 64)
+    other = struct.pack(">I4sIIHB", 19, b"ipma", 1, 1, 999, 0)  # flags 1, one item without properties
+    position = data.index(b"ipma") - 4
+    with pytest.raises(ImageRejected, match="600 x 600"):
+        check_av1_sizes(_inserted(data, position, other))
+
+
+def _inserted(data: bytes, position: int, box: bytes) -> bytes:
+    """The same file with another box in its `iprp` box, and the data moved back by its size."""
+    changed = bytearray(data)
+    for kind in (b"iprp", b"meta"):
+        at = changed.index(kind) - 4
+        struct.pack_into(">I", changed, at, struct.unpack_from(">I", changed, at)[0] + len(box))
+    offset = changed.index(b"iloc") + 18  # version 0, four bytes each, one item with one extent
+    struct.pack_into(">I", changed, offset, struct.unpack_from(">I", changed, offset)[0] + len(box))
+    changed[position:position] = box
+    return bytes(changed)
+
+
 def test_sees_header_behind_other_data() -> None:
     """The sequence header need not be the first unit, and the file may have other boxes in front."""
     data = avif(600, 600)
