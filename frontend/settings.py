@@ -48,7 +48,7 @@ def _require_limit(limit: str) -> str:
 
 
 def _require_plain_number(value: Any) -> Any:
-    """Refuse what pydantic takes for a number although few people mean one: 1_0, inf, nan."""
+    """Refuse texts that pydantic accepts as numbers but that are probably mistakes: 1_0, inf, nan."""
     if isinstance(value, str) and _NOT_PLAIN.search(value):
         raise ValueError("Input should be a finite number without underscores")
     return value
@@ -77,7 +77,7 @@ def _require_certificates(path: Path) -> Path:
 
 
 class EnvironmentSettings(BaseSettings):
-    """Settings that are read from environment variables. Numbers are plain numbers, see PlainNumber."""
+    """Settings that are read from environment variables. All numbers must be plain, see `PlainNumber`."""
 
     @field_validator("*", mode="before")
     @classmethod

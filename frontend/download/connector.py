@@ -32,7 +32,7 @@ def guarded_connector(
     connector = aiohttp.TCPConnector(
         limit=_MAX_CONNECTIONS,
         resolver=_GuardedResolver(policy, resolver),
-        use_dns_cache=False,  # in it all callers wait for the first one's lookup; SystemResolver has its own
+        use_dns_cache=False,  # there, all callers wait for the first caller's lookup; SystemResolver has a cache
         ssl=tls_context or True,
         socket_factory=_guarded_socket_factory(policy),
         happy_eyeballs_delay=None,  # otherwise a refusal by the socket factory loses its type

@@ -45,7 +45,7 @@ class Nat64Networks:
                 return
             self._asked_at = time.monotonic()
             try:
-                with resolving_for("nat64", current_time() + _DISCOVERY_SECONDS):  # not at the cost of a caller
+                with resolving_for("nat64", current_time() + _DISCOVERY_SECONDS):  # no caller pays for this lookup
                     answers = await asyncio.wait_for(
                         resolver.resolve(_DISCOVERY_NAME, 80, socket.AF_INET6), _DISCOVERY_SECONDS
                     )

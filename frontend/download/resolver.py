@@ -28,7 +28,7 @@ _resolving_for: ContextVar[tuple[str, float]] = ContextVar("resolving_for", defa
 
 @contextmanager
 def resolving_for(caller: str, deadline: float) -> Iterator[None]:
-    """Let lookups in this context count for `caller`. They wait for a thread until `deadline`."""
+    """Count lookups in this context as `caller`'s. They wait for a thread until `deadline` (event loop time)."""
     token = _resolving_for.set((caller, deadline))
     try:
         yield
@@ -37,23 +37,23 @@ def resolving_for(caller: str, deadline: float) -> Iterator[None]:
 
 
 class SystemResolver(AbstractResolver):
-    """getaddrinfo() on its own threads: slow names must not use up the few of the event loop.
+    """Runs getaddrinfo() on its own threads: slow names must not use up the few threads of the event loop.
 
-    A caller holds a thread until getaddrinfo() returns, also after its download has ended. So a caller whose names are
-    never answered runs out of its own share. Callers share the lookup of a name only once it has a thread: one that
-    waits for its share would delay the others.
+    A caller holds a thread until getaddrinfo() returns, even if its download has ended before. So a caller whose names
+    are never answered runs out of its own share of the threads. Callers share the lookup of a name only when it has got
+    a thread: a lookup that still waits for its own caller's share would delay the others.
     """
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="resolve")
         self._slots = FairSemaphore(RESOLVER_THREADS)
-        # Those that run, and those that succeeded in the last _REMEMBERED_SECONDS; by host and family.
+        # Running lookups, and those that succeeded in the last _REMEMBERED_SECONDS, by host and address family.
         self._lookups: dict[tuple[str, int], asyncio.Future[_Found]] = {}
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """Return the addresses of `host`. Raises OSError, also if no thread is free before the caller's deadline."""
+        """Return the addresses of `host`. Raises OSError if the lookup fails or gets no thread before the deadline."""
         lookup = self._lookups.get((host, family)) or await self._begin(host, family)
         return [
             ResolveResult(
@@ -73,7 +73,7 @@ class SystemResolver(AbstractResolver):
                 await self._slots.acquire(holder)
         except TimeoutError as error:
             raise OSError("no thread was free for the lookup") from error
-        if lookup := self._lookups.get((host, family)):  # another one has begun meanwhile
+        if lookup := self._lookups.get((host, family)):  # another caller has begun it meanwhile
             self._slots.release(holder)
             return lookup
         lookup = asyncio.wrap_future(

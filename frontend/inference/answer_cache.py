@@ -91,7 +91,7 @@ async def _digest(image: bytes) -> bytes:
 
 
 def _hash(image: bytes) -> bytes:
-    """Return 32 bytes: SHA-256, or BLAKE2b where the CPU has no SHA instructions. It then takes 0.6 times as long."""
+    """Return 32 bytes of SHA-256, or of BLAKE2b on a CPU without SHA instructions, where it takes 0.6 times as long."""
     return (hashlib.sha256(image) if _HAS_SHA else hashlib.blake2b(image, digest_size=32)).digest()
 
 

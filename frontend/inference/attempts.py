@@ -145,7 +145,7 @@ class Attempts:
         return translated(error) if is_probe and len(failures) >= _MAX_ATTEMPTS else None
 
     async def _suspect_turn(self, end: float) -> _SuspectTurn:
-        """Wait for the turn of the one suspect: an image that was with a process or server that died.
+        """Wait until no other suspect is at Triton. A suspect is an image that was with a process or server that died.
 
         Raises DeadlineExceeded.
         """
@@ -158,7 +158,7 @@ class Attempts:
 
 
 class _SuspectTurn:
-    """A held lock. It is released when the request and its calls have left: a call may outlive its request."""
+    """Holds the lock until the request and all its calls have left: a call may outlive its request."""
 
     def __init__(self, lock: asyncio.Lock) -> None:
         self._lock = lock

@@ -89,7 +89,7 @@ def translated(error: aio.AioRpcError) -> ImageError | TritonUnavailable:
 
 
 def _rejection(kind: type[ImageError], reason: str) -> ImageError:
-    """Return the error of this kind; too_large says the limit in its reason, unsupported_format names the format."""
+    """Return an error of this kind. The reason of too_large has the limit; that of unsupported_format, the format."""
     if kind is UnsupportedFormat:
         return UnsupportedFormat(format=reason.removesuffix(_FORMAT_END))
     limit = _LIMIT.search(reason)

@@ -87,6 +87,6 @@ def _check_name(name: str) -> None:
         1 <= len(label) <= _MAX_LABEL_CHARACTERS for label in name.split(".")
     ):
         raise ValueError(
-            f"{name!r} is not a DNS name: it may have {_MAX_NAME_CHARACTERS} characters, and 1 to "
-            f"{_MAX_LABEL_CHARACTERS} between two dots"
+            f"{name!r} is not a DNS name: it may have at most {_MAX_NAME_CHARACTERS} characters, and 1 to "
+            f"{_MAX_LABEL_CHARACTERS} in each part between dots"
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-# An image costs the frontend about a seventh of its CPU time on one machine, and the event loop of a worker should be
-# busy for at most 60% of a core. So one worker is enough for about four cores.
+# When everything runs on one machine, the frontend takes about a seventh of the CPU time of an image. The event loop of
+# a worker should use at most 60% of a core. So one worker is enough for about four cores.
 CORES_PER_WORKER = 4
 _MAX_WORKERS = 64
 
@@ -28,7 +28,7 @@ def _cgroup_limit(cgroups: Path, own_cgroup: Path) -> float:
     except OSError:
         return float("inf")
     folder = cgroups / (unified[0] if unified else "").lstrip("/")
-    limits = [_limit_of(one) for one in (folder, *folder.parents) if one.is_relative_to(cgroups)]
+    limits = [_limit_of(group) for group in (folder, *folder.parents) if group.is_relative_to(cgroups)]
     return min(limits, default=float("inf"))
 
 

@@ -13,7 +13,8 @@ class BugMiddleware:
     """Turns an exception that nothing else handles into the response that `respond` gives.
 
     Starlette itself would answer outside all middleware: without the CORS headers that let a browser read the answer,
-    and unseen by the access log. If the response has begun, the exception goes on, and the server cuts it off.
+    and unseen by the access log. If the response has begun, the exception is raised, and the server cuts the response
+    off.
     """
 
     def __init__(self, app: ASGIApp, respond: Callable[[Request, Exception], Awaitable[Response]]) -> None:

@@ -1,7 +1,8 @@
 """ASGI middleware that refuses requests for a host name that a stranger can choose.
 
-A web page of a stranger can have its own name resolve to 127.0.0.1 (DNS rebinding). Its browser then takes this service
-for a part of that page, which may send any request and read the answers. The Host header still has the stranger's name.
+A stranger's web page can let its own host name resolve to 127.0.0.1 (DNS rebinding). The visitor's browser then treats
+this service as that page's own server: the page may send any request and read the answers. The Host header still has
+the stranger's name.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ _SHOWN_CHARACTERS = 100
 
 
 class HostCheckMiddleware:
-    """Refuses requests whose Host header has none of the names in `allowed`, with the response that `refuse` gives.
+    """Refuses requests whose Host header has a name that is not in `allowed`, with the response that `refuse` gives.
 
-    Names that nobody can have in public DNS are always allowed: IP addresses, `localhost`, and names without a dot. So
-    are requests without a Host header, which no browser sends.
+    Names that a stranger cannot register in DNS are always allowed: IP addresses, `localhost`, and names without a dot.
+    Requests without a Host header are allowed too, because browsers always send one.
     """
 
     def __init__(

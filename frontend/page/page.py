@@ -85,7 +85,7 @@ def _swagger_ui() -> Path:
 
 
 class _Limits(NamedTuple):
-    """What the page needs to know of the settings."""
+    """The settings that the page needs."""
 
     max_k: int
     default_k: int
@@ -108,7 +108,7 @@ def _limits(settings: Settings) -> _Limits:
 
 @cache
 def _page(language: str, limits: _Limits) -> str:
-    """Return the page. The messages of section `page` are in the HTML; its scripts get those of `page_scripts`."""
+    """Return the page's HTML. It contains the messages of section `page`; its scripts get those of `page_scripts`."""
     messages = catalogue(language)
     data = {"language": language, "messages": messages["page_scripts"], **limits._asdict()}
     environment = Environment(loader=FileSystemLoader(STATIC), autoescape=True, undefined=StrictUndefined)

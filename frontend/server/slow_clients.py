@@ -14,8 +14,8 @@ from frontend.server.lingering_close import LingeringTransport
 # connections with 14,000 small requests each (5 MB in all) took 85 MB.
 MAX_PIPELINED_REQUESTS = 20
 MAX_HEADER_BYTES = 65_536  # h11's default, uvicorn's other parser
-# A body may arrive in this many pieces (chunks or reads), and in one more for each _PIECE_BYTES. Each piece costs 1 µs:
-# four bodies in chunks of one byte delayed the answers to others by seconds.
+# Maximum pieces (chunks or reads) in which a body may arrive, plus one more for each _PIECE_BYTES. Each piece costs
+# 1 µs: four bodies in chunks of one byte delayed the answers to other clients by seconds.
 MAX_PIECES = 20_000
 _PIECE_BYTES = 48
 RECEIVE_TIMEOUT_SECONDS = 10.0

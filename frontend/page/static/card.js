@@ -5,8 +5,8 @@ import { data, percent, text } from "./messages.js";
 const BACKGROUND = "background"; // the model's label for images without a bird
 const PENDING = ["waiting", "uploading", "classifying"];
 const WORDS = [[0.8, "very_likely"], [0.6, "likely"], [0, "possible"]]; // from this score on
-const CLOSE = 0.5; // a runner-up with this part of the best score is not folded
-// What the user can do about a failure. A new try can help with the other codes.
+const CLOSE = 0.5; // a runner-up with at least this fraction of the best score is always shown
+// What the user can do about a failure. For all other codes, a retry may help.
 const ADVICE = {
   invalid_url: "check_url", forbidden_url: "save_photo", download_failed: "save_photo", not_an_image: "other_file",
   unsupported_format: "other_format", too_large: "smaller", too_many_pixels: "smaller", too_expensive: "smaller",

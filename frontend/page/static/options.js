@@ -19,7 +19,7 @@ export function options() {
   };
 }
 
-// Fill the choices that the service names. The choice of a version is hidden while there is only one.
+// Offer the versions and species lists of the service. With a single version there is nothing to choose.
 export async function offerChoices() {
   const [models, lists] = await Promise.all([get("models"), get("species-lists")]);
   if (models?.versions.length > 1) {

@@ -1,4 +1,4 @@
-// The page: accepts photos and URLs, and does what the buttons say.
+// The page: accepts photos and URLs, and connects the buttons to their actions.
 
 import { Card } from "./card.js";
 import { copy, downloadCsv, downloadJson } from "./download.js";
@@ -9,7 +9,7 @@ import { Run } from "./run.js";
 import { apiKey } from "./service.js";
 import { drawingAsFile, droppedFiles, isImage, pastedUrls } from "./sources.js";
 
-const CARDS_AT_ONCE = 50; // more would block the page
+const CARDS_AT_ONCE = 50; // adding more at once would block the page
 const $ = (id) => document.getElementById(id);
 const onClick = (id, action) => $(id).addEventListener("click", action);
 

@@ -1,4 +1,4 @@
-// The results: which cards are shown, in which order, and what the user is told about all of them.
+// The results: which cards are shown, in which order, with totals and notices.
 
 import { text } from "./messages.js";
 import { enlarge } from "./viewer.js";
@@ -50,7 +50,7 @@ export class Results {
     $("search").value = "";
   }
 
-  // The answered cards that were asked with other options.
+  // The answered cards whose request had other options than the current ones.
   get outdated() {
     const options = JSON.stringify(this.options());
     return this.cards.filter((card) => card.isAnswered && card.asked !== options);
@@ -134,7 +134,7 @@ export class Results {
   }
 }
 
-// Put the elements into this order, and move only those that are in another place.
+// Put the elements of the cards into this order. Elements that are already in place are not moved.
 function place(list, cards) {
   let next = list.firstElementChild;
   for (const { element } of cards) {

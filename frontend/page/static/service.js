@@ -9,7 +9,7 @@ export const apiKey = {
   set: (value) => sessionStorage.setItem(KEY, value),
 };
 
-// The failure of a request as a whole. `status` is 0 if there was no answer.
+// A request that failed as a whole. `status` is 0 if there was no answer.
 export class ServiceError extends Error {
   constructor(status, message, retryAfterSeconds = 0) {
     super(message);
@@ -100,7 +100,7 @@ function refusal(request) {
   try {
     message = JSON.parse(request.responseText).errors.join(". ");
   } catch {
-    // the answer is not from the service but from a proxy; its page is of no use here
+    // a proxy answered instead of the service, with a page that is not shown
   }
   return new ServiceError(request.status, message, Number(request.getResponseHeader("Retry-After")) || 0);
 }

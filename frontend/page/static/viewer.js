@@ -6,7 +6,7 @@ const $ = (id) => document.getElementById(id);
 let cards = [];
 let shown = 0;
 
-// Show the card; the arrows lead to the others of `all`.
+// Show the card. The arrow keys and buttons lead to the other cards of `all`.
 export function enlarge(card, all) {
   cards = all;
   show(all.indexOf(card));

@@ -90,7 +90,7 @@ class OpenedImage:
 
     `decoding_bytes` estimates the memory that decoding takes. `is_cheap` promises bounded time and memory.
     `orientation` is EXIF's, 1 to 8. `profile` is the embedded ICC profile. `is_complete` is False for a JPEG that may
-    be decoded although it is cut short. `damage` is what is wrong with the file, its profile apart.
+    be decoded although it is cut short. `damage` is what is wrong with the file, apart from its profile.
     """
 
     image: Image.Image
@@ -157,7 +157,7 @@ def pixels(opened: OpenedImage, wanted: PixelFormat) -> Image.Image:
 
 
 def damage_of(opened: OpenedImage) -> set[Damage]:
-    """Return what is wrong with an image that was decoded anyway. Reads its profile."""
+    """Return what is wrong with an image that was decoded anyway. Parses its profile, so call it only in a worker."""
     is_usable = opened.profile is None or colour_profiles.is_usable(opened.profile)
     return {*opened.damage} if is_usable else {*opened.damage, Damage.PROFILE}
 

@@ -15,9 +15,9 @@ _NAME = "birds_damaged_images_total"
 class DamagedImages:
     """One counter for each kind of damage, on Triton's metrics port.
 
-    The label `process` keeps processes apart: if two of them share a metric, the first to end deletes it, and the
-    server crashes when the other one counts (server #8663). Close it before the process ends: a metric that outlives
-    the model crashes the process (server #8662, fixed in 26.09).
+    Each process has its own value of the label `process`: if two processes shared a metric, the first to end would
+    delete it, and the server would crash when the other one counts (server #8663). Close it before the process ends: a
+    metric that outlives the model crashes the process (server #8662, fixed in 26.09).
     """
 
     def __init__(self) -> None:

@@ -32,7 +32,7 @@ from image_limits import Damage, ImageRejected, PixelFormat
 
 _WORKER = Path(__file__).with_name("decode_worker.py")
 _START_SECONDS = 30
-_END_SECONDS = 1.0  # in which a worker that closed its socket ends
+_END_SECONDS = 1.0  # time that a worker has to end after it has closed its socket
 # The limit is processor time; on a busy machine a decode may wait this many times longer for it.
 _MAX_WAIT_FACTOR = 5
 # Most images need less; others ask for more.
@@ -51,7 +51,7 @@ class WorkersUnavailable(RuntimeError):
 
 @dataclass(frozen=True)
 class Decoded:
-    """uint8 pixels `[height, width, 3]`; whether the image has a profile that means sRGB; what is wrong with it."""
+    """uint8 pixels `[height, width, 3]`, whether the image has a profile that means sRGB, and what is wrong with it."""
 
     pixels: np.ndarray
     has_srgb_profile: bool
@@ -59,9 +59,9 @@ class Decoded:
 
 
 class DecodingMemory:
-    """The bytes that concurrent decodes share. A decode waits until enough is free and all before it have theirs.
+    """The bytes that concurrent decodes share. A decode waits until all earlier ones have theirs and enough is free.
 
-    In any other order a large decode could wait for as long as small ones keep coming.
+    Without this order, a large decode could wait for as long as small ones keep coming.
     """
 
     def __init__(self, capacity_bytes: int) -> None:
@@ -72,7 +72,7 @@ class DecodingMemory:
 
     @contextmanager
     def reserve(self, size_bytes: int) -> Iterator[None]:
-        """Hold `size_bytes`, which must not be more than the capacity. A thread must not reserve twice at a time."""
+        """Hold `size_bytes`, which must not be more than the capacity. A thread must not hold two at a time."""
         with self._changed:
             turn = object()
             self._waiting.append(turn)
@@ -112,7 +112,7 @@ class DecodePool:
         self._give_back(first)
 
     def decode(self, data: bytes, wanted: PixelFormat) -> Decoded:
-        """Return the pixels of an encoded image, and what is remarkable about its file.
+        """Return the pixels of an encoded image, and what is known about its profile and damage.
 
         Raises ImageRejected, with the code too_expensive if time or memory do not suffice.
         """
@@ -276,7 +276,7 @@ class _Worker:
     def _explain_end(self) -> dict[str, Any]:
         try:
             code = self._process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:  # a decoder that was taken over could wait here forever
+        except subprocess.TimeoutExpired:  # an attacker's code in the decoder could keep it alive forever
             self._process.kill()
             raise ImageRejected("not_an_image", "the decoder broke on it") from None
         if code in (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT):

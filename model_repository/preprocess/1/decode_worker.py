@@ -67,7 +67,7 @@ def _answer(shared: mmap.mmap, request: dict[str, Any]) -> Reply:
 
 
 def _has_srgb_profile(opened: OpenedImage) -> bool:
-    """Whether the profile changes nothing. An unusable one does not count: its damage is noted each time."""
+    """Whether the profile means sRGB. An unusable one does not count: its damage must be counted for every image."""
     return opened.profile is not None and is_usable(opened.profile) and transform_to_srgb(opened.profile) is None
 
 

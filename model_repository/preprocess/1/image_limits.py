@@ -1,4 +1,4 @@
-"""The limits for an image, the error for an image that is rejected, and the damage of one that is not."""
+"""The limits for an image, the error for a rejected image, and the kinds of damage of an accepted one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from enum import Enum
 class Damage(str, Enum):
     """What is wrong with an image that is classified anyway."""
 
-    CUT_SHORT = "cut_short"  # the end is missing; of a JPEG up to a tenth of the rows, too
-    CHECKSUM = "checksum"  # of metadata in a PNG
+    CUT_SHORT = "cut_short"  # the end of the file is missing; for a JPEG, up to a tenth of the rows
+    CHECKSUM = "checksum"  # a wrong checksum of metadata in a PNG
     METADATA_TOO_LARGE = "metadata_too_large"  # a profile or compressed text of more than 1 MB
     PROFILE = "profile"  # a colour profile that cannot be used
 

@@ -63,7 +63,7 @@ class _Walk:
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._file = JpegFile()
-        self._view = memoryview(data)  # a camera's file has megabytes, and each copy of one costs about a millisecond
+        self._view = memoryview(data)  # copying a camera's file of several megabytes takes about a millisecond
         self._parts: list[bytes | memoryview] = [data[:2]]
         self._profile_parts: dict[int, bytes] = {}
         self._exif = b""

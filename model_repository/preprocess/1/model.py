@@ -108,7 +108,7 @@ class TritonPythonModel:
         return opened.profile is None or opened.profile in self.srgb_profiles
 
     def _decode_in_worker(self, data: bytes, wanted: PixelFormat, profile: bytes | None, expires_at: float) -> Outcome:
-        if time.monotonic() > expires_at:  # its client has gone; others wait for the worker
+        if time.monotonic() > expires_at:  # its client no longer waits, but others do
             return ImageRejected(_EXPIRED, "Request timeout expired")
         try:
             decoded = self.workers.decode(data, wanted)
@@ -145,7 +145,7 @@ class TritonPythonModel:
 
 
 def _expires_at(request: pb_utils.InferenceRequest) -> float:
-    """Return when the client stops waiting, at the latest. Triton drops expired requests from its own queues only."""
+    """Return when the client stops waiting, on time.monotonic(). Triton drops expired requests only from its queues."""
     timeout_microseconds: int = request.timeout()
     return time.monotonic() + timeout_microseconds / 1e6 if timeout_microseconds else inf
 

@@ -1,6 +1,6 @@
-"""Resizes RGB images with the bilinear filter: with SIMD instructions where cykooz_resizer is usable, else with Pillow.
+"""Resizes RGB images bilinearly: with SIMD instructions (cykooz_resizer) where possible, otherwise with Pillow.
 
-Both average over the whole area that a pixel covers. No value of a pixel differs by more than 1 of 255 between them.
+Both average over the whole area that a pixel covers. Their results differ by at most 1 of 255 in each value.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import PIL
 from PIL import Image
 
-# cykooz_resizer reads Pillow's images by a C struct of which it knows the layout in these major versions. With another
+# cykooz_resizer accesses Pillow's images through a C struct, and knows its layout in these major versions. With another
 # layout it would read and write the wrong memory.
 _KNOWN_PILLOW = {12, 13}
 
@@ -25,12 +25,12 @@ if HAS_SIMD:
 
 
 def resize_rgb(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Return the RGB `image` in the size (width, height) in pixels, without cropping. Safe in many threads at once."""
+    """Return the RGB `image`, resized to (width, height) in pixels without cropping. Thread-safe."""
     if not HAS_SIMD:
         return resize_with_pillow(image, size)
     resized = Image.new("RGB", size)
     try:
-        # A resizer holds a lock, so each call makes its own, which costs nothing that can be measured.
+        # A resizer holds a lock, so each call makes its own. That takes no measurable time.
         cykooz_resizer.Resizer().resize_pil(image, resized, _BILINEAR)
     except BaseException as error:
         if type(error).__name__ != "PanicException":
@@ -41,5 +41,5 @@ def resize_rgb(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def resize_with_pillow(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Do the same without SIMD instructions."""
+    """Return what `resize_rgb` returns, computed by Pillow."""
     return image.resize(size, Image.Resampling.BILINEAR)
