@@ -197,7 +197,7 @@ async def test_without_key_images_wait_for_the_user(page: Page) -> None:
     ("status", "notice"),
     [
         (503, "The service is busy. The page tries again in "),
-        (429, "You have reached the limit for now. The page goes on in "),
+        (429, "You have reached the limit for now. The page continues in "),
     ],
 )
 async def test_waiting_for_the_service_is_said(page: Page, status: int, notice: str) -> None:

@@ -149,7 +149,7 @@ async def test_changed_options_offer_to_ask_again(page: Page) -> None:
     await page.fill("#min-score", "99.5")
     await page.click("#again")
     await expect_kinds(page, "All 2", "Left out 2")
-    await expect(page.locator(".card .second").first).to_have_text("No species passed your options.")
+    await expect(page.locator(".card .second").first).to_have_text("No species matches your options.")
 
 
 async def test_unknown_species_is_said_once(page: Page) -> None:

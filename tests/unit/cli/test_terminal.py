@@ -48,7 +48,8 @@ def test_summary_counts_each_image_once(environment: dict[str, str], tmp_path: P
     assert "b.png  0.39  Not sure: Blue (Caerulea)" in lines
     assert "c.png  0.20  No bird found" in lines
     assert re.fullmatch(
-        r"2 birds of 1 species, 1 not sure, 1 no bird, 1 failed, 2 files skipped \(\.\w+, \.\w+\), [\d.]+ images/s",
+        r"2 birds of 1 species, 1 not sure, 1 with no bird, 1 failed, "
+        r"2 files skipped \(\.\w+, \.\w+\), [\d.]+ images/s",
         " ".join(lines[5:]),
     )
 
