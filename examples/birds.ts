@@ -50,8 +50,8 @@ if (urls.length) answers.push(await classifyUrls(urls));
 if (files.length) answers.push(await classifyFiles(files));
 for (const answer of answers) {
   for (const [image, [best]] of Object.entries(answer.successful_results ?? {})) {
-    const sure = best && best.score < notSureBelow && best.bird_name !== "background" ? "not sure: " : "";
-    console.log(`${image}: ${sure}${best ? `${best.common_name ?? best.bird_name} ${best.score.toFixed(2)}` : "no species"}`);
+    const doubt = best && best.score < notSureBelow && best.bird_name !== "background" ? "not sure: " : "";
+    console.log(`${image}: ${doubt}${best ? `${best.common_name ?? best.bird_name} ${best.score.toFixed(2)}` : "no species"}`);
   }
   for (const failure of answer.failures ?? []) console.log(`${failure.url}: ${failure.message} (${failure.code})`);
 }

@@ -130,7 +130,7 @@ class Settings(EnvironmentSettings):
         0, ge=0, le=1, description="lowest score of a prediction, for requests that do not give a `min_score`"
     )
     not_sure_below: float = Field(
-        0.45, ge=0, le=1, description="the page and `birds classify` call an answer with a lower best score not sure"
+        0.45, ge=0, le=1, description="the page and `birds classify` call an answer not sure if its best score is lower"
     )
     species_lists: DirectoryPath | None = Field(
         None, description="folder of species lists, NAME.txt, with one scientific name per line; # starts a comment"
@@ -188,8 +188,8 @@ class Settings(EnvironmentSettings):
     allowed_hosts: Annotated[tuple[HostName, ...], NoDecode, CommaSeparated] = Field(
         (),
         description="host names that requests may use, separated by commas, or * for every name; IP addresses and "
-        "names without a dot are always allowed. Not set: only those, without keys and proxies on the loopback "
-        "interface; else every name",
+        "names without a dot are always allowed. If not set: only those if the frontend listens on the loopback "
+        "interface without keys and trusted proxies, otherwise every name",
     )
     cors_origins: Annotated[tuple[Origin, ...], NoDecode, CommaSeparated] = Field(
         (),

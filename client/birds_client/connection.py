@@ -40,7 +40,7 @@ def tls_problem(error: BaseException) -> str | None:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"its TLS certificate is not valid: {cause.verify_message}"
         if isinstance(cause, ssl.SSLError) and cause.reason == "WRONG_VERSION_NUMBER":
-            return "it does not use TLS there: try http:// in place of https://"
+            return "it does not use TLS there: try http:// instead of https://"
     return None
 
 

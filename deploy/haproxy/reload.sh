@@ -14,7 +14,7 @@ state=${BIRDS_PROXY_STATE:?must name the file that HAProxy reads its servers fro
 
 echo "show servers state" | nc -w 2 "${admin%:*}" "${admin##*:}" >"$state.new" || true
 if ! grep -q srv_addr "$state.new"; then
-    echo "reload.sh: HAProxy did not tell its servers at $admin" >&2
+    echo "reload.sh: HAProxy did not list its servers at $admin" >&2
     exit 1
 fi
 mv "$state.new" "$state"

@@ -171,7 +171,7 @@ class ModelsResponse(BaseModel):
         description="the canary version, and its share in percent of the images of requests that name no version",
     )
     not_sure_below: float = Field(
-        description="call an answer not sure if its best score is lower, unless it is `background`"
+        description="an answer is not sure if its best score is lower, unless its best label is `background`"
     )
     versions: list[ModelVersionBody]
 

@@ -86,7 +86,7 @@ def evaluate(
 
 
 def run(request: Request) -> tuple[int, int]:
-    """Print the figures; returns the numbers of photos that failed and succeeded. Raises UsageError, StoppedEarly."""
+    """Print the figures, and return how many photos failed and succeeded. Raises UsageError or StoppedEarly."""
     import asyncio
 
     from tools.cli.inputs import find_images
@@ -105,7 +105,7 @@ def run(request: Request) -> tuple[int, int]:
 
 
 def _labelled(folder: Path, inputs: Inputs) -> dict[Path, str]:
-    """Return each photo with the name of its species' folder. Photos outside of such folders count as skipped."""
+    """Return each photo with the name of its species' folder. Photos outside such folders count as skipped."""
     photos: dict[Path, str] = {}
     for image in inputs.images:
         assert isinstance(image, Path)
@@ -143,18 +143,18 @@ async def _evaluate(request: Request, photos: dict[Path, str], skipped: str, lan
                     names = [prediction.bird_name for prediction in result.predictions]
                     score = result.predictions[0].score if result.predictions else 0.0
                     answers.append(Answer(photos[Path(str(result.image))], names, score))
-    _tell_of_others(failures, skipped, request.quiet)
+    _report_left_out(failures, skipped, request.quiet)
     if answers:
         common_names = {one.bird_name: one.common_name for one in species}
         _print(request, version, figures(answers, right, models.not_sure_below), common_names, failures)
     return len(failures), len(answers)
 
 
-def _tell_of_others(failures: Mapping[str, Failure], skipped: str, quiet: bool) -> None:
+def _report_left_out(failures: Mapping[str, Failure], skipped: str, quiet: bool) -> None:
     """Say on standard error which photos the figures leave out."""
     lines = [f"{name}: {failure.message} ({failure.code})" for name, failure in failures.items()]
-    if more := len(lines) - _MAX_FAILURES_SHOWN:
-        lines[_MAX_FAILURES_SHOWN:] = [f"{more} more photos failed"] if more > 0 else []
+    if (more := len(lines) - _MAX_FAILURES_SHOWN) > 0:
+        lines[_MAX_FAILURES_SHOWN:] = [f"{more} more photos failed"]
     for line in [*lines, *([skipped] if skipped and not quiet else [])]:
         print(f"birds: {line}", file=sys.stderr)
 

@@ -143,7 +143,7 @@ FORMATS: dict[str, Callable[[Sequence[str], int | None, str], JsonLines]] = {
 def _csv_row(row: Record) -> str:
     line = io.StringIO()
     cells = {name: _harmless(value) if isinstance(value, str) else value for name, value in row.items()}
-    # The writer quotes a cell with a line end only if it has a character of this one.
+    # The writer quotes a cell that contains \r or \n only if this line terminator has that character.
     csv.DictWriter(line, _COLUMNS, lineterminator=_LINE_END).writerow(cells)
     return line.getvalue().removesuffix(_LINE_END)
 

@@ -17,7 +17,7 @@ from tools.cli.formats import BACKGROUND
 
 @dataclass
 class Tally:
-    """How many images are done, and what was found in them: each image counts once. `species` are those of `birds`."""
+    """How many images are done, and what was found in them. Each image counts once. `species` belong to `birds`."""
 
     birds: int = 0
     species: set[str] = field(default_factory=set)

@@ -181,7 +181,7 @@ async def _run(service: Service, images: list[Image], request: Request, write: C
 
 
 async def _not_sure_below(service: Service) -> float:
-    """Ask for the score below which to doubt. If the service fails meanwhile, its results are shown without a doubt."""
+    """Ask the service below which score an answer is not sure. Return 0, so that none is, if it does not answer."""
     try:
         return (await service.models()).not_sure_below
     except (ClientError, ServiceError):

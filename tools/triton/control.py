@@ -6,7 +6,6 @@ A key closes this API to everybody else. It is random for each start, in a file 
 from __future__ import annotations
 
 import fcntl
-import http
 import http.client
 import json
 import os
@@ -58,7 +57,7 @@ class TritonControl:
     """Talks to the Triton at `url`, which runs with --model-control-mode=explicit.
 
     Without `key` it reads the key's file for each request, since a server that was restarted can have another one.
-    `grpc_url` (host:port) is the same server over gRPC; by default the key's file says it, if there is one. Raises
+    `grpc_url` (host:port) is the same server over gRPC; the default comes from the key's file, if there is one. Raises
     ControlError for a URL that can never work.
     """
 
@@ -154,7 +153,7 @@ class TritonControl:
                 return response.read()
         except urllib.error.HTTPError as error:
             reason = _reason(error.read()) or f"{error.code} {error.reason}"
-            if key is None and error.code == http.HTTPStatus.FORBIDDEN and (fault := _key_file_fault(self.url)):
+            if key is None and error.code == HTTPStatus.FORBIDDEN and (fault := _key_file_fault(self.url)):
                 reason += f": {fault}"
             raise Refused(reason, error.code) from error
         except (OSError, http.client.HTTPException) as error:
@@ -188,7 +187,7 @@ def read_key(url: str) -> str | None:
 def is_key_in_use(url: str) -> bool:
     """Return whether a running program of this checkout started the Triton at `url`, which may be restarting.
 
-    Raises ControlError if the key's file cannot be read, because it is another user's for example.
+    Raises ControlError if the key's file cannot be read, for example because it is another user's.
     """
     if fault := _key_file_fault(url):
         raise ControlError(fault)

@@ -1,4 +1,4 @@
-"""Has a Triton that just started classify one image, and explains a failure. Standard library only."""
+"""Asks a newly started Triton to classify one image, and explains a failure. Standard library only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def first_inference_problem(url: str) -> str | None:
 
 
 def numpy_hint() -> str:
-    """Return what to think of if Triton's Python processes die from the start."""
+    """Return the likely cause if Triton's Python processes die at the start: the wrong NumPy."""
     try:
         numpy = version("numpy")
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Options that newer Tritons have, and the one in the nvidia-pytriton wheel (2.51) ends at. Standard library only."""
+"""Options of newer Tritons. The one in the nvidia-pytriton wheel (2.51) ends if it gets them. Standard library only."""
 
 from __future__ import annotations
 

@@ -324,7 +324,7 @@ def test_reload_without_a_running_proxy_fails(proxy: Proxy, tmp_path: Path) -> N
     }
     done = subprocess.run([RELOAD, str(os.getpid())], env=environment, capture_output=True, text=True, timeout=30)
     assert (done.returncode, state.read_text()) == (1, "known servers")
-    assert "did not tell its servers" in done.stderr
+    assert "did not list its servers" in done.stderr
 
 
 def assert_documented(body: dict[str, Any]) -> None:

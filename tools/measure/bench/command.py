@@ -33,7 +33,7 @@ def bench(plan: Plan, variants: list[str], path: Path = RESULTS) -> None:
     program = find_perf_analyzer()
     if (busy := busy_percent(1)) > _BUSY_PERCENT:
         print(f"Warning: the machine is {busy:.0f}% busy with other work.", flush=True)
-    results = _nothing_measured(_command(plan, variants), program, chosen)
+    results = _empty_results(_command(plan, variants), program, chosen)
     print(f"This takes about {plan.minutes(len(chosen)):.0f} minutes.", flush=True)
     started = time.monotonic()
     try:
@@ -47,8 +47,8 @@ def bench(plan: Plan, variants: list[str], path: Path = RESULTS) -> None:
     print(f"\n{summary(results, last_recorded())}\n\nThat took {minutes:.1f} minutes. Results: {path}")
 
 
-def _nothing_measured(command: str, program: PerfAnalyzer, variants: Sequence[EngineVariant]) -> Results:
-    """The results of a run that begins now, on this machine."""
+def _empty_results(command: str, program: PerfAnalyzer, variants: Sequence[EngineVariant]) -> Results:
+    """Results without figures, for a run that begins now on this machine."""
     from tools.measure.bench.machine import cores, cpu, system, versions
 
     return Results(

@@ -58,7 +58,7 @@ GOALS = (
 
 
 class Ratio(BaseModel):
-    """One figure of one engine variant, beside its goal."""
+    """One figure of one engine variant, with its goal."""
 
     name: str
     variant: str

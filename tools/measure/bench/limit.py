@@ -43,7 +43,7 @@ class Limit:
 
 def _load_engine(variant: EngineVariant, savedmodel: Path) -> None:
     global _engine
-    os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")  # TensorFlow's notes are not ours
+    os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")  # no GPU, and no log lines of TensorFlow
     sys.path.append(str(ROOT / "backends" / "tensorflow"))
     from placement import Device
     from savedmodel_engines import load_engine

@@ -114,7 +114,7 @@ def _times(results: Results, target: str, load: str) -> Iterator[list[str]]:
 
 
 def figure(value: float | None) -> str:
-    """With as many digits as matter."""
+    """Format a value with as many digits as matter."""
     if value is None:
         return "—"
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.3f}"

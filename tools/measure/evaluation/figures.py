@@ -1,4 +1,4 @@
-"""The figures of an evaluation: how often answers are right, which are confused, and what the score says of that."""
+"""The figures of an evaluation: how often answers are right, which are confused, and how that depends on the score."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Z = 1.96  # standard deviations, for an interval of 95%
 
 @dataclass(frozen=True)
 class Answer:
-    """The names in the answer to one photo, best first, and the score of the first. `folder` says what it shows."""
+    """The names in the answer to one photo, best first, and the score of the first. `folder` is the photo's folder."""
 
     folder: str
     names: Sequence[str]
@@ -25,7 +25,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Photos of `folder` that were answered with the wrong name `answered`. `sure` of them scored high enough."""
+    """Photos of `folder` that got the wrong name `answered`. For `sure` of them, the service was sure of it."""
 
     folder: str
     answered: str
@@ -35,7 +35,7 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Step:
-    """The answers that name a species with at least `score`; `low` to `high` is the 95% interval of `precision`."""
+    """The answers that name a species with a score of at least `score`, and how many of them are right."""
 
     score: float
     answers: int
@@ -100,7 +100,7 @@ def figures(answers: Sequence[Answer], right: Mapping[str, frozenset[str]], not_
 
 
 def _confusions(wrong: Sequence[Answer], not_sure_below: float) -> list[Confusion]:
-    """Return the wrong pairs: those first that mislead most often with a high score, then the most frequent."""
+    """Return the wrong pairs, most frequent first; of equally frequent pairs, those with more sure answers first."""
     scores: dict[tuple[str, str], list[float]] = defaultdict(list)
     for answer in wrong:
         scores[answer.folder, answer.names[0]].append(answer.score)

@@ -1,4 +1,4 @@
-"""What the name of a folder of labelled photos says: which answers are right."""
+"""Finds out which answers are right for a folder of labelled photos, from the folder's name."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def right_answers(folders: Iterable[str], species: Sequence[Species]) -> dict[st
     """Return the `bird_name`s that are right for the photos of each folder.
 
     A folder is named for a species (scientific or common name), or for a kind: a genus, or the end of common names,
-    such as `Macaw`. Upper case, `_` and `-` make no difference. Raises UsageError, which lists the unknown names with
-    their nearest matches.
+    such as `Macaw`. Case does not matter, and `_` and `-` count as spaces. Raises UsageError, which lists the unknown
+    names with their nearest matches.
     """
     found = {folder: _right_for(_plain(folder), species) for folder in folders}
     if unknown := [folder for folder, right in found.items() if right is None]:

@@ -36,7 +36,7 @@ _PAUSE_AFTER_REFUSAL_SECONDS = 0.1  # far less than Retry-After asks for, becaus
 class Case:
     """An image URL and its expected outcome: the best label, or the code that it must fail with.
 
-    `birds` has the best label by version, for versions whose label is not `bird`.
+    `birds` has the best label by version. Versions that it lacks give `bird`.
     """
 
     url: str
@@ -68,7 +68,7 @@ class Answer:
 
 
 class Judgement(NamedTuple):
-    """What is to be said of one answer: the fields of Answer that do not depend on time."""
+    """The result of checking one answer: the fields of Answer that do not depend on time."""
 
     verdict: Verdict
     codes: Counter[str]

@@ -62,10 +62,10 @@ class Soak:
         self.samples, self.restarts = Samples(), Restarts(service.log)
         self.injected: list[Injected] = []
         self.interrupted = False
-        self.over = threading.Event()  # set once no fault should last any longer
+        self.over = threading.Event()  # set when the faults in progress must end
         self._service, self._traffic = service, traffic
         self._pause = pause_seconds
-        # One thread for all faults: the kernel ends the child of a thread with that thread.
+        # One thread for all faults: the kernel kills a child process when the thread that started it ends.
         self._injector = ThreadPoolExecutor(1)
         self._sampled_at = self._printed_at = float("-inf")
         self._on_terminal = sys.stderr.isatty()

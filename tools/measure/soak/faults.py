@@ -36,7 +36,7 @@ class Fault:
 
 
 class Faults:
-    """All faults of one service, of its image host and of its versions. `wait` is what they wait with."""
+    """All faults of one service, its image host and its versions. `wait` waits, and returns True if faults must end."""
 
     def __init__(
         self, service: Service, host: ImageHost, versions: Versions, seed: int, wait: Callable[[float], object]

@@ -28,7 +28,7 @@ _START_SECONDS = 10
 
 
 class ImageHost:
-    """The server of `folder`; use as a context manager. Faults last as long as `wait` does, which may return early."""
+    """The server of `folder`; use as a context manager. Its faults wait with `wait`, which may return early."""
 
     def __init__(self, folder: Path) -> None:
         self.wait: Callable[[float], object] = time.sleep
@@ -46,28 +46,28 @@ class ImageHost:
         return f"http://127.0.0.1:{self._port}{path}"
 
     def go_away(self, seconds: float) -> None:
-        """Be killed, and come back on the same port."""
+        """Kill the server, and start it on the same port after `seconds`."""
         self._process.stop(0)
         self.wait(seconds)
         self._start()
 
     def stall(self, seconds: float) -> None:
-        """Accept connections, but send nothing."""
+        """Freeze the server for `seconds`: it accepts connections but sends nothing."""
         os.kill(self._process.pid, signal.SIGSTOP)
         self.wait(seconds)
         os.kill(self._process.pid, signal.SIGCONT)
 
     def flap(self, times: int) -> None:
-        """Be away and stalled in turns."""
+        """Let the server go away and stall in turns."""
         for _ in range(times):
             self.go_away(1)
             self.wait(0.5)
             self.stall(0.3)
 
     def _start(self) -> None:
-        """Start it and wait until it listens.
+        """Start the server and wait until it listens.
 
-        While it was away, its port may have become the local end of another connection: then it is started again.
+        While it was away, another connection may have taken its port as its local end: then the start is repeated.
         """
         command = [sys.executable, "-m", __name__, str(self._port), str(self._folder)]
         self._process = ChildProcess(command, os.environ, folder=ROOT)

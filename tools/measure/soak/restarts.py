@@ -46,9 +46,9 @@ class Restarts:
                     self._note(role, match["reason"])
 
     def text(self) -> str:
-        """How many restarts there were, and how many of them a fault explains."""
+        """How many restarts there were by role, and how many faults were injected that end a process of the role."""
         return "   ".join(
-            f"{role} restarts: {self.counts[role]}, of faults that end it: {self.expected[role]}" for role in _LINES
+            f"{role} restarts: {self.counts[role]}, faults that end it: {self.expected[role]}" for role in _LINES
         )
 
     def _note(self, role: str, reason: str) -> None:

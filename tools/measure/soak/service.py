@@ -49,7 +49,7 @@ class Service:
             BIRDS_WORKERS=str(_WORKERS),
             BIRDS_REQUEST_TIMEOUT=str(REQUEST_TIMEOUT_SECONDS),
             BIRDS_DOWNLOAD_TIMEOUT=str(DOWNLOAD_TIMEOUT_SECONDS),
-            BIRDS_LOG_LEVEL="info",  # restarts.py reads of replaced workers
+            BIRDS_LOG_LEVEL="info",  # restarts.py reads the log lines about replaced workers
             BIRDS_ANSWER_CACHE_BYTES="40000",  # about ten answers, so that most images reach Triton
         )
         try:
@@ -70,7 +70,7 @@ class Service:
         return self._process.poll()
 
     def control(self) -> TritonControl:
-        """The control of its Triton. The key stays the same when Triton is restarted."""
+        """A client of its Triton's control API. The key stays the same when Triton is restarted."""
         file = self._project / ".cache" / "control" / f"triton-{self.triton.http}.key"
         key = file.read_text().split()[0]
         return TritonControl(f"http://127.0.0.1:{self.triton.http}", key, f"127.0.0.1:{self.triton.grpc}")

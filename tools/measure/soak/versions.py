@@ -15,14 +15,14 @@ from tools.models import publishing
 from tools.models.repository import labels_path, read_default, savedmodel_path, version_numbers
 from tools.triton.control import TritonControl
 
-_SIGN = "Second "  # before each label of the second version
+_LABEL_PREFIX = "Second "  # of each label of the second version
 # A frontend asks Triton for its versions once per second; that call may take as long as any other.
 _FRONTEND_LEARNS_WITHIN_SECONDS = 3
 
 
 @dataclass
 class Default:
-    """A version, and the time in which requests without a version may get it. Times are those of time.monotonic()."""
+    """A version, and the time.monotonic() span in which requests that name no version may get it."""
 
     version: str
     since: float
@@ -32,7 +32,7 @@ class Default:
 class Versions:
     """Publishes, rolls back and retires the second version: the weights of the first under other labels.
 
-    So every answer shows which of the two it comes from. The changes are made in this order, again and again.
+    So every answer shows which of the two it comes from. The changes repeat in this order: publish, roll back, retire.
     """
 
     def __init__(self, repository: Path, control: TritonControl) -> None:
@@ -46,7 +46,7 @@ class Versions:
 
     def birds(self, bird: str) -> dict[str, str]:
         """The best label of an image in each version, where it is `bird` in the first."""
-        return {str(self.first): bird, str(self.second): f"{_SIGN}{bird}"}
+        return {str(self.first): bird, str(self.second): f"{_LABEL_PREFIX}{bird}"}
 
     def publish(self) -> None:
         """Publish the second version, which becomes the default. Raises PublishingError or ControlError."""
@@ -92,4 +92,4 @@ class Versions:
     def _build(self, folder: Path) -> None:
         shutil.copytree(savedmodel_path(self._repository, self.first), folder / "model.savedmodel")
         labels = labels_path(self._repository, self.first).read_text(encoding="utf-8").splitlines()
-        (folder / "labels.txt").write_text("".join(f"{_SIGN}{label}\n" for label in labels), encoding="utf-8")
+        (folder / "labels.txt").write_text("".join(f"{_LABEL_PREFIX}{label}\n" for label in labels), encoding="utf-8")
