@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-# When everything runs on one machine, the frontend takes about a seventh of the CPU time of an image. The event loop of
+# When everything runs on one machine, the frontend takes about a sixth of the CPU time of an image. The event loop of
 # a worker should use at most 60% of a core. So one worker is enough for about four cores.
 CORES_PER_WORKER = 4
 _MAX_WORKERS = 64

@@ -174,6 +174,20 @@ def test_values_and_keys_reach_the_settings(everything: list[Object], tmp_path: 
     assert settings.triton_url == "dns:///vogels-triton-headless.prod.svc.cluster.local.:8011"
 
 
+def test_the_frontend_finds_the_files_that_its_settings_name() -> None:
+    objects = render(
+        None,
+        "frontend.extraVolumes[0].name=species",
+        "frontend.extraVolumes[0].configMap.name=species-lists",
+        "frontend.extraVolumeMounts[0].name=species",
+        "frontend.extraVolumeMounts[0].mountPath=/etc/birds/species",
+    )
+    (frontend,) = [pod for pod in pods(objects) if pod.name == "Deployment birds-frontend"]
+    mounts = {mount["mountPath"]: mount["name"] for mount in frontend.spec["containers"][0]["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in frontend.spec["volumes"]}
+    assert volumes[mounts["/etc/birds/species"]]["configMap"] == {"name": "species-lists"}
+
+
 def test_gpu_values_request_a_gpu() -> None:
     objects = render(Path(__file__).with_name("values") / "gpu.yaml")
     (triton,) = [pod for pod in pods(objects) if pod.name == "Deployment birds-triton"]
