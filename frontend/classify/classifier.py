@@ -154,7 +154,8 @@ class ImageClassifier:
         ranked = result.best(max(options.k, 1))  # sorted once, unless the request names species
         wanted = ranked[: options.k] if options.species is None else result.best(options.k, options.species)
         predictions = [prediction for prediction in wanted if prediction.score >= options.min_score]
-        return Outcome(position, image.name, predictions, version, no_bird=ranked[0].bird_name == BACKGROUND)
+        no_bird = any(best.bird_name == BACKGROUND for best in ranked[:1])  # a model that gives NaN ranks nothing
+        return Outcome(position, image.name, predictions, version, no_bird)
 
     async def _result(self, image: Image, options: ClassifyOptions, version: str | None) -> ImageScores | ImageError:
         try:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 
+import numpy as np
 import pytest
 from anyio import current_time
 
 from frontend.classify.classifier import ClassifyOptions, ImageClassifier, images_at
 from frontend.errors import ImageError, InferenceFailed, TritonUnavailable, UnknownModelVersion
 from frontend.inference.client import Inference
-from frontend.inference.scores import ImageScores
+from frontend.inference.scores import ImageScores, Labels
 from frontend.inference.versions import Catalogue, ModelVersions, VersionRoute
 from tests.support.images import RED, flat
 
@@ -52,6 +53,27 @@ async def test_unnamed_version_is_a_temporary_failure() -> None:
     """The caller made no mistake and may try again: 503."""
     with pytest.raises(TritonUnavailable):
         await outcome_of(VersionRoute("1"))
+
+
+class NotNumbers(Inference):
+    """A Triton whose model answers NaN."""
+
+    async def scores(
+        self,
+        image: bytes,
+        timeout_seconds: float | None = None,
+        version: str | None = None,
+    ) -> ImageScores:
+        return ImageScores(np.full(2, np.nan, np.float32), Labels(["Rubra maxima", "background"]))
+
+
+@pytest.mark.parametrize("k", [0, 1, 2])
+async def test_scores_that_are_not_numbers_name_no_species(k: int) -> None:
+    """The request goes on: other images have answers."""
+    classifier = ImageClassifier(NotNumbers("127.0.0.1:1"), ModelVersions(catalogue), max_pixels=10_000_000)
+    options = ClassifyOptions(k, VersionRoute("1"), deadline=current_time() + 60)
+    async with aclosing(classifier.outcomes(images_at(["a"], download), options)) as outcomes:
+        assert [(outcome.result, outcome.no_bird) async for outcome in outcomes] == [([], False)]
 
 
 class Poisoned(Inference):
