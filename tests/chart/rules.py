@@ -272,7 +272,7 @@ def there_is_time_to_stop(objects: Sequence[Object]) -> Iterator[str]:
 
 
 def clients_learn_of_a_replacement_in_time(objects: Sequence[Object]) -> Iterator[str]:
-    """Before a Triton stops serving, everybody must have looked its name up after the last DNS cache has expired."""
+    """Before a Triton stops serving, every client must have looked its name up after all DNS caches have expired."""
     for pod in pods(of_kind(objects, "Deployment")):
         for container in pod.spec["containers"]:
             if container["name"] != "triton":

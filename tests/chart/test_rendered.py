@@ -128,7 +128,7 @@ def test_notes_explain_the_key_of_the_test(settings: tuple[str, ...], words: str
     assert words in helm("install", RELEASE, str(CHART), "--dry-run=client", f"--namespace={NAMESPACE}", *options)
 
 
-def test_the_test_pod_outlives_no_test(minimal: list[Object]) -> None:
+def test_test_pod_is_deleted_after_every_test(minimal: list[Object]) -> None:
     (test,) = of_kind(minimal, "Pod")
     policies = test["metadata"]["annotations"]["helm.sh/hook-delete-policy"].split(",")
     assert {"hook-succeeded", "hook-failed"} <= set(policies)

@@ -1,4 +1,4 @@
-"""Who the caller is: named proxies say it, and nobody else. Reloads of HAProxy refuse no request."""
+"""Only trusted proxies can say who the caller is. Reloads of HAProxy refuse no request."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def logged_client(service: Service, part: str, request_id: str) -> str:
 
 def ask_from_outer(service: Service, url: str) -> tuple[str, str]:
     """Ask from a container that joined the network `outer`. Return the request's id and the container's address."""
-    request_id, address = f"outer-{uuid.uuid4()}", f"{NETWORK}.150"  # outside of what Docker gives away
+    request_id = f"outer-{uuid.uuid4()}"
+    address = f"{NETWORK}.150"  # outside the range from which Docker assigns addresses
     joining = ["run", "--rm", f"--network={PROJECT}_outer", f"--ip={address}", "--entrypoint=python3", "birds-triton"]
     service.engine.docker(*joining, "-c", ASK, url, CLAIMED, request_id)
     return request_id, address

@@ -138,13 +138,13 @@ def unpack(archives: dict[str, Path]) -> Iterator[Callable[[str], Debian]]:
 
 @pytest.fixture(scope="session")
 def debians(unpack: Callable[[str], Debian]) -> dict[str, Debian]:
-    """The releases by name, in which one test after the other goes on."""
+    """One Debian for each release, by name. Tests share it and continue from each other's state."""
     return {release: unpack(release) for release in PACKAGES}
 
 
 @pytest.fixture(scope="session")
 def services(debians: dict[str, Debian]) -> Iterator[dict[str, Service]]:
-    """`make serve` in all releases at once, because most of its time passes on one core each."""
+    """`make serve` in all releases at once, because each uses a single core for most of the time."""
     running = {release: debian.serve() for release, debian in debians.items()}
     yield running
     for service in running.values():

@@ -11,7 +11,7 @@ from tests.support.image_server import ImageServer
 
 BIRD = {"bird_name": "Rubra maxima", "common_name": "Great Red", "score": 0.97}
 NOT_SURE_BELOW = 0.4
-# Contents of files, by the answer to them. Any other content is BIRD.
+# Contents of files that get special answers. The answer to any other content is BIRD.
 DAMAGED, DOUBTFUL, NO_BIRD = b"damaged", b"doubtful", b"no bird"
 _SECOND = {"bird_name": "Viridis minor", "common_name": None, "score": 0.02}
 _BEST = {

@@ -37,7 +37,7 @@ class Meter:
 
     @property
     def max_seconds(self) -> float:
-        """How long an answer may take. Other programs may use the machine, so the bound is stretched as they do."""
+        """How long an answer may take. The bound grows with the time that the service waits for a CPU."""
         return _MAX_ANSWER_SECONDS * self.cpu_stretch + 3 * self.calm_seconds
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What tests do with the web page in a browser: add photos and URLs, and read the results."""
+"""Actions on the web page in a browser: add photos and URLs, and read the results."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def test_a_dead_stub_is_replaced_within_seconds(tiny_repository: Path, tmp_path:
 
 
 def test_stub_built_for_another_numpy_ends_the_container(tiny_repository: Path, tmp_path: Path) -> None:
-    """The wheel's stub was built for NumPy 1. Without our correction it is what an image with such a stub would be."""
+    """The wheel's stub was built for NumPy 1. Without our fix it behaves like the stub of an unsuitable image."""
     empty = tmp_path / "numpy2_stub_fix.py"
     empty.touch()
     ports = free_triton_ports()

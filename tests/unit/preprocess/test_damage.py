@@ -49,10 +49,10 @@ DAMAGED = {
     "profile that inflates to 10 MB": (profile_chunk(bytes(10_000_000)), {Damage.METADATA_TOO_LARGE}),
     "2 MB of compressed text": (png_with(b"zTXt", bytes(2_000_000)), {Damage.METADATA_TOO_LARGE}),
     "profile that cannot be inflated": (png_with(b"iCCP", b"name\0\0nothing"), {Damage.PROFILE}),
-    "profile that is none": (profile_chunk(b"nothing"), {Damage.PROFILE}),
-    "JPEG with a profile that is none": (encoded(NOISE, "JPEG", icc_profile=b"nothing"), {Damage.PROFILE}),
-    "WebP with a profile that is none": (encoded(NOISE, "WEBP", icc_profile=b"nothing"), {Damage.PROFILE}),
-    "profile that is none, and no end": (
+    "invalid profile": (profile_chunk(b"nothing"), {Damage.PROFILE}),
+    "JPEG with an invalid profile": (encoded(NOISE, "JPEG", icc_profile=b"nothing"), {Damage.PROFILE}),
+    "WebP with an invalid profile": (encoded(NOISE, "WEBP", icc_profile=b"nothing"), {Damage.PROFILE}),
+    "invalid profile, and no end": (
         encoded(NOISE, "JPEG", icc_profile=b"nothing")[:-2],
         {Damage.CUT_SHORT, Damage.PROFILE},
     ),

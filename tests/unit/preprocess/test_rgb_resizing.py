@@ -1,4 +1,4 @@
-"""The SIMD resizer gives Pillow's pixels, and Pillow takes its place where it cannot be used."""
+"""The SIMD resizer gives Pillow's pixels, and Pillow replaces it where it cannot be used."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_resizes_with_pillow_without_a_wheel(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_distrusts_an_unknown_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The resizer knows the layout of Pillow's images by heart, and another major version may change it."""
+    """The resizer assumes a layout of Pillow's images that another major version may change."""
     monkeypatch.setattr(PIL, "__version__", "99.0.0")
     assert not loaded_again().HAS_SIMD
 

@@ -1,4 +1,4 @@
-"""Names that are never answered: they cost their own caller's share of the resolver's threads only."""
+"""Names that are never answered: they use only their own caller's share of the resolver's threads."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def occupy_share(resolver: SystemResolver, name_server: SilentNameServer) 
 
 
 async def test_nobody_waits_for_lookup_without_thread(name_server: SilentNameServer) -> None:
-    """A greedy caller that asks for another's name first delays it by nothing."""
+    """A greedy caller that asks for a name first does not delay another caller that asks for it, too."""
     resolver = SystemResolver()
     lookups = await occupy_share(resolver, name_server)
     lookups.append(asyncio.create_task(look_up(resolver, "birds.example", "greedy", 60)))

@@ -1,4 +1,4 @@
-"""The bytes that are put together by hand are the message that protobuf would make."""
+"""InferRequest serializes itself to the message that protobuf would make."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from frontend.inference.infer_request import InferRequest
 
 @pytest.mark.parametrize("size", [0, 1, 123, 124, 16_379, 16_380, 2_500_000])
 def test_parses_as_the_message_of_protobuf(size: int) -> None:
-    """The sizes are on both sides of those where the encoded length grows by a byte."""
+    """The sizes lie on both sides of the limits at which the encoded length grows by a byte."""
     image = bytes(range(256)) * (size // 256) + bytes(size % 256)
     request = InferRequest("birds", image, priority=2)
     request.message.id = "one"

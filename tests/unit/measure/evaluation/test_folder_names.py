@@ -1,4 +1,4 @@
-"""What the name of a folder of labelled photos stands for."""
+"""Which answers are right for a folder of labelled photos, by its name."""
 
 from __future__ import annotations
 
