@@ -9,7 +9,7 @@ LOCKS := requirements/serve.txt requirements/tritonserver.txt pyproject.toml
 
 help: ## list the targets
 	@sed -n 's/^VERSION = "\(.*\)"/birds \1/p' frontend/__init__.py
-	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST) | awk -F': ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST) | awk -F': ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 ifneq ($(filter -h --help,$(ARGS)),)
 serve: # help installs nothing
