@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from frontend.inference.target import triton_target
-from frontend.limits.usable_cores import usable_cores, worker_count
+from frontend.limits.usable_cores import MAX_WORKERS, usable_cores, worker_count
 from frontend.middleware.auth import checked_key, keys_in_file
 from frontend.middleware.rate_limit import checked_limit
 from frontend.telemetry import logging
@@ -100,7 +100,7 @@ class Settings(EnvironmentSettings):
     root_path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_.~-]+)*$")] = Field(
         "", description="path below which a proxy serves the frontend, such as /birds"
     )
-    workers: Workers = Field(1, ge=1, le=64, description="processes that answer requests")
+    workers: Workers = Field(1, ge=1, le=MAX_WORKERS, description="processes that answer requests")
     log_format: logging.Format = Field(
         "auto", description="json, console, or auto: console if stdout is a terminal, otherwise json"
     )

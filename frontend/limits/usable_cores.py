@@ -8,12 +8,12 @@ from pathlib import Path
 # When everything runs on one machine, the frontend takes about a sixth of the CPU time of an image. The event loop of
 # a worker should use at most 60% of a core. So one worker is enough for about four cores.
 CORES_PER_WORKER = 4
-_MAX_WORKERS = 64
+MAX_WORKERS = 64
 
 
 def worker_count(cores: int) -> int:
     """Return how many frontend processes to run beside Triton on a machine with this many cores."""
-    return min(max(1, cores // CORES_PER_WORKER), _MAX_WORKERS)
+    return min(max(1, cores // CORES_PER_WORKER), MAX_WORKERS)
 
 
 def usable_cores(cgroups: Path = Path("/sys/fs/cgroup"), own_cgroup: Path = Path("/proc/self/cgroup")) -> int:

@@ -22,6 +22,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from frontend.api.schemas import DEFAULT_K
 from frontend.api.services import get_services
 from frontend.i18n.messages import catalogue, preferred_language
+from frontend.i18n.quality_values import quality_values
 from frontend.settings import Settings
 
 STATIC = Path(__file__).with_name("static")
@@ -59,7 +60,7 @@ async def page(request: Request) -> HTMLResponse:
         "Content-Language": language,
         "Vary": "Accept-Language, Accept-Encoding",
     }
-    if "gzip" in request.headers.get("accept-encoding", ""):
+    if quality_values(request.headers.get("accept-encoding")).get("gzip"):
         html = _gzipped(html)
         headers["Content-Encoding"] = "gzip"
     return HTMLResponse(html, headers={**_HEADERS, **headers})

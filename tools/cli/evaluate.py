@@ -133,6 +133,8 @@ async def _evaluate(request: Request, photos: dict[Path, str], skipped: str, lan
         models = await client.models()
         version = request.model_version or models.default
         species = await client.species(version)
+        if not species:  # its labels are not known to birds
+            raise UsageError(f"version {version} has no list of species: publish it with birds models publish")
         right = right_answers(dict.fromkeys(photos.values()), species)
         with screen:
             async for result in client.classify(photos, model_version=version, min_score=0):

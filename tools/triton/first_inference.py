@@ -16,7 +16,8 @@ def first_inference_problem(url: str) -> str | None:
     there was no answer in time: a first inference can be slow.
     """
     try:
-        ask(url)
+        if not ask(url):
+            raise TimeoutError("Triton is too busy to classify an image")
     except (Dead, HTTPError) as error:
         return f"Triton is ready, but cannot classify an image: {error}. {numpy_hint()}"
     return None

@@ -76,8 +76,8 @@ def probe_request() -> tuple[bytes, dict[str, str]]:
     return head + tensor, {"Inference-Header-Content-Length": str(len(head))}
 
 
-def ask(url: str) -> None:
-    """Classify one image. A full queue counts as an answer, because the server works.
+def ask(url: str) -> bool:
+    """Classify one image. Return False if Triton is too busy for it: it works, as far as anyone can tell.
 
     Raises Dead if a Python process of a model is dead, and OSError or HTTPException for every other failure.
     """
@@ -93,6 +93,8 @@ def ask(url: str) -> None:
         if error.code != http.client.SERVICE_UNAVAILABLE:
             error.msg = f"{error.msg}: {reason.decode(errors='replace')}"
             raise
+        return False
+    return True
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

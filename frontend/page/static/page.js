@@ -69,14 +69,19 @@ document.addEventListener("paste", (event) => {
   if (!files.length && !event.target.closest("input, textarea")) add(pastedUrls(event.clipboardData.getData("text")));
 });
 
+/** Whether files or links are dragged; text may still be dragged into a field. */
+const carriesPhotos = ({ dataTransfer }) => ["Files", "text/uri-list"].some((type) => dataTransfer.types.includes(type));
+
 for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
   document.addEventListener(name, (event) => {
+    if (!carriesPhotos(event)) return;
     event.preventDefault();
     document.body.classList.toggle("dragging", name === "dragenter" || name === "dragover");
   });
 }
 
 document.addEventListener("drop", async (event) => {
+  if (!carriesPhotos(event)) return;
   const urls = pastedUrls(event.dataTransfer.getData("text/uri-list"));
   const files = await droppedFiles(event.dataTransfer);
   if (files.length) addFiles(files);

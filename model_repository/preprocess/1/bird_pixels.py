@@ -24,7 +24,7 @@ from exif_orientation import read_orientation
 from image_limits import Damage, ImageRejected, MoreMemoryNeeded, PixelFormat, damaged, unsupported
 from PIL import AvifImagePlugin, Image
 from rgb_conversion import reduced_rgb
-from rgb_resizing import resize_rgb
+from rgb_resizing import ResizingFailed, resize_rgb
 from signatures import format_of
 from webp_header import read_webp_size
 
@@ -138,7 +138,10 @@ def open_if_cheap(data: bytes, wanted: PixelFormat) -> OpenedImage | None:
 
 
 def pixels(opened: OpenedImage, wanted: PixelFormat) -> Image.Image:
-    """Decode what open_image() returned to an RGB image of the wanted size. Raises ImageRejected and MemoryError."""
+    """Decode what open_image() returned to an RGB image of the wanted size.
+
+    Raises ImageRejected, MemoryError and ResizingFailed.
+    """
     try:
         image = _loaded(opened, wanted)
         transform = transform_to_srgb(opened.profile) if opened.profile else None
@@ -150,7 +153,7 @@ def pixels(opened: OpenedImage, wanted: PixelFormat) -> Image.Image:
         resized = resize_rgb(upright, (wanted.width, wanted.height))
         # Few pixels are left to convert now. CMYK has been converted to sRGB already.
         return resized if transform is None or image.mode == "CMYK" else convert(resized, transform)
-    except (MemoryError, ImageRejected):
+    except (MemoryError, ImageRejected, ResizingFailed):
         raise
     except Exception as error:  # Pillow's decoders raise at least seven kinds for damaged files
         raise damaged() from error

@@ -24,8 +24,15 @@ if HAS_SIMD:
     )
 
 
+class ResizingFailed(Exception):
+    """The resizer failed for a reason that is not the image's."""
+
+
 def resize_rgb(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Return the RGB `image`, resized to (width, height) in pixels without cropping. Thread-safe."""
+    """Return the RGB `image`, resized to (width, height) in pixels without cropping. Thread-safe.
+
+    Raises ResizingFailed.
+    """
     if not HAS_SIMD:
         return resize_with_pillow(image, size)
     resized = Image.new("RGB", size)
@@ -36,7 +43,7 @@ def resize_rgb(image: Image.Image, size: tuple[int, int]) -> Image.Image:
         if type(error).__name__ != "PanicException":
             raise
         # A panic in Rust is a BaseException, which would fail the whole batch.
-        raise RuntimeError("the resizer panicked") from error
+        raise ResizingFailed("the resizer panicked") from error
     return resized
 
 

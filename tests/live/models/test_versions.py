@@ -270,7 +270,7 @@ def test_canary_gets_a_fixed_share_of_urls(service: Service, strange: list[str],
         canary_percent=30,
     )
     with running_frontend(settings) as url:
-        canaried = Service(service.triton, service.repository, url)
+        canaried = Service(service.triton, service.log, service.repository, url)
         first = canaried.classify(urls)
         assert first["model_version"] == "1"
         # Which ones depends on the image server's port, and so how many: exact, where bounds would fail by chance.

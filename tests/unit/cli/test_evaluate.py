@@ -24,9 +24,15 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def environment() -> Iterator[dict[str, str]]:
-    with FakeFrontend() as frontend:
-        yield {**os.environ, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8", "BIRDS_URL": frontend.url("/")}
+def frontend() -> Iterator[FakeFrontend]:
+    frontend = FakeFrontend()
+    with frontend:
+        yield frontend
+
+
+@pytest.fixture
+def environment(frontend: FakeFrontend) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8", "BIRDS_URL": frontend.url("/")}
 
 
 @pytest.fixture
@@ -91,6 +97,17 @@ def test_wrong_command_is_one_line(
     assert (done.returncode, done.stdout) == (2, "")
     assert error in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_version_without_a_list_of_species_is_named(run: Run, frontend: FakeFrontend, tmp_path: Path) -> None:
+    async def none(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"model_version": "1", "species": [], "errors": []})
+
+    frontend.handlers["/species"] = none
+    put(tmp_path / "photos", {"Blue/a.png": BIRD})
+    done = run("photos")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "version 1 has no list of species" in done.stderr
 
 
 def test_one_species_and_failures_alone(run: Run, tmp_path: Path) -> None:

@@ -10,9 +10,12 @@ from typing import Any
 import PIL
 import pytest
 import rgb_resizing
+from bird_pixels import PixelFormat, open_image, pixels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops
+
+from tests.support.images import flat
 
 SIDES = st.integers(1, 700)
 SIZES = st.tuples(SIDES, SIDES)
@@ -73,5 +76,8 @@ def test_panic_is_an_ordinary_error(monkeypatch: pytest.MonkeyPatch) -> None:
         raise PanicException
 
     monkeypatch.setattr("cykooz_resizer.Resizer", panic)
-    with pytest.raises(RuntimeError, match="panicked"):
+    with pytest.raises(rgb_resizing.ResizingFailed, match="panicked"):
         rgb_resizing.resize_rgb(noise((4, 4)), (2, 2))
+    wanted = PixelFormat(width=2, height=2, max_pixels=10_000, max_bytes=10_000)
+    with pytest.raises(rgb_resizing.ResizingFailed):  # it does not say that the image is damaged
+        pixels(open_image(flat((1, 2, 3)), wanted), wanted)

@@ -128,7 +128,7 @@ def test_a_stub_without_an_instance_may_end(running: Running) -> None:
 def test_triton_that_cannot_classify_ends_the_container(folder: Path) -> None:
     (folder / "broken").touch()
     running = Running(folder)
-    assert running.process.wait(20) == 1
+    assert running.process.wait(60) == 1
     assert not alive(running.starts[-1])
     log = (folder / "log").read_text()
     assert "cannot classify an image: Stub process 'preprocess_0_0' is not healthy" in log

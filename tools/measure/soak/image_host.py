@@ -25,6 +25,7 @@ NEVER = "/never"
 SLOW_SECONDS = 1.5
 _NEVER_SECONDS = 60
 _START_SECONDS = 10
+_STARTS = 12
 
 
 class ImageHost:
@@ -68,16 +69,18 @@ class ImageHost:
         """Start the server and wait until it listens.
 
         While it was away, another connection may have taken its port as its local end: then the start is repeated.
+        Raises TimeoutError if it does not listen after _STARTS of them.
         """
         command = [sys.executable, "-m", __name__, str(self._port), str(self._folder)]
-        self._process = ChildProcess(command, os.environ, folder=ROOT)
-        deadline = time.monotonic() + _START_SECONDS
-        while not listens(self._port):
-            time.sleep(0.05)
-            if time.monotonic() > deadline or self._process.poll() is not None:
-                self._process.stop(0)
-                self._process = ChildProcess(command, os.environ, folder=ROOT)
-                deadline = time.monotonic() + _START_SECONDS
+        for _ in range(_STARTS):
+            self._process = ChildProcess(command, os.environ, folder=ROOT)
+            deadline = time.monotonic() + _START_SECONDS
+            while time.monotonic() < deadline and self._process.poll() is None:
+                if listens(self._port):
+                    return
+                time.sleep(0.05)
+            self._process.stop(0)
+        raise TimeoutError(f"the image host did not listen on port {self._port}")
 
 
 def listens(port: int) -> bool:

@@ -31,6 +31,11 @@ def sent_bytes(client: httpx.Client, path: str, language: str) -> int:
         return sum(len(chunk) for chunk in response.iter_raw())
 
 
+def test_refused_compression_is_not_used(frontend: httpx.Client) -> None:
+    response = frontend.get("/", headers={"Accept-Encoding": "gzip;q=0, identity"})
+    assert "Content-Encoding" not in response.headers
+
+
 @pytest.mark.parametrize("language", languages())
 def test_page_is_small_in_every_language(frontend: httpx.Client, language: str) -> None:
     html = frontend.get("/", headers={"Accept-Language": language}).text
