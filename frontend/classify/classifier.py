@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import inf, isinf
 
+import numpy as np
 from anyio import fail_after, move_on_after
 from anyio.streams.memory import MemoryObjectSendStream
 
@@ -17,6 +18,7 @@ from frontend.classify.image_sniff import check_image
 from frontend.errors import (
     DeadlineExceeded,
     ImageError,
+    InferenceFailed,
     InternalError,
     ServiceError,
     TritonUnavailable,
@@ -154,8 +156,7 @@ class ImageClassifier:
         ranked = result.best(max(options.k, 1))  # sorted once, unless the request names species
         wanted = ranked[: options.k] if options.species is None else result.best(options.k, options.species)
         predictions = [prediction for prediction in wanted if prediction.score >= options.min_score]
-        no_bird = any(best.bird_name == BACKGROUND for best in ranked[:1])  # a model that gives NaN ranks nothing
-        return Outcome(position, image.name, predictions, version, no_bird)
+        return Outcome(position, image.name, predictions, version, no_bird=ranked[0].bird_name == BACKGROUND)
 
     async def _result(self, image: Image, options: ClassifyOptions, version: str | None) -> ImageScores | ImageError:
         try:
@@ -164,7 +165,11 @@ class ImageClassifier:
                     check_image(content, self._max_pixels)
                     remaining = _seconds_until(options.deadline)
                     with request_stats.stage("inference", {"birds.model_version": version or "default"}):
-                        return await self._inference.scores(content, None if isinf(remaining) else remaining, version)
+                        scores = await self._inference.scores(content, None if isinf(remaining) else remaining, version)
+                    if not np.isfinite(scores.row).all():
+                        log.warning("The model answered scores that are not numbers")
+                        return InferenceFailed()
+                    return scores
         except TimeoutError:
             return DeadlineExceeded()
         except ImageError as failure:
