@@ -18,8 +18,8 @@ from tools.models.weights import aiy_files
 from tools.models.weights.fetch import fetch
 
 WANTED = PixelFormat(width=224, height=224, max_pixels=50_000_000, max_bytes=20_000_000)
-# Above this score LiteRT's answer is beyond the noise of its 8-bit arithmetic.
-CONFIDENT = 0.4
+# Ten steps of LiteRT's 8-bit scores: two labels that are closer are a tie to it.
+TIE = 10 / 256
 
 
 @pytest.fixture(scope="session")
@@ -91,15 +91,15 @@ def test_names_the_sample_photos(
 
 
 def test_agrees_with_litert(openvino_rows: dict[str, np.ndarray], litert_rows: dict[str, np.ndarray]) -> None:
-    """The same best label for every photo that LiteRT is sure of and for all others but one; scores within 0.1."""
-    disagreeing = []
+    """The same best label, or in at most one photo of ten one that LiteRT scores as high; scores within 0.1."""
+    ties = []
     for name, reference in litert_rows.items():
         row, best = openvino_rows[name], reference.argmax()
         assert row[best] == pytest.approx(reference[best], abs=0.1), name
         if row.argmax() != best:
-            disagreeing.append(name)
-            assert reference[best] < CONFIDENT, name
-    assert len(disagreeing) <= 1, disagreeing
+            ties.append(name)
+            assert reference[best] - reference[row.argmax()] <= TIE, name
+    assert len(ties) <= len(litert_rows) / 10, ties
 
 
 def test_tensorflow_and_openvino_agree(
