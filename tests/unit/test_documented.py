@@ -25,7 +25,9 @@ ENGLISH = yaml.safe_load((ROOT / "frontend" / "i18n" / "locales" / "en.yaml").re
 
 
 def test_make_help_and_openapi_show_the_version() -> None:
-    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     assert shown.splitlines()[0] == f"birds {VERSION}"
     assert create_app(Settings()).openapi()["info"]["version"] == VERSION
 
