@@ -77,7 +77,8 @@ def test_stub_built_for_another_numpy_ends_the_container(tiny_repository: Path, 
         text=True,
         timeout=240,
     )
-    assert done.returncode == 1, done.stderr
+    # 1, or that of Triton, which itself may crash when a stub dies during its start.
+    assert done.returncode in (1, 128 + signal.SIGSEGV, 128 + signal.SIGABRT), done.stderr
     assert "use NumPy 2" in done.stderr
 
 
