@@ -17,29 +17,19 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from tests.support.model_repository import copy_templates, install_classifier
+from tests.support.offline_models import NOBODY, contents, run, stays_unchanged, stopped_repository
 from tests.support.savedmodels import mean_colours, save_module
-from tests.support.tiny_model import LABELS
 from tools import ROOT
-from tools.cli.main import main
 from tools.models import publishing
 from tools.models.options import OwnModel
 from tools.models.repository import read_default, read_versions
 from tools.models.weights import own_model
-from tools.serve.ports import free_port
 from tools.triton.settings import TritonSettings
-
-NOBODY = f"http://127.0.0.1:{free_port()}"  # where no Triton is
 
 
 @pytest.fixture
 def repository(tiny_savedmodel: Path, tmp_path: Path) -> Path:
-    """One version, as a Triton that has been started and stopped leaves it."""
-    repository = tmp_path / "models"
-    copy_templates(repository)
-    install_classifier(repository, tiny_savedmodel, LABELS)
-    publishing.prepare(repository, TritonSettings())
-    return repository
+    return stopped_repository(tmp_path / "models", tiny_savedmodel)
 
 
 @pytest.fixture
@@ -52,10 +42,6 @@ def labels_file(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def good_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_module(tmp_path_factory.mktemp("good") / "model", lambda x: tf.nn.softmax(mean_colours(x) / 50))
-
-
-def run(repository: Path, *arguments: str) -> int:
-    return main(["models", *arguments, "--repository", str(repository), "--triton", NOBODY])
 
 
 def command(repository: Path, *arguments: str) -> list[str]:
@@ -72,16 +58,10 @@ def command(repository: Path, *arguments: str) -> list[str]:
     ]
 
 
-def contents(repository: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()}
-
-
 @pytest.fixture
 def unchanged(repository: Path) -> Iterator[None]:
-    before = contents(repository)
-    yield
-    assert contents(repository) == before
-    assert not (repository / ".publishing").exists()
+    with stays_unchanged(repository):
+        yield
 
 
 def test_publish_rollback_list_and_retire(

@@ -13,30 +13,17 @@ from typing import Any
 
 import pytest
 
-from tests.support.model_repository import copy_templates, install_classifier
-from tests.support.tiny_model import LABELS
-from tools.cli.main import main
+from tests.support.offline_models import NOBODY, contents, run, stays_unchanged, stopped_repository
 from tools.models import commands, publishing
 from tools.models.repository import read_default, read_versions
 from tools.serve.ports import free_port
 from tools.triton import control
 from tools.triton.settings import TritonSettings
 
-NOBODY = f"http://127.0.0.1:{free_port()}"  # where no Triton is
-
 
 @pytest.fixture
 def repository(tiny_savedmodel: Path, tmp_path: Path) -> Path:
-    """One version, as a Triton that has been started and stopped leaves it."""
-    repository = tmp_path / "models"
-    copy_templates(repository)
-    install_classifier(repository, tiny_savedmodel, LABELS)
-    publishing.prepare(repository, TritonSettings())
-    return repository
-
-
-def run(repository: Path, *arguments: str) -> int:
-    return main(["models", *arguments, "--repository", str(repository), "--triton", NOBODY])
+    return stopped_repository(tmp_path / "models", tiny_savedmodel)
 
 
 @pytest.mark.parametrize("arguments", [["rollback", "--to", "2"], ["retire", "2"]])
@@ -81,16 +68,10 @@ def test_an_unreadable_control_key_is_an_error_at_once(
     assert run(repository, "retire", "2", "--offline") == 0
 
 
-def contents(repository: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()}
-
-
 @pytest.fixture
 def unchanged(repository: Path) -> Iterator[None]:
-    before = contents(repository)
-    yield
-    assert contents(repository) == before
-    assert not (repository / ".publishing").exists()
+    with stays_unchanged(repository):
+        yield
 
 
 def add_version(repository: Path, savedmodel: Path, number: int | None = None) -> int:
