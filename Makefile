@@ -2,10 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+PARALLEL := -n auto --dist worksteal
 LOCKS := requirements/serve.txt requirements/tritonserver.txt pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-setup test-slow test-fresh test-chart test-compose images chart-package bench fuzz check format lock clean
+.PHONY: help serve test test-unit test-setup test-slow test-fresh test-chart test-compose images chart-package bench fuzz check format lock clean
 
 help: ## list the targets
 	@sed -n 's/^VERSION = "\(.*\)"/birds \1/p' frontend/__init__.py
@@ -21,23 +23,32 @@ serve: $(VENV)/.serve ## install, build the classifier, run Triton and the front
 	@exec $(BIN)/birds serve $(ARGS)
 endif
 
-test: test-setup ## install what the tests need, run unit, live (a real Triton) and system tests (ARGS="tests/unit")
-	@$(BIN)/python -m pytest $(ARGS)
+# Unit tests run in parallel. Live and system tests share one Triton and are sensitive to load, so they run one by one.
+test: test-setup ## install what the tests need, run unit, live (a real Triton) and system tests (ARGS="tests/live/cli")
+ifdef ARGS
+	@$(PYTEST) $(ARGS)
+else
+	@$(PYTEST) tests/unit $(PARALLEL)
+	@$(PYTEST) tests/live tests/system
+endif
+
+test-unit: $(VENV)/.dev ## the unit tests alone, in parallel: no Triton
+	@$(PYTEST) tests/unit $(PARALLEL) $(ARGS)
 
 test-setup: $(VENV)/.dev ## install the programs that the tests use
 	@$(BIN)/python -m tests.setup
 
-test-slow: $(VENV)/.dev ## the long tests that make test leaves out
-	@$(BIN)/python -m pytest -m slow
+test-slow: test-setup ## the long tests that make test leaves out
+	@$(PYTEST) -m slow $(ARGS)
 
 test-fresh: test-setup ## make serve on a bare Debian 12 and 13, as root; keeps packages in .cache/fresh
-	@$(BIN)/python -m pytest tests/fresh -m fresh
+	@$(PYTEST) tests/fresh -m fresh
 
 test-chart: $(VENV)/.dev ## the Helm chart, rendered and validated for every supported Kubernetes
-	@$(BIN)/python -m pytest tests/chart -m chart
+	@$(PYTEST) tests/chart -m chart $(PARALLEL)
 
 test-compose: $(VENV)/.dev ## build the images, bring docker-compose.yml up, break it; starts a Docker engine if there is none
-	@$(BIN)/python -m pytest tests/compose -m compose
+	@$(PYTEST) tests/compose -m compose
 
 images: $(VENV)/.serve ## build the container images of a release, labelled and tagged (ARGS="--registry … --gpu --push")
 	@$(BIN)/python -m tools.release.images $(ARGS)

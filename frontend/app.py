@@ -79,6 +79,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
         docs_url=None,  # frontend/page/ serves /docs: FastAPI's own page loads its scripts from another host
         redoc_url=None,
+        # frontend/telemetry/ traces. FastAPI's own spans would follow any client's traceparent.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     _add_middleware(app, settings, metrics, tracing, url_admission)
     app.include_router(router)
@@ -108,7 +110,7 @@ def _add_middleware(
     app.add_middleware(RequestContextMiddleware, timeout_seconds=settings.request_timeout, rate_limit=rate_limit)
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=[str(proxy) for proxy in settings.trusted_proxies])
-    if (hosts := _checked_hosts(settings)) is not None:
+    if (hosts := _allowed_hosts(settings)) is not None:
         app.add_middleware(HostCheckMiddleware, allowed=hosts, refuse=_service_error)
     app.add_middleware(BugMiddleware, respond=_bug)
     if settings.cors_origins:
@@ -126,7 +128,7 @@ def _add_middleware(
     app.add_middleware(PathMiddleware, root_path=settings.root_path)
 
 
-def _checked_hosts(settings: Settings) -> Collection[str] | None:
+def _allowed_hosts(settings: Settings) -> Collection[str] | None:
     """Return the host names that requests may have, or None if every name is allowed.
 
     Without the setting, a service without keys on the loopback interface is checked, unless a proxy is in front of it,
@@ -182,14 +184,14 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, InvalidRequest)
     language = _language(request)
     messages = [error_message(mistake.code, language, **mistake.parameters) for mistake in error.mistakes]
-    return _failed(error.status, _body(messages), language)
+    return _error_response(error.status, _body(messages), language)
 
 
 async def _service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
     request_stats.failed(error.code)
     language = _language(request)
-    return _failed(error.status, _cached_body(service_error_message(error, language)), language, error.headers)
+    return _error_response(error.status, _cached_body(service_error_message(error, language)), language, error.headers)
 
 
 async def _client_gone(request: Request, _: Exception) -> Response:
@@ -200,7 +202,7 @@ async def _client_gone(request: Request, _: Exception) -> Response:
 async def _bug(request: Request, error: Exception) -> Response:
     log.error("unexpected error in %s %s", request.method, request.url.path, exc_info=error)
     language = _language(request)
-    response = _failed(500, _cached_body(error_message("internal_error", language)), language)
+    response = _error_response(500, _cached_body(error_message("internal_error", language)), language)
     if stats := request_stats.current():  # a response of Starlette's own handler does not pass AccessLogMiddleware
         response.headers[HEADER] = stats.request_id
     return response
@@ -210,7 +212,7 @@ def _language(request: Request) -> str:
     return preferred_language(request.headers.get("accept-language"))
 
 
-def _failed(status: int, body: bytes, language: str, headers: dict[str, str] | None = None) -> Response:
+def _error_response(status: int, body: bytes, language: str, headers: dict[str, str] | None = None) -> Response:
     headers = {"Content-Language": language, "Vary": "Accept-Language", **(headers or {})}
     return Response(body, status, headers, "application/json")
 

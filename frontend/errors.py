@@ -3,7 +3,7 @@
 BirdsError
 ├── ImageError            one image: becomes an entry of `failures`; the other images continue
 │   ├── InvalidUrl          ForbiddenUrl        DownloadTimeout     DownloadFailed      TooLarge
-│   │   └── ImageDataInsteadOfUrl
+│   │   └── UrlScheme           ImageDataInsteadOfUrl
 │   ├── NotAnImage          UnsupportedFormat   TooManyPixels       TooExpensive
 │   ├── DeadlineExceeded    Overloaded          InferenceFailed     TritonLost
 │   └── InternalError
@@ -50,6 +50,12 @@ class ImageError(BirdsError):
 
 class InvalidUrl(ImageError):
     code = "invalid_url"
+
+
+class UrlScheme(InvalidUrl):
+    """The URL does not begin with http:// or https://."""
+
+    message_key = "url_scheme"
 
 
 class ImageDataInsteadOfUrl(InvalidUrl):

@@ -6,7 +6,7 @@ import re
 import ssl
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -21,8 +21,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from frontend.inference.target import triton_target
 from frontend.limits.usable_cores import MAX_WORKERS, usable_cores, worker_count
-from frontend.middleware.auth import checked_key, keys_in_file
-from frontend.middleware.rate_limit import checked_limit
+from frontend.middleware.auth import check_key, keys_in_file
+from frontend.middleware.rate_limit import parse_limit
 from frontend.telemetry import logging
 
 _NOT_PLAIN = re.compile("_|inf|nan", re.IGNORECASE)
@@ -43,7 +43,7 @@ def _require_keys(path: Path) -> Path:
 
 
 def _require_limit(limit: str) -> str:
-    checked_limit(limit)
+    parse_limit(limit)
     return limit
 
 
@@ -60,9 +60,11 @@ def _resolve_auto(value: Any) -> Any:
 
 CommaSeparated = BeforeValidator(_split_commas)
 PlainNumber = BeforeValidator(_require_plain_number)
-ApiKey = Annotated[SecretStr, AfterValidator(checked_key)]
+ApiKey = Annotated[SecretStr, AfterValidator(check_key)]
 Port = Annotated[int, Field(ge=1, le=65535), PlainNumber]
-Workers = Annotated[int, PlainNumber, BeforeValidator(_resolve_auto)]
+_WorkerCount = Annotated[int, Field(ge=1, le=MAX_WORKERS)]
+_WorkersInput = _WorkerCount | Literal["auto"]
+Workers = Annotated[_WorkerCount, PlainNumber, BeforeValidator(_resolve_auto, json_schema_input_type=_WorkersInput)]
 Network = IPv4Network | IPv6Network
 HostName = Annotated[str, Field(pattern=r"^(\*|[A-Za-z0-9_.-]+)$")]
 Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/?#\s@]+)$")]
@@ -100,7 +102,7 @@ class Settings(EnvironmentSettings):
     root_path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_.~-]+)*$")] = Field(
         "", description="path below which a proxy serves the frontend, such as /birds"
     )
-    workers: Workers = Field(1, ge=1, le=MAX_WORKERS, description="processes that answer requests")
+    workers: Workers = Field(1, description="processes that answer requests; auto: one for every four usable cores")
     log_format: logging.Format = Field(
         "auto", description="json, console, or auto: console if stdout is a terminal, otherwise json"
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
+import hypothesis
 import pytest
 from PIL import Image
 
@@ -31,6 +34,12 @@ from tools.triton.settings import TritonSettings
 # start and then interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Hypothesis fails a test whose examples take long, which the load of the machine decides.
+hypothesis.settings.register_profile(
+    "tests", hypothesis.settings(), deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("tests")
+
 # What Triton's stubs find beside their model.py files.
 sys.path += [str(MODEL_REPOSITORY / "preprocess" / "1"), str(ROOT / "backends" / "tensorflow")]
 
@@ -44,7 +53,13 @@ def pillow_pixel_limit() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def tiny_savedmodel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tf() -> Any:
+    """TensorFlow, whose import takes seconds: a parallel run gives the tests that need it to one process."""
+    return importlib.import_module("tensorflow")
+
+
+@pytest.fixture(scope="session")
+def tiny_savedmodel(tf: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("tiny") / "model.savedmodel"
     save_tiny_model(directory)
     return directory

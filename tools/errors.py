@@ -23,4 +23,4 @@ class Stopped(BaseException):
     It is not an Exception, which a handler of errors would catch, and not a KeyboardInterrupt, whose text Typer drops.
     """
 
-    exit_code: ClassVar[int] = 130  # 128 + SIGINT, as shells have it
+    exit_code: ClassVar[int] = 130  # 128 + SIGINT, as in shells

@@ -88,7 +88,7 @@ class TritonPythonModel:
             name: [np.from_dlpack(pb_utils.get_input_tensor_by_name(request, name)) for request in requests]
             for name in self.engine.inputs
         }
-        stacked = {name: self._stacked(name, parts) for name, parts in inputs.items()}
+        stacked = {name: self._stack(name, parts) for name, parts in inputs.items()}
         try:
             outputs = self.engine.run(stacked)
         except Exception as error:  # only these requests fail, not the process
@@ -116,7 +116,7 @@ class TritonPythonModel:
             found = ", ".join(f"'{name}' {spec.dtype} {list(spec.shape)}" for name, spec in actual.items())
             for tensor in declared:
                 spec = actual.get(tensor["name"])
-                expected = self._expected(tensor)
+                expected = self._expected_spec(tensor)
                 if spec is None or spec.dtype != expected.dtype or not _shapes_agree(spec.shape, expected.shape):
                     raise EngineError(
                         f"config.pbtxt has the {kind} '{tensor['name']}' {expected.dtype} {list(expected.shape)}, "
@@ -135,12 +135,12 @@ class TritonPythonModel:
             if width not in (-1, labels):
                 raise EngineError(f"the output '{name}' has {width} values, and there are {labels} labels")
 
-    def _expected(self, tensor: Config) -> TensorSpec:
+    def _expected_spec(self, tensor: Config) -> TensorSpec:
         dtype = np.dtype(pb_utils.triton_string_to_numpy(tensor["data_type"]))
         batch = (-1,) if self.batched else ()
         return TensorSpec(dtype, batch + tuple(int(size) for size in tensor["dims"]))
 
-    def _stacked(self, name: str, parts: list[np.ndarray]) -> np.ndarray:
+    def _stack(self, name: str, parts: list[np.ndarray]) -> np.ndarray:
         """Stack one batch. A single pixel stands for an image of that colour, in the size that this version takes."""
         stacked = parts[0] if len(parts) == 1 else np.concatenate(parts)
         wanted = self.engine.inputs[name].shape
@@ -153,7 +153,9 @@ class TritonPythonModel:
 def _load(savedmodel: Path, args: dict[str, str], config: Config) -> Engine:
     instances = sum(group["count"] for group in config["instance_group"])
     kind, device_id = args["model_instance_kind"], args["model_instance_device_id"]
-    device = device_of(kind, device_id, instances, len(os.sched_getaffinity(0)))
+    # The name is CORES_VARIABLE in frontend/limits/usable_cores.py, which Triton's processes cannot import.
+    cores = int(os.environ.get("BIRDS_USABLE_CORES") or len(os.sched_getaffinity(0)))
+    device = device_of(kind, device_id, instances, cores)
     engine = engine_for(_parameter(config, "engine", "auto"), device, _proven_engine(savedmodel))
     return load_engine(engine, savedmodel, device, _parameter(config, "precision", "auto"))
 

@@ -9,7 +9,17 @@
 
 from birds_client.asynchronous import DEFAULT_URL, UNREADABLE, AsyncBirdsClient
 from birds_client.blocking import BirdsClient
-from birds_client.errors import ClientError, ConfigurationError, Refused, Unauthorized, Unreachable
+from birds_client.errors import (
+    ClientError,
+    ConfigurationError,
+    ConnectionRefused,
+    OtherService,
+    ProxyFailed,
+    Refused,
+    TlsFailed,
+    Unauthorized,
+    Unreachable,
+)
 from birds_client.images import Image, Photo
 from birds_client.results import Failure, Models, ModelVersion, Prediction, Result, Species
 from birds_client.version import __version__
@@ -21,15 +31,19 @@ __all__ = [
     "BirdsClient",
     "ClientError",
     "ConfigurationError",
+    "ConnectionRefused",
     "Failure",
     "Image",
     "ModelVersion",
     "Models",
+    "OtherService",
     "Photo",
     "Prediction",
+    "ProxyFailed",
     "Refused",
     "Result",
     "Species",
+    "TlsFailed",
     "Unauthorized",
     "Unreachable",
     "__version__",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -11,11 +12,13 @@ from typing import Any, TypeVar
 
 import httpx
 
-from birds_client.connection import open_http, tls_problem
-from birds_client.errors import Refused, Retry, Unreachable, check_status, error_for, request_id_of, unreachable
+from birds_client.connection import open_http
+from birds_client.errors import OtherService, ProxyFailed, Refused, TlsFailed, Unreachable
 from birds_client.images import Image, as_iterable, batches, request_for
-from birds_client.merging import merged
+from birds_client.network_errors import Progress, explain
+from birds_client.responses import OTHER_SERVICE, Retry, check_status, error_for, request_id_of
 from birds_client.results import Failure, Models, Result, Species, models_from, result_from, species_from
+from birds_client.workers import run_workers
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 UNREADABLE = "unreadable_file"  # the one code that the client gives, not the service
@@ -67,18 +70,22 @@ class AsyncBirdsClient:
         return await self._get("/species", species_from, {"model_version": model_version} if model_version else {})
 
     async def _get(self, path: str, read: Callable[[dict[str, Any]], T], query: dict[str, str] | None = None) -> T:
+        progress = Progress(self._http.base_url)
+        headers = {"Accept": "application/json"}
         try:
-            response = await self._http.get(path, params=query, headers={"Accept": "application/json"})
+            response = await self._http.get(path, params=query, headers=headers, extensions={"trace": progress})
             with request_id_of(response):
                 await check_status(response)
                 answer = response.json()
                 if answer.get("errors"):
                     raise Refused(response.status_code, answer["errors"])
                 return read(answer)
-        except (httpx.TransportError, Retry) as error:
-            raise unreachable(error) from error
+        except Retry as retry:
+            raise retry.problem from retry
+        except (httpx.RequestError, ssl.SSLError) as error:
+            raise explain(error, progress) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise self._other_service() from error
+            raise OtherService(OTHER_SERVICE) from error
 
     def classify(
         self,
@@ -101,7 +108,7 @@ class AsyncBirdsClient:
         """
         options = {"k": k, "model_version": model_version, "min_score": min_score, "species": species}
         given = {name: value for name, value in options.items() if value is not None}
-        return merged(partial(self._classify_batches, batches(as_iterable(images)), given), _REQUESTS_AT_ONCE)
+        return run_workers(partial(self._classify_batches, batches(as_iterable(images)), given), _REQUESTS_AT_ONCE)
 
     async def _classify_batches(self, batches: Iterator[list[Image]], options: dict[str, Any], report: Report) -> None:
         for batch in batches:
@@ -120,7 +127,7 @@ class AsyncBirdsClient:
             except Retry as retry:
                 started_attempts += retry.started
                 if attempt == _ATTEMPTS or started_attempts == _STARTED_ATTEMPTS:
-                    raise unreachable(retry) from retry
+                    raise retry.problem from retry
                 seconds = min(max(pause_seconds, retry.pause_seconds), _LONGEST_PAUSE_SECONDS)
                 self._on_wait(str(retry), seconds)
                 await asyncio.sleep(seconds)
@@ -135,29 +142,27 @@ class AsyncBirdsClient:
                 await report(Result(waiting.pop(name), [], failure))
             if not waiting:
                 return
+            progress = Progress(self._http.base_url)
             try:
-                refused = await self._exchange(request, waiting, report, is_last)
-            except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-                if problem := tls_problem(error):
-                    raise Unreachable(problem) from error
-                if not self._has_answered:  # nothing runs there, so more attempts would only make the user wait
-                    raise unreachable(error) from error
-                raise Retry(str(error) or type(error).__name__) from error
-            except httpx.TransportError as error:
-                raise Retry(str(error) or type(error).__name__, started=True) from error
+                refused = await self._exchange(request, progress, waiting, report, is_last)
+            except (httpx.RequestError, ssl.SSLError) as error:
+                problem = explain(error, progress)
+                if self._is_final(problem, progress):
+                    raise problem from error
+                raise Retry(problem, started=progress.has_sent) from error
             except (ValueError, KeyError, TypeError, AttributeError) as error:  # not JSON, or other JSON
-                raise self._other_service() from error
+                raise OtherService(OTHER_SERVICE) from error
         if refused:
-            raise Retry("the service was too busy for some images")
+            raise Retry(Unreachable("the service was too busy for some images"))
         if waiting:
-            raise Retry("the answer was not complete", started=True)
+            raise Retry(Unreachable("the answer was not complete"), started=True)
 
     async def _exchange(
-        self, request: dict[str, Any], waiting: dict[str, Image], report: Report, is_last: bool
+        self, request: dict[str, Any], progress: Progress, waiting: dict[str, Image], report: Report, is_last: bool
     ) -> bool:
         """Send one request and report its results. Returns whether the service was too busy for those left waiting."""
         refused = set()
-        async with self._http.stream("POST", **request) as response:
+        async with self._http.stream("POST", **request, extensions={"trace": progress}) as response:
             self._has_answered = True
             with request_id_of(response):
                 await check_status(response)
@@ -166,6 +171,8 @@ class AsyncBirdsClient:
                     if "url" not in line:
                         if line.get("errors"):
                             raise error_for(line["status"], line["errors"], started=True)
+                        if "succeeded" not in line:
+                            raise ValueError("the line is neither a result nor the totals")
                         continue
                     for name in _names_matching(line["url"], waiting):
                         result = result_from(waiting[name], line)
@@ -176,8 +183,11 @@ class AsyncBirdsClient:
                             await report(result)
         return bool(refused) and refused == set(waiting)
 
-    def _other_service(self) -> Unreachable:
-        return Unreachable(f"{self._http.base_url} does not answer as this service does")
+    def _is_final(self, problem: Unreachable, progress: Progress) -> bool:
+        """Whether nothing runs there or a setting is wrong: more attempts would only make the user wait."""
+        if isinstance(problem, (TlsFailed, OtherService)):
+            return True
+        return not self._has_answered and (isinstance(problem, ProxyFailed) or not progress.has_sent)
 
 
 def _names_matching(name: str, waiting: dict[str, Image]) -> list[str]:

@@ -24,7 +24,7 @@ class RequestRefused(Exception):
         self.messages = messages
 
 
-async def checked_options(
+async def check_options(
     image_count: int, fields: Fields, context: RequestContext, services: Services, language: str
 ) -> ClassifyOptions:
     """Return the options of a request for `image_count` images. Raises RequestRefused and TritonUnavailable."""

@@ -10,15 +10,15 @@ from difflib import get_close_matches
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
-from multipart import parse_options_header
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from frontend.api.json_reader import JsonReader, JsonTooLarge
+from frontend.api.media_types import content_type
 from frontend.api.schemas import MAX_SPECIES, ClassifyRequest, FilesQuery
 from frontend.api.services import ServicesDependency
 from frontend.download.urls import MAX_LENGTH
-from frontend.errors import ImageDataInsteadOfUrl, InvalidRequest, InvalidUrl, Mistake
+from frontend.errors import ImageDataInsteadOfUrl, ImageError, InvalidRequest, InvalidUrl, Mistake
 
 # An answer shows only this many characters of a string that is longer than MAX_LENGTH: it must not repeat megabytes.
 _NAME_CHARACTERS = 100
@@ -52,14 +52,17 @@ class UrlRequest:
     def opener(self, download: OpenImage) -> OpenImage:
         """Return `download`, except that rejected images raise their failure."""
 
-        @asynccontextmanager
-        async def opened(name: str) -> AsyncIterator[bytes]:
-            if failure := self.rejected.get(name):
-                raise failure()
-            async with download(name) as content:
-                yield content
+        def opened(name: str) -> AbstractAsyncContextManager[bytes]:
+            failure = self.rejected.get(name)
+            return download(name) if failure is None else _failing(failure())
 
         return opened
+
+
+@asynccontextmanager
+async def _failing(failure: ImageError) -> AsyncIterator[bytes]:
+    raise failure
+    yield b""  # makes this function a generator
 
 
 async def read_url_request(request: Request, services: ServicesDependency) -> UrlRequest:
@@ -105,10 +108,9 @@ def field_mistakes(errors: Iterable[ErrorDetails | dict[str, Any]]) -> list[Mist
 
 
 def _check_content_type(request: Request) -> None:
-    header = request.headers.get("content-type")
-    if not header:
+    media_type, _ = content_type(request)
+    if not media_type:
         raise InvalidRequest([Mistake("content_type_missing")])
-    media_type, _ = parse_options_header(header)
     if media_type != "application/json" and not (
         media_type.startswith("application/") and media_type.endswith("+json")
     ):

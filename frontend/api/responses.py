@@ -11,7 +11,7 @@ from fastapi import Request, Response
 
 from frontend.api import streaming
 from frontend.api.budgeted_response import BudgetedResponse
-from frontend.api.media_types import JSON, negotiated_media_type
+from frontend.api.media_types import JSON, negotiate_media_type
 from frontend.api.schemas import (
     ClassifyResponse,
     FailureBody,
@@ -49,7 +49,7 @@ class Answer:
         self._budget = budget
         self._caller = request_context_of(request.scope).caller
         self.language = preferred_language(request.headers.get("accept-language"))
-        self._media_type = negotiated_media_type(request)
+        self._media_type = negotiate_media_type(request)
         self._started = time.perf_counter()
         self.model_version: str | None = None  # the version that the request names, or the default
 

@@ -17,7 +17,7 @@ from frontend.api.openapi import (
     UPLOAD_REQUEST_BODY,
     URL_REQUEST_BODY,
 )
-from frontend.api.request_check import RequestRefused, checked_options
+from frontend.api.request_check import RequestRefused, check_options
 from frontend.api.requests import UrlRequestDependency
 from frontend.api.responses import Answer
 from frontend.api.schemas import (
@@ -64,7 +64,7 @@ async def classify(body: UrlRequestDependency, request: Request, services: Servi
     """
     answer, context, fields = Answer(request, services.answer_budget), request_context_of(request.scope), body.fields
     try:
-        options = await checked_options(len(fields.images), fields, context, services, answer.language)
+        options = await check_options(len(fields.images), fields, context, services, answer.language)
     except RequestRefused as refusal:
         return answer.of_mistakes(refusal.messages)
     answer.model_version = options.route.version
@@ -100,7 +100,7 @@ async def classify_files(
         services.settings,
     )
     try:
-        options = await checked_options(1, query, context, services, answer.language)
+        options = await check_options(1, query, context, services, answer.language)
     except RequestRefused as refusal:
         return answer.of_mistakes(refusal.messages)
     answer.model_version = options.route.version

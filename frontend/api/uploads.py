@@ -8,9 +8,10 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TypeAlias
 
 from anyio import current_time, fail_after
-from multipart import MultipartError, MultipartSegment, parse_options_header
+from multipart import MultipartError, MultipartSegment
 from starlette.requests import Request
 
+from frontend.api.media_types import content_type
 from frontend.api.multipart_form import FormParser, field_name, file_name
 from frontend.api.schemas import FILES_FIELD, FilesQuery
 from frontend.api.streaming import client_disconnected
@@ -146,8 +147,8 @@ class Upload:
             raise NoImages()
 
     async def _events(self) -> AsyncGenerator[_Event, None]:
-        content_type, options = parse_options_header(self._request.headers.get("content-type", ""))
-        if content_type != "multipart/form-data" or not options.get("boundary"):
+        media_type, options = content_type(self._request)
+        if media_type != "multipart/form-data" or not options.get("boundary"):
             raise InvalidUpload(field=FILES_FIELD)
         body = self._request.stream()
         try:

@@ -11,8 +11,7 @@ from functools import partial
 from math import inf, isinf
 
 import numpy as np
-from anyio import fail_after, move_on_after
-from anyio.streams.memory import MemoryObjectSendStream
+from anyio import CancelScope
 
 from frontend.classify.image_sniff import check_image
 from frontend.errors import (
@@ -28,7 +27,7 @@ from frontend.inference.client import Inference
 from frontend.inference.scores import BACKGROUND, ImageScores, Prediction
 from frontend.inference.versions import ModelVersions, VersionRoute
 from frontend.limits.fair_semaphore import FairSemaphore, Holder
-from frontend.limits.worker_pool import as_produced
+from frontend.limits.worker_pool import Put, as_produced
 from frontend.telemetry import request_stats
 
 log = logging.getLogger(__name__)
@@ -120,9 +119,7 @@ class ImageClassifier:
             async for outcome in produced:
                 yield outcome
 
-    async def _work(
-        self, queue: _ImageQueue, options: ClassifyOptions, outcomes: MemoryObjectSendStream[Outcome]
-    ) -> None:
+    async def _work(self, queue: _ImageQueue, options: ClassifyOptions, put: Put[Outcome]) -> None:
         while True:
             with ExitStack() as slot:
                 taken = await queue.take(slot)
@@ -132,7 +129,7 @@ class ImageClassifier:
                 with request_stats.image(position):
                     outcome = await self._outcome(position, image, options)
             options.on_image_done()
-            await outcomes.send(outcome)
+            await put(outcome)
 
     async def _outcome(self, position: int, image: Image, options: ClassifyOptions) -> Outcome:
         started, version = _now(), options.route.of(image.name)
@@ -153,14 +150,14 @@ class ImageClassifier:
         request_stats.image_done(version, code, _now() - started)
         if isinstance(result, ImageError):
             return Outcome(position, image.name, result, version)
-        ranked = result.best(max(options.k, 1))  # sorted once, unless the request names species
+        ranked = result.best(max(options.k, 1))  # one search, unless the request names species
         wanted = ranked[: options.k] if options.species is None else result.best(options.k, options.species)
         predictions = [prediction for prediction in wanted if prediction.score >= options.min_score]
         return Outcome(position, image.name, predictions, version, no_bird=ranked[0].bird_name == BACKGROUND)
 
     async def _result(self, image: Image, options: ClassifyOptions, version: str | None) -> ImageScores | ImageError:
         try:
-            with fail_after(_seconds_until(options.deadline)):
+            with CancelScope(deadline=options.deadline):
                 async with image.open() as content:
                     check_image(content, self._max_pixels)
                     remaining = _seconds_until(options.deadline)
@@ -170,8 +167,7 @@ class ImageClassifier:
                         log.warning("The model answered scores that are not numbers")
                         return InferenceFailed()
                     return scores
-        except TimeoutError:
-            return DeadlineExceeded()
+            return DeadlineExceeded()  # the scope has ended the work
         except ImageError as failure:
             # Tracebacks, its own and its cause's, would keep the image's bytes for as long as the outcome lives.
             failure.__cause__ = failure.__context__ = None
@@ -209,9 +205,12 @@ class _ImageQueue:
 
     async def _acquire(self, slot: ExitStack) -> None:
         """Wait for a slot until the deadline. Images that come after it need none: they fail at once."""
-        with move_on_after(_seconds_until(self._deadline)):
-            await self._slots.acquire(self._holder)
-            slot.callback(self._slots.release, self._holder)
+        if not self._slots.acquire_nowait(self._holder):
+            with CancelScope(deadline=self._deadline) as scope:
+                await self._slots.acquire(self._holder)
+            if scope.cancelled_caught:
+                return
+        slot.callback(self._slots.release, self._holder)
 
 
 def _seconds_until(deadline: float) -> float:

@@ -11,7 +11,7 @@ from http import HTTPStatus
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
-from anyio import current_effective_deadline, current_time, fail_after
+from anyio import CancelScope, current_effective_deadline, current_time
 from yarl import URL
 
 from frontend.download.address_policy import AddressPolicy
@@ -64,18 +64,16 @@ class Fetcher:
 
         Raises ImageError. The cause of a failure is logged; the error does not contain it.
         """
-        try:
-            with fail_after(self._timeout_seconds) as scope:
-                reservation.on_evicted = scope.cancel
-                with resolving_for(reservation.caller, scope.deadline):
-                    body = await self._with_one_retry(target, reservation)
-                reservation.complete()
-                return body
-        except TimeoutError as error:
-            if reservation.is_waiting:
-                raise Overloaded() from error
-            raise DownloadTimeout(seconds=self._timeout_seconds) from error
-        raise Overloaded()  # it stalled while others waited for its memory
+        with CancelScope(deadline=current_time() + self._timeout_seconds) as scope:
+            reservation.on_evicted = scope.cancel
+            with resolving_for(reservation.caller, scope.deadline):
+                body = await self._with_one_retry(target, reservation)
+            reservation.complete()
+            return body
+        # The download waited for memory, or it stalled while others waited for that memory.
+        if reservation.is_waiting or reservation.is_evicted:
+            raise Overloaded()
+        raise DownloadTimeout(seconds=self._timeout_seconds)
 
     async def _with_one_retry(self, target: URL, reservation: Reservation) -> bytes:
         try:

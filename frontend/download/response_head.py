@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-_END = re.compile(rb"\r?\n\r?\n")
+_ENDS = (b"\n\r\n", b"\n\n")
 _STATUS_LINE = re.compile(rb"HTTP/(\d\.\d)[ \t]+(\d{3})(?!\d)[^\r\n\0]*")
 _USED_HEADERS = {
     b"connection",
@@ -23,8 +23,8 @@ _USED_HEADERS = {
 
 def end_of_head(data: bytes | bytearray, searched_bytes: int) -> int | None:
     """Return where the head in `data` ends, or None. An earlier search of the first `searched_bytes` found no end."""
-    found = _END.search(data, max(searched_bytes - 3, 0))
-    return found.end() if found else None
+    found = [(data.find(end, max(searched_bytes - 2, 0)), len(end)) for end in _ENDS]
+    return min((start + length for start, length in found if start >= 0), default=None)
 
 
 def is_interim(head: bytes | bytearray) -> bool:

@@ -18,13 +18,13 @@ from aiohttp.streams import StreamReader
 from frontend.download.response_head import end_of_head, is_interim, rewritten_head
 
 MAX_HEAD_BYTES = 262_144  # as in Chrome; interim responses included
+_MAX_INTERIM_HEADS = 100  # a server sends one or two
 # The framing of a chunked body may have this many bytes plus this share of the body: chunks of 48 bytes or more pass.
-_MAX_FRAMING_BYTES = 65_536
+_MAX_FRAMING_BYTES = 16_384
 _MAX_FRAMING_RATIO = 1 / 8
-# Bytes that are parsed between two checks of the limits.
-_SLICE_BYTES = 65_536
-# Bytes that the parser may hold back while the reader is busy: two reads of the socket.
-_MAX_UNPARSED_BYTES = 524_288
+# Bytes that are parsed between two checks of the limits, and the most that the parser holds back while the reader is
+# busy. A body with a Content-Length has no framing, and is parsed as it arrives.
+_SLICE_BYTES = 16_384
 
 
 class ResponseFramingError(aiohttp.ClientError):
@@ -38,46 +38,64 @@ class BoundedResponseHandler(ResponseHandler):
     """
 
     _head: bytearray | None = None  # None outside a head
-    _head_bytes = 0
-    _body_bytes = 0  # raw bytes after the head
+    _head_bytes = _interim_heads = 0
+    _body_bytes = 0  # raw bytes after the head that the parser has received
+    _waiting = b""  # bytes for the parser, which arrived while the reader of the body was busy
     _content_length: int | None = None
 
     def set_response_params(self, **parameters: Any) -> None:
         """Prepare for the response to the next request."""
-        self._head, self._head_bytes, self._body_bytes = bytearray(), 0, 0
+        self._head, self._head_bytes, self._interim_heads = bytearray(), 0, 0
+        self._body_bytes, self._waiting = 0, b""
         super().set_response_params(**parameters)
 
     def data_received(self, data: bytes) -> None:
-        for start in range(0, max(len(data), 1), _SLICE_BYTES):
-            piece = data[start : start + _SLICE_BYTES]
-            if self._parser is None:
-                super().data_received(piece)  # it came before the request was sent
-            elif self._head is None:
-                self._receive_body(piece)
-            else:
-                self._receive_head(piece)
+        if not data:  # the reader is ready again, so the parser goes on
+            self._receive(data)
+        data = self._waiting + data
+        position = 0
+        while position < len(data) and not self._reading_paused:
+            end = len(data) if self._head is None and self._content_length is not None else position + _SLICE_BYTES
+            self._receive(data[position:end])
+            position = end
+        self._waiting = data[position:]
 
     def connection_lost(self, exc: BaseException | None) -> None:
         if self._head and self._parser is not None:
             super().data_received(bytes(self._head))  # the parser finds what is wrong with an incomplete head
         super().connection_lost(exc)
 
+    def _receive(self, data: bytes) -> None:
+        if self._parser is None:
+            super().data_received(data)  # it came before the request was sent
+        elif self._head is None:
+            self._receive_body(data)
+        else:
+            self._receive_head(data)
+
     def _receive_head(self, data: bytes) -> None:
         assert self._head is not None
-        searched = len(self._head)
-        self._head += data
+        head: bytes | bytearray = self._head
+        searched = len(head)
         self._head_bytes += len(data)
-        if not searched:  # Chrome too skips an empty line before a response
-            self._head = self._head.lstrip(b"\r\n")
-        while (end := end_of_head(self._head, searched)) is not None and is_interim(self._head[:end]):
-            del self._head[:end]
-            searched = 0
-        if self._head_bytes - (0 if end is None else len(self._head) - end) > MAX_HEAD_BYTES:
+        if searched:
+            head += data
+        else:  # usually the head is complete, and `data` has much of the body too: do not copy it
+            head = data.lstrip(b"\r\n")  # Chrome too skips an empty line before a response
+        while (end := end_of_head(head, searched)) is not None and is_interim(head[:end]):
+            head, searched = head[end:], 0
+            self._interim_heads += 1
+            if self._interim_heads > _MAX_INTERIM_HEADS:
+                self._fail("too many interim responses")
+                return
+        if self._head_bytes - (0 if end is None else len(head) - end) > MAX_HEAD_BYTES:
             self._fail("the head of the response is too large")
         elif end is not None:
-            self._finish_head(bytes(self._head[:end]), bytes(self._head[end:]))
-        elif not b"HTTP/".startswith(bytes(self._head[:5])):
+            self._finish_head(bytes(head[:end]), bytes(head[end:]))
+        elif not b"HTTP/".startswith(bytes(head[:5])):
             self._fail("not an HTTP response")
+        else:
+            self._head = head if isinstance(head, bytearray) else bytearray(head)
 
     def _finish_head(self, head: bytes, rest: bytes) -> None:
         self._head = None
@@ -111,7 +129,7 @@ class BoundedResponseHandler(ResponseHandler):
     def _check_framing(self, payload: StreamReader) -> None:
         framing = self._body_bytes - payload.total_bytes
         limit = _MAX_FRAMING_BYTES + _MAX_FRAMING_RATIO * payload.total_bytes
-        if framing > limit + (_MAX_UNPARSED_BYTES if self._reading_paused else 0):
+        if framing > limit + (_SLICE_BYTES if self._reading_paused else 0):
             self._fail("the framing of the body is too large")
 
     def _fail(self, reason: str) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 import idna
 from yarl import URL
 
-from frontend.errors import InvalidUrl
+from frontend.errors import InvalidUrl, UrlScheme
 
 MAX_LENGTH = 8192
 _MAX_HOST_LENGTH = 254  # 253 and an optional final dot
@@ -38,7 +38,9 @@ def parse_url(text: str) -> URL:
     except ValueError as error:  # brackets without an address, a port that is not a number
         raise InvalidUrl() from error
     scheme = parts.scheme.lower()
-    if scheme not in _DEFAULT_PORTS or not host or "@" in parts.netloc or port == 0:
+    if scheme not in _DEFAULT_PORTS:
+        raise UrlScheme()
+    if not host or "@" in parts.netloc or port == 0:
         raise InvalidUrl()
     try:
         path, query = quote(parts.path, safe=_ASCII), quote(parts.query, safe=_ASCII)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-_MAX_PREFERENCES = 50  # no client sends more; the rest of the header is ignored
+# No client sends more; the rest of the header is ignored. 60,000 semicolons took 17 ms.
+_MAX_PREFERENCES = 50
+_MAX_CHARACTERS = 2_000
 
 
 def quality_values(header: str | None) -> dict[str, float]:
@@ -11,7 +13,7 @@ def quality_values(header: str | None) -> dict[str, float]:
     A value that appears twice keeps its first quality. An invalid quality counts as 0, which means "not acceptable".
     """
     values: dict[str, float] = {}
-    for preference in (header or "").split(",")[:_MAX_PREFERENCES]:
+    for preference in (header or "")[:_MAX_CHARACTERS].split(",")[:_MAX_PREFERENCES]:
         value, *parameters = preference.split(";")
         if value := value.strip().lower():
             values.setdefault(value, _quality(parameters))

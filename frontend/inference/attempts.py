@@ -19,7 +19,7 @@ from frontend.errors import DeadlineExceeded, InferenceFailed, TritonUnavailable
 from frontend.inference.failures import AttemptFailure, ModelNotFound, failure_of, translated
 from frontend.inference.infer_request import InferRequest
 from frontend.inference.server_pool import NoServer, ServerPool, TritonPeer
-from frontend.inference.shielded_calls import ShieldedCalls, cancellable_answer
+from frontend.inference.shielded_calls import Call, ShieldedCalls, cancellable_answer
 
 _PAUSE_SECONDS = 0.05
 _MAX_ATTEMPTS = 5  # after NOT_FOUND, which a server answers for a moment while it loads a version
@@ -101,21 +101,18 @@ class Attempts:
         if seconds is not None:
             request.message.parameters["timeout"].int64_param = max(round(1e6 * seconds), 1)
 
-        async def call(grpc_timeout_seconds: float | None) -> Response:
-            try:
-                running = server.infer(request, timeout=grpc_timeout_seconds, metadata=metadata)
-                return await cancellable_answer(running)
-            finally:
-                if turn is not None:
-                    turn.leave()
+        def start(grpc_timeout_seconds: float | None) -> Call[Response]:
+            call: Call[Response] = server.infer(request, timeout=grpc_timeout_seconds, metadata=metadata)
+            if turn is not None:
+                turn.join()
+                call.add_done_callback(lambda _: turn.leave())
+            return call
 
-        if turn is not None:
-            turn.join()
         try:
             with server.running_call():
                 if server.survives_cancellation:
-                    return await call(seconds)
-                return await self._shielded.answer(call, seconds)
+                    return await cancellable_answer(start(seconds))
+                return await self._shielded.answer(start, seconds)
         except TimeoutError:
             raise DeadlineExceeded() from None
 

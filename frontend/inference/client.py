@@ -79,32 +79,30 @@ class Inference:
 
         Each call sends one image: Triton makes the batches, and a bad image fails alone. While a lost Triton is likely
         to return, the call waits for it. After `timeout_seconds` Triton drops the image if it still waits in a queue.
+        A caller that must not wait longer needs a cancel scope: an equal image of another caller may be in progress.
         Raises ImageError for what is wrong with this image, UnknownModelVersion for a version that is not served,
         TritonUnavailable when no server works.
         """
-        end = _deadline(timeout_seconds)
         try:
-            with fail_after(timeout_seconds):
-                return await self._scores(image, end, version)
-        except TimeoutError:
-            raise DeadlineExceeded() from None
+            return await self._scores(image, _deadline(timeout_seconds), version)
         except ModelNotFound as error:
             raise (UnknownModelVersion(version=version) if version else InferenceFailed()) from error
 
     async def labels(self, version: str, timeout_seconds: float | None = None) -> Labels | None:
         """Return the labels of a version in the last catalogue, or None for a version without a fingerprint.
 
-        Raises UnknownModelVersion if the version has just been retired, TritonUnavailable if Triton does not answer.
+        Raises UnknownModelVersion if the version has just been retired, TritonUnavailable if Triton does not answer
+        within `timeout_seconds`.
         """
         known = self._versions.get(version)
         if known is None or known.fingerprint is None:
             return None
-        end = _deadline(timeout_seconds)
         try:
-            return await self._labels_of(f"{MODEL}_v{version}", known.fingerprint, end)
+            with fail_after(timeout_seconds):
+                return await self._labels_of(f"{MODEL}_v{version}", known.fingerprint, _deadline(timeout_seconds))
         except ModelNotFound as error:
             raise UnknownModelVersion(version=version) from error
-        except ImageError as error:  # about the image that is sent to get the labels
+        except (ImageError, TimeoutError) as error:  # the error is about the image that is sent to get the labels
             raise TritonUnavailable() from error
 
     async def catalogue(self, timeout_seconds: float) -> Catalogue:
@@ -170,15 +168,10 @@ class Inference:
             labels = self._labels[fingerprint] = parse_classification(_strings(answer)).labels
             return labels
 
-        while True:
-            is_shared = fingerprint in self._label_calls
-            try:
-                return await self._label_calls.run(fingerprint, ask)
-            except _OtherWeights:
-                return None
-            except DeadlineExceeded:
-                if not is_shared:
-                    raise
+        try:
+            return await self._label_calls.run(fingerprint, ask)
+        except _OtherWeights:
+            return None
 
     async def _infer(self, request: InferRequest, end: float | None) -> Response:
         """Send `request`; `end` is the deadline on time.monotonic(). Raises what Attempts.infer raises."""

@@ -73,11 +73,12 @@ class ImageScores:
         """
         positions = np.arange(len(self.row)) if among is None else self.labels.positions(among)
         candidates = self.row[positions]
-        if 0 < k < len(candidates):
-            kept = np.flatnonzero(candidates >= np.partition(candidates, -k)[-k])
-            positions, candidates = positions[kept], candidates[kept]
-        order = np.argsort(-candidates, kind="stable")[:k]
-        return [self.labels.prediction(int(positions[place]), float(candidates[place])) for place in order]
+        predictions = []
+        for _ in range(min(k, len(candidates))):  # faster than sorting all of them for up to 50 of 965
+            place = candidates.argmax()
+            predictions.append(self.labels.prediction(int(positions[place]), float(candidates[place])))
+            candidates[place] = -np.inf
+        return predictions
 
 
 def parse_classification(entries: Iterable[bytes]) -> ImageScores:

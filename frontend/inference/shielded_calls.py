@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Awaitable, Callable
-from math import inf
-from typing import Any, TypeVar
+from contextlib import suppress
+from math import inf, isinf
+from typing import Any, Protocol, TypeVar
 
 from anyio import CancelScope
-from grpc import aio
 
 _FIRST_SAFE_VERSION = (2, 57)
 # Time allowed after the caller's deadline. Triton drops a queued image at that deadline, so only a call that hangs
@@ -22,10 +23,21 @@ _HANGING_SECONDS = 60.0
 _FINISH_SECONDS = 5.0
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Call(Awaitable[T_co], Protocol[T_co]):
+    """The part of gRPC's UnaryUnaryCall that is used here."""
+
+    def add_done_callback(self, callback: Callable[[Any], None], /) -> None:
+        """Call `callback` when the call has succeeded, failed or been cancelled."""
+
+    def cancel(self) -> bool:
+        """Cancel the call, if it is still running."""
 
 
 def survives_cancellation(version: str) -> bool:
-    """Whether a Triton of this version may be cancelled. A version in another form than `2.57.0` may not."""
+    """Whether calls of a Triton of this version may be cancelled; not if it has another form than `2.57.0`."""
     match = re.match(r"(\d+)\.(\d+)\.", version)
     return match is not None and (int(match[1]), int(match[2])) >= _FIRST_SAFE_VERSION
 
@@ -34,60 +46,59 @@ class ShieldedCalls:
     """Runs calls that are never cancelled, and keeps those that outlive their caller."""
 
     def __init__(self) -> None:
-        self._running: set[asyncio.Future[Any]] = set()
+        self._running: set[asyncio.Future[None]] = set()
 
-    async def answer(self, call: Callable[[float | None], Awaitable[T]], timeout_seconds: float | None) -> T:
-        """Return what `call(grpc_timeout_seconds)` returns, or raise what it raises.
+    async def answer(self, start: Callable[[float | None], Call[T]], timeout_seconds: float | None) -> T:
+        """Return the answer of the call that `start(grpc_timeout_seconds)` begins, or raise its error.
 
         A cancelled caller keeps its slot until the call finishes or times out, so that running work still counts.
         Raises TimeoutError after `timeout_seconds`; the call then continues without a caller.
         """
-        running = asyncio.ensure_future(call(None if timeout_seconds is None else timeout_seconds + _HANGING_SECONDS))
-        self._running.add(running)
-        running.add_done_callback(self._forget)
-        await wait_shielded(running, timeout_seconds)
-        if not running.done():
+        call = start(None if timeout_seconds is None else timeout_seconds + _HANGING_SECONDS)
+        finished = _finished(call)
+        self._running.add(finished)
+        finished.add_done_callback(self._running.discard)
+        await _wait_shielded(finished, timeout_seconds)
+        if not finished.done():
             raise TimeoutError
-        return running.result()
+        return await call
 
     async def finish(self) -> None:
         """Wait for the calls that still run, for a few seconds at most."""
         if self._running:
             await asyncio.wait(self._running, timeout=_FINISH_SECONDS)
 
-    def _forget(self, running: asyncio.Future[Any]) -> None:
-        self._running.discard(running)
-        if not running.cancelled():
-            running.exception()  # mark it as retrieved: the caller may be gone
 
-
-async def cancellable_answer(call: aio.UnaryUnaryCall[Any, T]) -> T:
+async def cancellable_answer(call: Call[T]) -> T:
     """Return the answer of a gRPC call, which is cancelled with its caller.
 
     gRPC replaces the CancelledError when a call is cancelled while it is awaited. A cancel scope of anyio does not
     recognise the new one, and a deadline would then look like a cancelled caller.
     """
-    done = asyncio.get_running_loop().create_future()
-    call.add_done_callback(lambda _: None if done.done() else done.set_result(None))
     try:
-        await done
+        await _finished(call)
     except asyncio.CancelledError:
         call.cancel()
         raise
-    answer: T = await call
-    return answer
+    return await call
 
 
-async def wait_shielded(running: asyncio.Future[Any], timeout_seconds: float | None = None) -> None:
-    """Wait until `running` is done or the time is over. A cancellation is raised only after that."""
-    loop = asyncio.get_running_loop()
-    end = inf if timeout_seconds is None else loop.time() + timeout_seconds
-    cancelled: asyncio.CancelledError | None = None
-    with CancelScope(shield=True):
-        while not running.done() and (left := end - loop.time()) > 0:
-            try:
-                await asyncio.wait({running}, timeout=None if timeout_seconds is None else left)
-            except asyncio.CancelledError as error:
-                cancelled = error
-    if cancelled is not None:
-        raise cancelled
+def _finished(call: Call[Any]) -> asyncio.Future[None]:
+    """Return a future that is done when the call has succeeded or failed."""
+    finished = asyncio.get_running_loop().create_future()
+    call.add_done_callback(lambda _: None if finished.done() else finished.set_result(None))
+    return finished
+
+
+async def _wait_shielded(finished: asyncio.Future[None], timeout_seconds: float | None) -> None:
+    """Wait until `finished` is done or the time is over. A cancellation is raised only after that."""
+    deadline = inf if timeout_seconds is None else time.monotonic() + timeout_seconds
+    try:
+        await asyncio.wait({finished}, timeout=timeout_seconds)
+    except asyncio.CancelledError:
+        # Within a cancelled scope every further wait would be cancelled too.
+        with CancelScope(shield=True):
+            while not finished.done() and (left := deadline - time.monotonic()) > 0:
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait({finished}, timeout=None if isinf(left) else left)
+        raise

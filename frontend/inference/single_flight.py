@@ -1,59 +1,49 @@
-"""Concurrent calls for the same key share one piece of work: the first caller starts it, and all get its result."""
+"""Concurrent calls for the same key share one piece of work: the first caller does it, and all get its result."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Hashable
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeVar
 
-from frontend.inference.shielded_calls import wait_shielded
+from frontend.errors import DeadlineExceeded
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
-
-
-@dataclass
-class _Flight(Generic[T]):
-    task: asyncio.Task[T]
-    callers: int = 0
 
 
 class SingleFlight(Generic[K, T]):
     """Runs at most one piece of work for each key at a time. Results are not remembered."""
 
     def __init__(self) -> None:
-        self._flights: dict[K, _Flight[T]] = {}
+        self._flights: dict[K, asyncio.Future[T]] = {}
 
     def __contains__(self, key: K) -> bool:
         return key in self._flights
 
-    async def run(self, key: K, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return the result of the flight for `key`, or raise its exception; `work` starts a flight if there is none.
+    async def run(self, key: K, work: Callable[[], Awaitable[T]]) -> T:
+        """Return the result of the running work for `key`, or raise its exception. If there is none, run `work`.
 
-        A cancelled caller leaves the flight to the others. The last one to leave cancels the work, and waits for its
-        end: work that goes on keeps its caller's slot.
+        If the caller that does the work is cancelled or its deadline passes, one of the waiting callers runs its own
+        `work`, and the others wait for that. A result that the cancelled caller gets later is lost: with a Triton that
+        must not be cancelled, the same image is then classified twice. This happens only when a client leaves.
         """
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = self._flights[key] = _Flight(asyncio.create_task(work()))
-            flight.task.add_done_callback(lambda task: self._land(key, task))
-        flight.callers += 1
+        while (flight := self._flights.get(key)) is not None:
+            await asyncio.wait({flight})
+            if not flight.cancelled():
+                return flight.result()
+        flight = self._flights[key] = asyncio.get_running_loop().create_future()
         try:
-            await asyncio.wait({flight.task})
-        except asyncio.CancelledError:
-            if flight.callers == 1 and not flight.task.done():
-                self._land(key, flight.task)  # a new caller starts a new flight
-                flight.task.cancel()
-                await wait_shielded(flight.task)
+            result = await work()
+        except (asyncio.CancelledError, DeadlineExceeded):
+            flight.cancel()
             raise
+        except BaseException as error:
+            flight.set_exception(error)
+            flight.exception()  # mark it as retrieved: maybe nobody else waits
+            raise
+        else:
+            flight.set_result(result)
+            return result
         finally:
-            flight.callers -= 1
-        return flight.task.result()
-
-    def _land(self, key: K, task: asyncio.Task[T]) -> None:
-        flight = self._flights.get(key)
-        if flight is not None and flight.task is task:
             del self._flights[key]
-        if task.done() and not task.cancelled():
-            task.exception()  # mark it as retrieved: the callers may be gone

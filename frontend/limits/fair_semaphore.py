@@ -22,8 +22,17 @@ class FairSemaphore:
         # The holders of each caller in the order in which they asked. The callers are in the order of their turns.
         self._waiting: dict[str, dict[Holder, asyncio.Future[None]]] = {}
 
+    def acquire_nowait(self, holder: Holder) -> bool:
+        """Give `holder` one more slot if there is one for it and nobody waits. Return whether it got it."""
+        if self._waiting or not may_hold(self._held[holder.caller], 1, self.free):
+            return False
+        self._take(holder)
+        return True
+
     async def acquire(self, holder: Holder) -> None:
         """Wait until `holder` has one more slot. A holder may wait for only one slot at a time."""
+        if self.acquire_nowait(holder):
+            return
         granted = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(holder.caller, {})[holder] = granted
         self._grant()
@@ -60,10 +69,13 @@ class FairSemaphore:
             if holders:  # the caller's next turn comes after everyone else's
                 self._waiting[caller] = self._waiting.pop(caller)
             if not granted.cancelled():
-                self.free -= 1
-                holder.held += 1
-                self._held[caller] += 1
+                self._take(holder)
                 granted.set_result(None)
+
+    def _take(self, holder: Holder) -> None:
+        self.free -= 1
+        holder.held += 1
+        self._held[holder.caller] += 1
 
     def _forget(self, holder: Holder) -> None:
         holders = self._waiting.get(holder.caller, {})

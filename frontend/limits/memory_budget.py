@@ -50,22 +50,39 @@ class MemoryBudget:
         finally:
             self._waiting.pop(reservation, None)
 
+    def acquire_nowait(self, reservation: Reservation, size_bytes: int) -> bool:
+        """Give `reservation` `size_bytes` more if they fit, if need be by evicting stalled ones. Return whether."""
+        while not self._fits(reservation, size_bytes):
+            if not self._evict_for(reservation, size_bytes):
+                return False
+        self._give(reservation, size_bytes)
+        return True
+
     def release(self, reservation: Reservation) -> None:
         """Give back everything that `reservation` holds."""
         self._take_back(reservation)
+        self._grant()
+
+    def shrink(self, reservation: Reservation, size_bytes: int) -> None:
+        """Give back everything that `reservation` holds beyond `size_bytes`."""
+        self._shrink(reservation, size_bytes)
         self._grant()
 
     def _take_back(self, reservation: Reservation) -> None:
         if reservation not in self._reservations:
             return
         del self._reservations[reservation]
-        self.held_bytes -= reservation.held_bytes
-        self._held[reservation.caller] -= reservation.held_bytes
-        if not self._held[reservation.caller]:
-            del self._held[reservation.caller]
-        reservation.held_bytes = 0
+        self._shrink(reservation, 0)
         if reservation is self._overdraft:
             self._overdraft = None
+
+    def _shrink(self, reservation: Reservation, size_bytes: int) -> None:
+        surplus_bytes = max(reservation.held_bytes - size_bytes, 0)
+        reservation.held_bytes -= surplus_bytes
+        self.held_bytes -= surplus_bytes
+        self._held[reservation.caller] -= surplus_bytes
+        if not self._held[reservation.caller]:
+            del self._held[reservation.caller]
 
     def _grant(self) -> None:
         while self._waiting:
@@ -80,13 +97,16 @@ class MemoryBudget:
                 size_bytes, granted = self._waiting[reservation]
             del self._waiting[reservation]
             if not granted.done():
-                self._reservations.setdefault(reservation)
-                self._held[reservation.caller] += size_bytes
-                self.held_bytes += size_bytes
-                reservation.grant(size_bytes)
+                self._give(reservation, size_bytes)
                 granted.set_result(None)
             elif reservation is self._overdraft and not reservation.held_bytes:
                 self._overdraft = None
+
+    def _give(self, reservation: Reservation, size_bytes: int) -> None:
+        self._reservations.setdefault(reservation)
+        self._held[reservation.caller] += size_bytes
+        self.held_bytes += size_bytes
+        reservation.grant(size_bytes)
 
     def _next(self) -> Reservation:
         if self._overdraft in self._waiting:
@@ -160,13 +180,25 @@ class Reservation:
         await self._budget.acquire(self, size_bytes)
         self.is_waiting = False  # it stays set when the wait is cancelled: the caller then knows what it waited for
 
+    def acquire_nowait(self, size_bytes: int) -> bool:
+        """Get `size_bytes` more if there is room for them now. Return whether there was."""
+        self._asked_at = asyncio.get_running_loop().time()
+        return self._budget.acquire_nowait(self, size_bytes)
+
     def complete(self) -> None:
         """Note that the whole file has arrived. The reservation can no longer stall, so it is never evicted."""
         self.is_complete = True
 
-    def note_progress(self) -> None:
-        """Note that the bytes move although no new ones arrive: a client reads them."""
-        self._progress_at = asyncio.get_running_loop().time()
+    def note_progress(self, size_bytes: int = _PROGRESS_BYTES) -> None:
+        """Note that bytes move although no more are acquired: a client reads them, or sends those of a reservation."""
+        self._bytes_since_progress += size_bytes
+        if self._bytes_since_progress >= _PROGRESS_BYTES:
+            self._bytes_since_progress = 0
+            self._progress_at = asyncio.get_running_loop().time()
+
+    def shrink(self, size_bytes: int) -> None:
+        """Give back everything beyond `size_bytes`."""
+        self._budget.shrink(self, size_bytes)
 
     def release(self) -> None:
         """Give everything back."""
@@ -176,10 +208,7 @@ class Reservation:
         """Note that the budget has granted `size_bytes`."""
         now = asyncio.get_running_loop().time()
         self._progress_at += now - self._asked_at  # the sender is not to blame for the wait
-        self._bytes_since_progress += size_bytes
-        if not self.held_bytes or self._bytes_since_progress >= _PROGRESS_BYTES:
-            self._bytes_since_progress = 0
-            self._progress_at = now
+        self.note_progress(size_bytes if self.held_bytes else _PROGRESS_BYTES)
         self.held_bytes += size_bytes
 
     def evict(self) -> None:

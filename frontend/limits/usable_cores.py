@@ -1,4 +1,4 @@
-"""How many cores this process may use, and how many frontend processes suit them."""
+"""How many cores this process may use, and how many frontend processes suit them. Standard library only."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 # a worker should use at most 60% of a core. So one worker is enough for about four cores.
 CORES_PER_WORKER = 4
 MAX_WORKERS = 64
+# Tells the processes of the models, which cannot import this module, how many threads to start.
+CORES_VARIABLE = "BIRDS_USABLE_CORES"
 
 
 def worker_count(cores: int) -> int:

@@ -4,38 +4,47 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from enum import Enum
 from typing import TypeVar
 
-from anyio import create_memory_object_stream
-from anyio.streams.memory import MemoryObjectSendStream
-
 T = TypeVar("T")
-Worker = Callable[[MemoryObjectSendStream[T]], Awaitable[None]]
+Put = Callable[[T], Awaitable[None]]
+Worker = Callable[[Put[T]], Awaitable[None]]
+
+
+class _Sentinel(Enum):
+    END = "end"
 
 
 async def as_produced(worker: Worker[T], count: int, backlog: int) -> AsyncGenerator[T, None]:
-    """Run `count` copies of `worker` at once and yield what they send, in the order in which they send it.
+    """Run `count` copies of `worker` at once and yield what they put, in the order in which they put it.
 
     Workers wait while `backlog` items wait for the reader. When a worker raises, the items that were ready are
     yielded first; then the error is raised here and the other workers are cancelled. Closing the generator cancels
     all workers.
     """
-    sender, receiver = create_memory_object_stream[T](backlog)
-    running = asyncio.create_task(_run_all(worker, count, sender))
-    # A callback closes the stream in every case: also when the task is cancelled before it starts.
-    running.add_done_callback(lambda _: sender.close())
+    queue: asyncio.Queue[T | _Sentinel] = asyncio.Queue()
+    room = asyncio.Semaphore(backlog)
+
+    async def put(item: T) -> None:
+        await room.acquire()
+        queue.put_nowait(item)
+
+    running = asyncio.create_task(_run_all(worker, count, put))
+    # A callback ends the stream in every case: also when the task is cancelled before it starts.
+    running.add_done_callback(lambda _: queue.put_nowait(_Sentinel.END))
     try:
-        async for item in receiver:
+        while not isinstance(item := await queue.get(), _Sentinel):
+            room.release()
             yield item
-        await running
+        await running  # raises what a worker raised
     finally:
-        receiver.close()
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def _run_all(worker: Worker[T], count: int, sender: MemoryObjectSendStream[T]) -> None:
-    tasks = [asyncio.ensure_future(worker(sender)) for _ in range(count)]
+async def _run_all(worker: Worker[T], count: int, put: Put[T]) -> None:
+    tasks = [asyncio.ensure_future(worker(put)) for _ in range(count)]
     try:
         await asyncio.gather(*tasks)
     finally:

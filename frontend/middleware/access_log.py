@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -58,15 +59,23 @@ class AccessLogMiddleware:
 
         request_stats.begin(stats)
         bind_contextvars(request_id=stats.request_id)
-        with ExitStack() as stack:
-            stack.enter_context(self._metrics.request_in_flight())
-            if self._tracing and scope["method"] == "POST":
-                is_trusted = self._keys.accept(headers.get("authorization", ""))
-                span = stack.enter_context(self._tracing.request_span("POST", headers, is_trusted))
-                bind_contextvars(trace_id=span.trace_id)
-                stack.callback(exchange.describe, span)
-            stack.callback(exchange.finish)
-            await self._app(scope, receive, send_and_note)
+        tracing = self._tracing if scope["method"] == "POST" else None
+        span = self._span(tracing, headers, exchange) if tracing else nullcontext()
+        with self._metrics.request_in_flight(), span:
+            try:
+                await self._app(scope, receive, send_and_note)
+            finally:
+                exchange.finish()
+
+    @contextmanager
+    def _span(self, tracing: Tracing, headers: Headers, exchange: _Exchange) -> Iterator[None]:
+        is_trusted = self._keys.accept(headers.get("authorization", ""))
+        with tracing.request_span("POST", headers, is_trusted) as span:
+            bind_contextvars(trace_id=span.trace_id)
+            try:
+                yield
+            finally:
+                exchange.describe(span)
 
 
 class _Exchange:

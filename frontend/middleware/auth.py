@@ -100,7 +100,7 @@ def _is_public(scope: Scope) -> bool:
     return path in _PUBLIC_PATHS or path.startswith(_PUBLIC_FOLDER)
 
 
-def checked_key(key: SecretStr) -> SecretStr:
+def check_key(key: SecretStr) -> SecretStr:
     """Return `key` if a header can carry it. Raises ValueError; the message does not contain the key."""
     if not _KEY.fullmatch(key.get_secret_value()):
         raise ValueError("a key must be one word of printable ASCII characters")
@@ -117,7 +117,7 @@ def keys_in_file(path: Path) -> list[SecretStr]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ValueError(f"the file cannot be read: {reason}") from error
-    keys = [checked_key(SecretStr(line)) for line in lines if line and not line.startswith("#")]
+    keys = [check_key(SecretStr(line)) for line in lines if line and not line.startswith("#")]
     if not keys:
         raise ValueError("the file contains no key")
     return keys

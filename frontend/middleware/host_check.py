@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Collection
+from functools import lru_cache
 from ipaddress import ip_address
 
 from starlette.requests import Request
@@ -54,6 +55,7 @@ class HostCheckMiddleware:
         return name in self._allowed or _is_private_name(name)
 
 
+@lru_cache(maxsize=64)  # few, because a name can take 64 kB, the limit for all headers
 def _is_private_name(name: str) -> bool:
     try:
         ip_address(name.strip("[]"))

@@ -61,7 +61,7 @@ async def page(request: Request) -> HTMLResponse:
         "Vary": "Accept-Language, Accept-Encoding",
     }
     if quality_values(request.headers.get("accept-encoding")).get("gzip"):
-        html = _gzipped(html)
+        html = _gzip(html)
         headers["Content-Encoding"] = "gzip"
     return HTMLResponse(html, headers={**_HEADERS, **headers})
 
@@ -120,7 +120,7 @@ def _page(language: str, limits: _Limits) -> str:
 
 
 @cache
-def _gzipped(html: bytes) -> bytes:
+def _gzip(html: bytes) -> bytes:
     return gzip.compress(html, mtime=0)
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import resource
 import time
+from collections import Counter
+
+from frontend.limits.fair_share import may_hold
 
 log = logging.getLogger(__name__)
 
@@ -44,17 +47,37 @@ def max_connections() -> int:
     return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, soft // 2)
 
 
-class RefusedConnections:
-    """Writes a log line about refused connections, at most one per _LOG_INTERVAL_SECONDS."""
+class ConnectionShares:
+    """Shares the connections of this process among callers, and logs refused ones, one line per _LOG_INTERVAL_SECONDS.
+
+    `fair_share.may_hold` limits each caller, so that one caller with thousands of idle connections locks nobody out.
+    """
 
     def __init__(self) -> None:
-        self._since_last_line = 0
+        self._held: Counter[str] = Counter()  # connections by caller; callers without any are not kept
+        self._refused_since_last_line = 0
         self._last_line_at = float("-inf")
 
-    def add(self, limit: int) -> None:
-        """Note that one connection was refused because there are `limit` already."""
-        self._since_last_line += 1
+    def take(self, caller: str, others: int) -> bool:
+        """Count one more connection of `caller`, or refuse it. The process holds `others` already."""
+        limit = max_connections()
+        if may_hold(self._held[caller], 1, limit - others):
+            self._held[caller] += 1
+            return True
+        self._refused_since_last_line += 1
         now = time.monotonic()
         if now - self._last_line_at >= _LOG_INTERVAL_SECONDS:
-            log.warning("refused connections: %d; the limit is %d connections", self._since_last_line, limit)
-            self._since_last_line, self._last_line_at = 0, now
+            refused, self._refused_since_last_line, self._last_line_at = self._refused_since_last_line, 0, now
+            log.warning(
+                "refused connections: %d; callers share %d, and the last refused caller held %d",
+                refused,
+                limit,
+                self._held[caller],
+            )
+        return False
+
+    def release(self, caller: str) -> None:
+        """Give back one connection of `caller`."""
+        self._held[caller] -= 1
+        if not self._held[caller]:
+            del self._held[caller]

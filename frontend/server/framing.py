@@ -12,6 +12,10 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
+class LimitExceeded(httptools.HttpParserError):
+    """Raised by the parser's callbacks to end the connection with a 400 response. The client gets the message."""
+
+
 class FramingProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 protocol with these corrections:
 
@@ -35,9 +39,11 @@ class FramingProtocol(HttpToolsProtocol):
         try:
             while rest and not self.transport.is_closing():
                 rest = self._parse(rest)
-        except httptools.HttpParserError:
-            self.logger.warning("Invalid HTTP request received.")
-            self.send_400_response("Invalid HTTP request received.")
+        except httptools.HttpParserError as error:
+            refusal = error.__context__  # what a callback raised
+            reason = str(refusal) if isinstance(refusal, LimitExceeded) else "Invalid HTTP request received."
+            self.logger.warning(reason)
+            self.send_400_response(reason)
 
     def _parse(self, data: memoryview) -> memoryview:
         """Parse `data` up to the end of the first headers that offer an upgrade. Returns the bytes after them."""

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 
-import httptools
-
-from frontend.server.connection_limit import RefusedConnections, max_connections
-from frontend.server.framing import FramingProtocol
+from frontend.api.schemas import MAX_SPECIES
+from frontend.middleware.request_context import network_caller
+from frontend.server.connection_limit import ConnectionShares
+from frontend.server.framing import FramingProtocol, LimitExceeded
 from frontend.server.lingering_close import LingeringTransport
 
 # Maximum requests that a client may send before it gets a response. uvicorn queues all that have arrived: 20
 # connections with 14,000 small requests each (5 MB in all) took 85 MB.
 MAX_PIPELINED_REQUESTS = 20
 MAX_HEADER_BYTES = 65_536  # h11's default, uvicorn's other parser
+MAX_HEADER_FIELDS = 100  # as in Apache and HAProxy
+# Enough for as many species as POST /files takes. FastAPI reads all of them for each route, 4 µs each.
+MAX_QUERY_PARAMETERS = MAX_SPECIES + 10
 # Maximum pieces (chunks or reads) in which a body may arrive, plus one more for each _PIECE_BYTES. Each piece costs
 # 1 µs: four bodies in chunks of one byte delayed the answers to other clients by seconds.
 MAX_PIECES = 20_000
@@ -21,19 +24,21 @@ _PIECE_BYTES = 48
 RECEIVE_TIMEOUT_SECONDS = 10.0
 SEND_TIMEOUT_SECONDS = 60.0
 
-_refused_connections = RefusedConnections()
+_connection_shares = ConnectionShares()
 
 
 class SlowClientProtocol(FramingProtocol):
     """uvicorn's HTTP protocol with limits that uvicorn lacks:
 
-    - The process holds at most `max_connections()` connections and closes further ones at once.
+    - The process holds at most `max_connections()` connections, which callers share. It closes further ones at once.
     - A request's headers must be complete `receive_timeout_seconds` after the connection was made or their first byte
       arrived. If the application responds before the body is complete, the rest of the body has the same time after
       the response.
     - At most MAX_PIPELINED_REQUESTS wait behind the current one.
     - Headers, target and trailers have at most MAX_HEADER_BYTES; uvicorn would collect them without end. The read of
       the socket in which headers begin does not count, so they can be larger by the size of one read.
+    - There are at most MAX_HEADER_FIELDS and MAX_QUERY_PARAMETERS. Cookies are dropped: the service has none, but
+      FastAPI would parse those of each request.
     - A body must not be cut into tiny chunks.
     - While a response waits to be read, half of the waiting bytes must leave in every `send_timeout_seconds`. uvicorn
       would hold them forever, even after its own close().
@@ -43,6 +48,7 @@ class SlowClientProtocol(FramingProtocol):
 
     receive_timeout_seconds = RECEIVE_TIMEOUT_SECONDS
     send_timeout_seconds = SEND_TIMEOUT_SECONDS
+    _caller: str | None = None  # the caller that this connection counts for; None if it was refused
     _receive_timer: asyncio.TimerHandle | None = None
     _send_timer: asyncio.TimerHandle | None = None
     _has_received_nothing = True
@@ -54,18 +60,20 @@ class SlowClientProtocol(FramingProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._lingering = LingeringTransport(transport, self.loop, self._is_idle)
         super().connection_made(self._lingering)  # type: ignore[arg-type]
-        limit = max_connections()
-        if len(self.connections) > limit:
+        caller = network_caller(self.client[0] if self.client else "")
+        if _connection_shares.take(caller, len(self.connections) - 1):
+            self._caller = caller
+            self._start_receive_timer()
+        else:
             if metrics := self.app_state.get("metrics"):
                 metrics.count_refused_connection()
-            _refused_connections.add(limit)
             transport.abort()
-        else:
-            self._start_receive_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_receive_timer()
         self._stop_send_timer()
+        if self._caller is not None:
+            _connection_shares.release(self._caller)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -95,12 +103,21 @@ class SlowClientProtocol(FramingProtocol):
         if self._receive_timer is None:
             self._start_receive_timer()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == b"cookie":
+            return
+        super().on_header(name, value)
+        if len(self.headers) > MAX_HEADER_FIELDS:
+            raise LimitExceeded("The request has too many header fields.")
+
     def on_headers_complete(self) -> None:
         self._count_header_bytes(False)
         self._stop_receive_timer()
+        if self.url.count(b"&") >= MAX_QUERY_PARAMETERS:
+            raise LimitExceeded("The request has too many query parameters.")
         super().on_headers_complete()
         if len(self.pipeline) > MAX_PIPELINED_REQUESTS:
-            raise httptools.HttpParserError("too many pipelined requests")
+            raise LimitExceeded("There are too many pipelined requests.")
 
     def on_chunk_header(self) -> None:
         self._count_header_bytes(True)  # trailers follow if this is the last chunk, which is empty
@@ -110,7 +127,7 @@ class SlowClientProtocol(FramingProtocol):
         self._pieces += 1
         self._body_bytes += len(body)
         if self._pieces > MAX_PIECES + self._body_bytes // _PIECE_BYTES:
-            raise httptools.HttpParserError("the body is cut into too many pieces")
+            raise LimitExceeded("The body is cut into too many pieces.")
         if self.cycle.response_complete:
             self._lingering.discard(len(body))
         super().on_body(body)
@@ -123,6 +140,7 @@ class SlowClientProtocol(FramingProtocol):
     def on_response_complete(self) -> None:
         if self.cycle.response_complete and self.cycle.more_body and not self.transport.is_closing():
             self._start_receive_timer()
+            self.cycle.body.clear()  # nobody will read it
         super().on_response_complete()
 
     def _is_idle(self) -> bool:

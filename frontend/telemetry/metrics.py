@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -52,7 +52,7 @@ class Metrics:
         self._requests_in_flight = self._gauge("birds_http_requests_in_flight", "Requests being answered.")
         self._refused_connections = self._counter(
             "birds_refused_connections",
-            "Connections that were closed at once because the process held as many as it may.",
+            "Connections closed at once because the process or the caller had reached its limit.",
         )
         self._service_errors = self._counter(
             "birds_service_errors",
@@ -74,11 +74,13 @@ class Metrics:
             ["model_version"],
         )
         self._stage_seconds = {
-            stage: self._histogram(f"birds_{stage}_duration_seconds", text, ["outcome"], _STAGE_SECONDS)
+            (stage, outcome): histogram.labels(outcome)
             for stage, text in {
                 "download": "Seconds that an image waited for its download, by outcome: ok or failed.",
                 "inference": "Seconds that an image was with Triton, by outcome: ok or failed.",
             }.items()
+            for histogram in [self._histogram(f"birds_{stage}_duration_seconds", text, ["outcome"], _STAGE_SECONDS)]
+            for outcome in ("ok", "failed")
         }
         self._downloaded_bytes = self._counter(
             "birds_downloaded_bytes",
@@ -91,13 +93,12 @@ class Metrics:
         )
 
     def _add_cache_metrics(self) -> None:
-        self._cache_lookups = self._counter(
+        lookups = self._counter(
             "birds_answer_cache_lookups",
             "Images looked up in the answer cache: hit; shared with an equal image in flight; or miss.",
             ["outcome"],
         )
-        for outcome in get_args(CacheOutcome):
-            self._cache_lookups.labels(outcome)
+        self._cache_lookups = {outcome: lookups.labels(outcome) for outcome in get_args(CacheOutcome)}
         self._cache_evictions = self._counter(
             "birds_answer_cache_evictions",
             "Answers dropped from the answer cache to make room.",
@@ -135,10 +136,8 @@ class Metrics:
         """`mode` says how the values of several workers become one: by default, their sum."""
         return Gauge(name, text, labels, registry=self._registry, multiprocess_mode=mode)
 
-    @contextmanager
-    def request_in_flight(self) -> Iterator[None]:
-        with self._requests_in_flight.track_inprogress():
-            yield
+    def request_in_flight(self) -> AbstractContextManager[None]:
+        return self._requests_in_flight.track_inprogress()
 
     def count_request(self, route: str, method: str, status: int, seconds: float) -> None:
         self._requests.labels(route, method, str(status)).inc()
@@ -154,10 +153,8 @@ class Metrics:
         """Count `count` more images as waiting for their turn, or fewer if it is negative."""
         self._images_queued.inc(count)
 
-    @contextmanager
-    def image_in_flight(self) -> Iterator[None]:
-        with self._images_in_flight.track_inprogress():
-            yield
+    def image_in_flight(self) -> AbstractContextManager[None]:
+        return self._images_in_flight.track_inprogress()
 
     def count_image(self, model_version: str | None, outcome: str, seconds: float) -> None:
         """Count an image. `model_version` is the version that classified it, or would have."""
@@ -166,19 +163,20 @@ class Metrics:
         self._image_seconds.labels(version).observe(seconds)
 
     def observe_stage(self, stage: str, outcome: str, seconds: float) -> None:
-        """`stage` is download or inference."""
-        self._stage_seconds[stage].labels(outcome).observe(seconds)
+        """`stage` is download or inference, `outcome` is ok or failed."""
+        self._stage_seconds[stage, outcome].observe(seconds)
 
     def count_downloaded(self, size_bytes: int) -> None:
         self._downloaded_bytes.inc(size_bytes)
 
     def count_cache_lookup(self, outcome: CacheOutcome) -> None:
-        self._cache_lookups.labels(outcome).inc()
+        self._cache_lookups[outcome].inc()
 
     def set_cache_size(self, size_bytes: int, evictions: int) -> None:
         """`evictions` is the number of answers dropped since the last call."""
         self._cache_bytes.set(size_bytes)
-        self._cache_evictions.inc(evictions)
+        if evictions:
+            self._cache_evictions.inc(evictions)
 
     def set_default_version(self, version: str | None) -> None:
         if self._default is not None and self._default != version:

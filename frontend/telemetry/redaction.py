@@ -16,6 +16,8 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069
 
 def redact(text: str) -> str:
     """Return `text` without the secrets in its URLs: credentials, and everything after ? or #."""
+    if "://" not in text and "?" not in text:  # most texts; the expressions took 5% of a refusal
+        return text
     return _QUERY.sub(rf"\1{REDACTED}", _URL.sub(_redact_url, text))
 
 

@@ -141,6 +141,12 @@ def test_open_control_apis_reach_triton() -> None:
     assert environment["BIRDS_TRITON_OPEN_APIS"] == "trace,shared-memory"
 
 
+def test_number_of_workers_can_follow_the_cores() -> None:
+    rendered = render(None, "frontend.settings.workers=auto")
+    (frontend,) = [pod for pod in pods(rendered) if pod.name == "Deployment birds-frontend"]
+    assert {"name": "BIRDS_WORKERS", "value": "auto"} in frontend.containers[0]["env"]
+
+
 def test_image_limits_of_the_frontend_hold_for_triton() -> None:
     limits = {"max_pixels": "200000000", "download_max_bytes": "60000000"}
     rendered = render(None, *(f"frontend.settings.{name}={value}" for name, value in limits.items()))

@@ -14,7 +14,7 @@ from tests.compose.engine import Engine, engine
 from tests.compose.service import Service, image_bytes, leftovers
 from tests.support.image_server import ImageServer
 from tests.support.images import BLUE, GREEN, RED, flat
-from tools.measure.soak.checked_load import Case
+from tools.measure.soak.answers import Case
 
 _FIGURES: list[str] = []
 NETWORK = "10.201.58"  # not the default, which a running service may use

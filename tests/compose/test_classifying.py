@@ -9,7 +9,7 @@ import tritonclient.grpc
 import tritonclient.http
 
 from tests.compose.service import Service
-from tools.measure.soak.checked_load import Case
+from tools.measure.soak.answers import Case
 
 
 @pytest.mark.parametrize(

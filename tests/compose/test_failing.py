@@ -11,8 +11,9 @@ import pytest
 
 from tests.compose.conftest import record
 from tests.compose.service import Service
+from tests.support.checked_load import CheckedLoad
 from tests.support.processes import eventually
-from tools.measure.soak.checked_load import Case, CheckedLoad
+from tools.measure.soak.answers import Case
 
 
 def load(service: Service, cases: list[Case]) -> CheckedLoad:
@@ -48,12 +49,11 @@ def test_a_killed_stub_restarts_triton_in_its_container(service: Service, cases:
         users.wait_for_complete(20, since=0, timeout_seconds=60)
         os.kill(stubs[0], signal.SIGKILL)
         killed_at = time.monotonic()
-        # Until then the frontends may answer from their caches, so the users may notice nothing.
+        # The frontends keep requests waiting for the new Triton. If it starts soon enough, the users notice nothing.
         assert eventually(lambda: tritonserver(service) not in (None, server), 60)
         restarted_at = time.monotonic()
         users.wait_for_complete(40, since=restarted_at, timeout_seconds=120)
-    assert users.recovered_at() > killed_at
-    seconds = users.recovered_at() - killed_at
+    seconds = max(users.recovered_at() - killed_at, 0)
     verdicts = users.verdicts(since=killed_at)
     figures = f"{dict(verdicts)}, failed images {dict(users.codes())}"
     record(f"stub of {model} killed: full service after {seconds:.1f} s; requests since {figures}")

@@ -10,8 +10,9 @@ import httpx
 import pytest
 
 from tests.compose.service import Service
+from tests.support.checked_load import CheckedLoad
 from tests.support.expressions import PANEL_EXPRESSIONS, RULES, series_of
-from tools.measure.soak.checked_load import Case, CheckedLoad
+from tools.measure.soak.answers import Case
 
 _SCRAPES_SECONDS = 20  # at five seconds each, enough for rates
 

@@ -24,7 +24,7 @@ from tools.models.repository import MODEL_REPOSITORY
 
 sys.path.append(str(MODEL_REPOSITORY / "preprocess" / "1"))
 
-from bird_pixels import ImageRejected, PixelFormat, open_if_cheap, open_image, pixels
+from bird_pixels import ImageRejected, PixelFormat, decode_opened, open_if_cheap, open_image
 from signatures import format_of
 
 from tests.fuzz.seeds import mutated, seed_files
@@ -57,7 +57,7 @@ def measure(data: bytes) -> Cost:
     before, started, is_cheap = _status("VmRSS:"), time.process_time(), False
     try:
         is_cheap = open_if_cheap(data, WANTED) is not None
-        pixels(open_image(data, WANTED), WANTED)
+        decode_opened(open_image(data, WANTED), WANTED)
     except (ImageRejected, MemoryError):
         pass
     return Cost(time.process_time() - started, _status("VmHWM:") - before, data, is_cheap)

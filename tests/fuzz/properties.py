@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+from functools import lru_cache
+
 import numpy as np
 from bird_pixels import ImageRejected, PixelFormat, decode
+from decode_pool import DecodePool
+from signatures import format_of
 
 from frontend.classify.image_sniff import check_image
 from frontend.download.redirects import join_redirect
@@ -17,9 +22,13 @@ CODES = {"too_large", "not_an_image", "unsupported_format", "too_many_pixels"}
 def check_decoding(data: bytes) -> bool:
     """Return True for pixels of the right shape and False for a documented refusal.
 
-    An image that the decoder accepts must also pass the frontend's header check.
+    An image that the decoder accepts must also pass the frontend's header check. A file that crashes libheif counts as
+    refused: in the service, the crash ends a worker of the decode pool.
     """
     try:
+        if format_of(data) == "HEIF" and _crashes(data):
+            check_header(data)
+            return False
         pixels = decode(data, WANTED)
     except ImageRejected as rejected:
         _expect_documented(rejected.code)
@@ -29,6 +38,22 @@ def check_decoding(data: bytes) -> bool:
     assert pixels.dtype == np.uint8
     check_image(data, WANTED.max_pixels)
     return True
+
+
+def _crashes(data: bytes) -> bool:
+    """Return whether `data` ends a process that decodes it."""
+    try:
+        _decode_pool().decode(data, WANTED)
+    except ImageRejected as rejected:
+        return "crashed" in rejected.reason
+    return False
+
+
+@lru_cache(maxsize=1)
+def _decode_pool() -> DecodePool:
+    pool = DecodePool(10, 1_000_000_000, WANTED.max_bytes, 3 * WANTED.width * WANTED.height)
+    atexit.register(pool.close)
+    return pool
 
 
 def check_header(data: bytes) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from bird_pixels import FORMATS
 from PIL import Image
 
+from tests.support import heif_files
 from tests.support.images import encoded
 
 _MODES = {
@@ -45,6 +46,10 @@ def seed_files() -> list[bytes]:
             files.append(encoded(picture, kind, exif=exif))
         if kind in ("PNG", "GIF", "WEBP", "AVIF"):
             files.append(encoded(picture, kind, save_all=True, append_images=[picture.rotate(90), picture.rotate(180)]))
+    for brand, codec in ((b"avif", b"av01"), (b"heic", b"hvc1")):
+        tile, transparency = heif_files.picture(codec, 64), heif_files.picture(codec, 64, transparency_of=1)
+        tiles = heif_files.grid(2, 2, (100, 90), (100, 90), [2, 3, 4, 5])
+        files += [heif_files.heif_file(brand, items) for items in ([tiles, *[tile] * 4], [tile, transparency])]
     return files
 
 

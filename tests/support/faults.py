@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from tests.support.checked_load import CheckedLoad
 from tests.support.images import BLUE, GREEN, RED, flat
 from tests.support.tiny_model import LABELS
-from tools.measure.soak.checked_load import Case, CheckedLoad
+from tools.measure.soak.answers import Case
 
 REQUEST_TIMEOUT_SECONDS = 15
 Record = Callable[[str, CheckedLoad, float], None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -52,3 +53,10 @@ def endless(start: bytes, block: bytes) -> Callable[[], Iterable[bytes]]:
     """A flood that begins with `start` and repeats `block`, in pieces of about a megabyte."""
     piece = block * max(1_000_000 // len(block), 1)
     return lambda: itertools.chain([start], itertools.repeat(piece))
+
+
+def silence() -> Iterator[bytes]:
+    """Keep a connection open and send nothing."""
+    while True:
+        time.sleep(0.5)
+        yield b""

@@ -64,9 +64,8 @@ class NameServer:
                 message = answer(query)
                 self.wfile.write(struct.pack("!H", len(message)) + message)
 
-        udp = socketserver.UDPServer(("127.0.0.1", 0), Handler)
-        self.address = f"127.0.0.1:{udp.server_address[1]}"
-        self._servers = [udp, socketserver.TCPServer(udp.server_address, TcpHandler)]
+        port, self._servers = _on_one_port(Handler, TcpHandler)
+        self.address = f"127.0.0.1:{port}"
         self._threads = [threading.Thread(target=server.serve_forever, args=(0.1,)) for server in self._servers]
         for thread in self._threads:
             thread.start()
@@ -77,6 +76,20 @@ class NameServer:
             server.shutdown()
             thread.join()
             server.server_close()
+
+
+def _on_one_port(
+    udp_handler: type[socketserver.BaseRequestHandler], tcp_handler: type[socketserver.BaseRequestHandler]
+) -> tuple[int, list[socketserver.BaseServer]]:
+    """A UDP and a TCP server on one port. The system chooses a port that is free for one of the protocols."""
+    for _ in range(100):
+        tcp = socketserver.TCPServer(("127.0.0.1", 0), tcp_handler)
+        port = int(tcp.socket.getsockname()[1])
+        try:
+            return port, [socketserver.UDPServer(("127.0.0.1", port), udp_handler), tcp]
+        except OSError:
+            tcp.server_close()
+    raise OSError("no port is free for both UDP and TCP")
 
 
 def _cut(message: bytes) -> bytes:

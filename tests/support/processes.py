@@ -10,7 +10,8 @@ from pathlib import Path
 
 import psutil
 
-from tools.serve.triton_process import REGION_KIND, SCRATCH_KIND, SHARED_MEMORY
+from tools.serve.triton_process import SCRATCH_KIND
+from tools.triton.arguments import REGION_KIND, SHARED_MEMORY
 
 
 def leftovers() -> set[Path]:
@@ -31,6 +32,11 @@ def eventually(condition: Callable[[], bool], seconds: float = 60) -> bool:
             return True
         time.sleep(0.05)
     return False
+
+
+def libraries_of(pid: int) -> set[str]:
+    """Paths of all files that a process has mapped: shared libraries above all."""
+    return {entry.path for entry in psutil.Process(pid).memory_maps()}
 
 
 def children(pid: int, recursive: bool = False) -> set[int]:

@@ -51,3 +51,8 @@ def replying(*parts: bytes, pause_seconds: float = 0) -> Callable[..., Awaitable
             await asyncio.sleep(pause_seconds)
 
     return handle
+
+
+async def closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A handler that hangs up at the first byte."""
+    await reader.read(1)

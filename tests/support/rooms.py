@@ -25,10 +25,21 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(_Headings(config), "room-headings")
 
 
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """The processes of `-n auto`: two for each core, at most 8, because many unit tests wait for a deadline."""
+    return min(2 * len(os.sched_getaffinity(0)), 8)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = [*_ROOMS, None]
-    items.sort(key=lambda item: order.index(_room(item.path)))
+    items.sort(key=lambda item: (order.index(_room(item.path)), not _needs_tensorflow(item)))
+
+
+def _needs_tensorflow(item: pytest.Item) -> bool:
+    """Whether a unit test needs TensorFlow. Processes share the tests out in order, so one of them gets these all."""
+    return _room(item.path) == "unit" and "tf" in getattr(item, "fixturenames", ())
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -55,7 +55,9 @@ def run_on_terminal(
 
 
 def _lines(screen: pyte.Screen) -> list[str]:
-    lines = [line.rstrip() for line in screen.display]
+    # Only the rows that were written to: most of the screen's are empty, and pyte takes long to print them.
+    height, columns = max(screen.buffer, default=-1) + 1, range(screen.columns)
+    lines = ["".join(screen.buffer[row][column].data for column in columns).rstrip() for row in range(height)]
     while lines and not lines[-1]:
         lines.pop()
     return lines

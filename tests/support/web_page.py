@@ -49,7 +49,7 @@ async def paste_urls(page: Page, urls: list[str]) -> None:
 
 
 async def expect_kinds(page: Page, *kinds: str) -> None:
-    """Wait until the page is done and its filter shows these kinds of results with their numbers, such as `Birds 3`."""
+    """Wait until the page is done and its filter shows these kinds of results, with numbers, such as `Identified 3`."""
     await expect(page.locator("#kinds button:visible")).to_have_text(list(kinds), timeout=30_000)
     await expect(page.locator("#results")).to_have_attribute("data-state", "done")
 

@@ -25,6 +25,8 @@ def run(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run TEST where no program can be found."""
     (folder / "test_it.py").write_text(TEST)
     command = [sys.executable, "-m", "pytest", "-p", "tests.support.rooms", "-p", "no:cacheprovider", str(folder)]
+    # The plugins that are installed beside pytest take longer to import than everything else here.
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     inherited = {name: value for name, value in os.environ.items() if name not in {"CI", "PATH"}}
     return subprocess.run(
         [*command, "-c", os.devnull, "--rootdir", str(folder)],

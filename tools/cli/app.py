@@ -11,7 +11,7 @@ from tools.cli import classify, evaluate, measure, models, serve
 
 EXAMPLE = """\
 Example:
-  birds serve                                    start the service; Ctrl-C stops it
+  birds serve                                     run the service until Ctrl-C
   birds classify ~/photos --format csv > birds.csv
 
 """

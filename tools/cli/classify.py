@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from tools.cli.numbers import decimal_number, whole_number
+
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 
@@ -36,13 +38,15 @@ def classify(
         typer.Option("--from", metavar="FILE", help="A file that names more, one per line; - reads it from stdin."),
     ] = None,
     k: Annotated[
-        int, typer.Option("--k", "-k", min=0, metavar="N", help="How many species to name for each image.")
+        int,
+        typer.Option("--k", "-k", parser=whole_number(0), metavar="N", help="How many species to name for each image."),
     ] = 3,
     model_version: Annotated[
         str | None, typer.Option(metavar="VERSION", help="Ask this version of the model instead of the default one.")
     ] = None,
     min_score: Annotated[
-        float | None, typer.Option(min=0, max=1, metavar="S", help="Leave out species with a lower score, 0 to 1.")
+        float | None,
+        typer.Option(parser=decimal_number(0, 1), metavar="S", help="Leave out species with a lower score, 0 to 1."),
     ] = None,
     species: Annotated[
         str | None,
@@ -81,8 +85,9 @@ def classify(
     birds classify --from urls.txt --out results.jsonl
 
     \b
-    Exit code: 0 every image was classified, 1 some failed, 2 the command is wrong,
-    3 every image failed, 4 stopped early (the service is gone), 130 interrupted.
+    Exit code: 0 every image was classified, 1 some failed, 2 the command is
+    wrong, 3 every image failed, 4 stopped early (the service does not answer),
+    130 interrupted.
     """
     from tools.cli.runner import Request, classify_all
     from tools.errors import UsageError

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from birds_client import UNREADABLE, Failure, Image, Models, ModelVersion, Photo, Prediction, Result
 from birds_client.images import open_file
+from pydantic import ValidationError
 
 from frontend.api.schemas import DEFAULT_K
 from frontend.classify.classifier import ClassifyOptions, ImageClassifier
@@ -36,7 +37,7 @@ class DirectClient:
     """
 
     def __init__(self, triton_url: str, language: str) -> None:
-        self._settings = Settings(triton_url=triton_url)
+        self._settings = _settings(triton_url)
         self._language = language
 
     async def __aenter__(self) -> DirectClient:
@@ -108,6 +109,17 @@ class DirectClient:
         if isinstance(failure, _UnreadableFile):
             return Failure(failure.code, str(failure.parameters["reason"]))
         return Failure(failure.code, failure_message(failure, self._language))
+
+
+def _settings(triton_url: str) -> Settings:
+    """Raises UsageError for a wrong address, which comes from the command line."""
+    try:
+        return Settings(triton_url=triton_url)
+    except ValidationError as error:
+        for problem in error.errors():
+            if problem["loc"] == ("triton_url",):
+                raise UsageError(f"--triton: {problem['msg'].removeprefix('Value error, ')}") from error
+        raise
 
 
 def _read(path: Path) -> bytes:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tools.cli.classify import DEFAULT_URL, Code
+from tools.cli.interrupt import run_until_ctrl_c
 from tools.errors import UsageError
 
 if TYPE_CHECKING:
@@ -87,24 +88,22 @@ def evaluate(
 
 def run(request: Request) -> tuple[int, int]:
     """Print the figures, and return how many photos failed and succeeded. Raises UsageError or StoppedEarly."""
-    import asyncio
-
     from tools.cli.inputs import find_images
     from tools.cli.language import language_of_this_person
-    from tools.cli.runner import client_errors_explained
+    from tools.cli.runner import explain_client_errors
 
     language = language_of_this_person()
     if not request.folder.is_dir():
         raise UsageError(f"{request.folder}: this is not a folder")
     inputs = find_images([str(request.folder)], [])
-    photos = _labelled(request.folder, inputs)
+    photos = _label_photos(request.folder, inputs)
     if not photos:
         raise UsageError(f"{request.folder}: there are no photos in folders named for species, such as Turdus merula")
-    with client_errors_explained(request.url, language):
-        return asyncio.run(_evaluate(request, photos, inputs.skipped_note(language), language))
+    with explain_client_errors(request.url, language):
+        return run_until_ctrl_c(_evaluate(request, photos, inputs.skipped_note(language), language), "interrupted")
 
 
-def _labelled(folder: Path, inputs: Inputs) -> dict[Path, str]:
+def _label_photos(folder: Path, inputs: Inputs) -> dict[Path, str]:
     """Return each photo with the name of its species' folder. Photos outside such folders count as skipped."""
     photos: dict[Path, str] = {}
     for image in inputs.images:
@@ -179,3 +178,5 @@ def _print(
         typer.echo(json.dumps(report.as_json(figures, version, codes), ensure_ascii=False, indent=1))
     else:
         typer.echo("\n".join(report.text(figures, version, common_names)))
+        if request.plot:
+            typer.echo(f"Wrote {request.plot}")

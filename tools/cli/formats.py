@@ -12,12 +12,14 @@ from typing import Any
 
 from birds_client import Result
 from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.text import Text
 
 from frontend.i18n.messages import message
 from tools.cli.inputs import name_of
 
 Record = dict[str, Any]
-_COLUMNS = ("image", "rank", "bird_name", "common_name", "score", "code", "message", "model_version")
+_COLUMNS = ("image", "rank", "bird_name", "common_name", "score", "answer", "code", "message", "model_version")
 BACKGROUND = "background"  # the label of the class without a bird
 _NAME_CELLS = 48  # at most, in a pipe
 _NAME_SHARE = 0.45  # of the width of a terminal
@@ -80,7 +82,9 @@ class Json(JsonLines):
 
 
 class Csv(JsonLines):
-    """One row for each prediction; an image that failed has one row.
+    """One row for each prediction; an image without predictions has one row.
+
+    The column `answer` says how to read the rows of the image: page and command use the same words.
 
     A text that a spreadsheet would run as a formula gets an apostrophe in front. Image names and labels can come from
     strangers. frontend/page/static/download.js does the same.
@@ -90,10 +94,15 @@ class Csv(JsonLines):
         yield ",".join(_COLUMNS)
 
     def lines(self, item: Record, is_not_sure: bool = False) -> Iterator[str]:
-        if "failure" in item:
-            yield _csv_row({"image": item["image"], **item["failure"]})
+        shared = {
+            "image": item["image"],
+            "answer": _answer(item, is_not_sure),
+            "model_version": item.get("model_version"),
+        }
         for rank, prediction in enumerate(item.get("predictions", []), 1):
-            yield _csv_row({"image": item["image"], "rank": rank, **prediction, "model_version": item["model_version"]})
+            yield _csv_row({**shared, "rank": rank, **prediction})
+        if not item.get("predictions"):
+            yield _csv_row({**shared, **item.get("failure", {})})
 
 
 class Table(JsonLines):
@@ -106,9 +115,9 @@ class Table(JsonLines):
         self._language = language
 
     def lines(self, item: Record, is_not_sure: bool = False) -> Iterator[str]:
-        name = _shortened(_printable(item["image"]), self._name_cells)
+        name = _shorten(_printable(item["image"]), self._name_cells)
         if "failure" in item:
-            yield self._row(name, "-", f"{item['failure']['message']} ({item['failure']['code']})")
+            yield from self._wrap(name, f"{item['failure']['message']} ({item['failure']['code']})")
             return
         best, *others = item["predictions"] or [None]
         if best is None:
@@ -127,6 +136,13 @@ class Table(JsonLines):
             return message("page_scripts", "no_bird", self._language)
         return f"{common} ({name})" if common else name
 
+    def _wrap(self, name: str, text: str) -> Iterator[str]:
+        """Yield the rows of a failure. Its text says what to do, so it is not cut."""
+        width = self._width - cell_len(self._row("", "", "")) if self._width else cell_len(text)
+        for line in Text(text).wrap(Console(), max(width, 8)):
+            yield self._row(name, "-" if name else "", line.plain.rstrip())
+            name = ""
+
     def _row(self, name: str, score: str, text: str) -> str:
         row = f"{set_cell_size(name, self._name_cells)}  {score:>4}  {_printable(text)}"
         return _cut(row, self._width) if self._width else row
@@ -140,15 +156,26 @@ FORMATS: dict[str, Callable[[Sequence[str], int | None, str], JsonLines]] = {
 }
 
 
+def _answer(item: Record, is_not_sure: bool) -> str:
+    """Return what the column `answer` says of the image."""
+    if "failure" in item:
+        return "failed"
+    if item.get("no_bird"):
+        return "no_bird"
+    if not item["predictions"]:
+        return "no_match"
+    return "not_sure" if is_not_sure else "identified"
+
+
 def _csv_row(row: Record) -> str:
     line = io.StringIO()
-    cells = {name: _harmless(value) if isinstance(value, str) else value for name, value in row.items()}
+    cells = {name: _disarm_formula(value) if isinstance(value, str) else value for name, value in row.items()}
     # The writer quotes a cell that contains \r or \n only if this line terminator has that character.
     csv.DictWriter(line, _COLUMNS, lineterminator=_LINE_END).writerow(cells)
     return line.getvalue().removesuffix(_LINE_END)
 
 
-def _harmless(text: str) -> str:
+def _disarm_formula(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) else text
 
 
@@ -157,7 +184,7 @@ def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
-def _shortened(name: str, cells: int) -> str:
+def _shorten(name: str, cells: int) -> str:
     """Cut out the middle: the folder at the start and the file at the end say most. Wide characters take two cells."""
     if cell_len(name) <= cells:
         return name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -20,7 +21,7 @@ SUFFIXES = {
     *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff"),
     ".webp",
 }  # of the files that are taken from a folder
-_URL_SCHEMES = ("http://", "https://")
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)  # the service says what is wrong with another scheme
 _APPLE_DOUBLE = "._"  # macOS keeps attributes of photo.jpg in ._photo.jpg on other file systems
 _OPEN_DESCRIPTORS = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")  # what a shell makes of <(command)
 _STDIN_NAMES = {STDIN, "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"}
@@ -56,13 +57,13 @@ def find_images(names: Iterable[str], lists: Iterable[str]) -> Inputs:
     read. A file or folder that cannot be read counts as an image, which fails later.
     """
     found = Inputs()
-    names, lists = _named_once(names), _named_once(lists)
+    names, lists = _without_duplicates(names), _without_duplicates(lists)
     if any(map(_is_stdin, names)) and any(map(_is_stdin, lists)):
         raise SourceError("standard input can be an image or a list of images, not both")
     entries = [line for path in lists for line in read_list(path)]
     if any(map(_is_stdin, entries)) and any(map(_is_stdin, lists)):
         raise SourceError("a list on standard input cannot name an image on standard input")
-    images = (image for name in _named_once([*names, *entries]) for image in _expand(name, found.skipped))
+    images = (image for name in _without_duplicates([*names, *entries]) for image in _expand(name, found.skipped))
     found.images = list(dict.fromkeys(images))
     return found
 
@@ -72,7 +73,7 @@ def name_of(image: Image) -> str:
     return image.name if isinstance(image, Photo) else str(image)
 
 
-def _named_once(names: Iterable[str]) -> list[str]:
+def _without_duplicates(names: Iterable[str]) -> list[str]:
     """Return the distinct names in their order. All names of standard input count as one."""
     distinct: dict[str, str] = {}
     for name in names:
@@ -87,7 +88,7 @@ def _is_stdin(name: str) -> bool:
 def _expand(name: str, skipped: Counter[str]) -> Iterator[Image]:
     if name == STDIN:
         yield Photo(STDIN, sys.stdin.buffer.read())
-    elif name.lower().startswith(_URL_SCHEMES):
+    elif _URL.match(name):
         yield name
     elif name.startswith(_OPEN_DESCRIPTORS):
         yield Photo(name, Path(name).read_bytes())
@@ -127,21 +128,21 @@ def read_list(path: str) -> list[str]:
     """
     try:
         content = sys.stdin.buffer.read() if path == STDIN else Path(path).read_bytes()
-        lines = (_unquoted(line.strip()) for line in _decoded(content).splitlines())
+        lines = (_unquote(line.strip()) for line in _decode(content).splitlines())
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "this is not a text file"
         raise SourceError(f"{path}: {reason}") from error
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def _decoded(content: bytes) -> str:
+def _decode(content: bytes) -> str:
     """UTF-8, or the UTF-16 that Windows PowerShell writes; both with or without a byte order mark."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16")
     return content.decode("utf-8-sig")
 
 
-def _unquoted(line: str) -> str:
+def _unquote(line: str) -> str:
     if len(line) >= 2 and line[0] == line[-1] and line[0] in "\"'":
         return line[1:-1]
     return line

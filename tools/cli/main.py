@@ -6,19 +6,20 @@ Everything else is imported inside `main`, so that Ctrl-C during an import also 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+from tools.cli.interrupt import INTERRUPTED, end_at_ctrl_c
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `birds` with these arguments (default: those of sys.argv) and return its exit code."""
+    if arguments is None:  # this process is `birds` and nothing else
+        end_at_ctrl_c()
     try:
         return _run(arguments)
-    except KeyboardInterrupt:
-        return _interrupted("interrupted")
+    except KeyboardInterrupt:  # of a command that measures
+        return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:  # the reader of our output, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -33,12 +34,15 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = int(app(arguments, prog_name="birds", standalone_mode=False) or 0)
         sys.stdout.flush()
-        return _interrupted("interrupted") if code == INTERRUPTED else code  # how Typer returns KeyboardInterrupt
+        return _fail("interrupted", code) if code == INTERRUPTED else code  # how Typer returns KeyboardInterrupt
     except Stopped as stopped:
-        return _interrupted(str(stopped))
+        return _fail(str(stopped), INTERRUPTED)
     except ToolError as error:
         return _fail(str(error), error.exit_code)
     except TyperException as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # which Typer exports nowhere
+            print(error.format_message(), file=sys.stderr)
+            return 2
         context = getattr(error, "ctx", None)
         help_command = f"{context.command_path if context else 'birds'} --help"
         return _fail(f"{error.format_message()} (see {help_command})", 2)
@@ -60,12 +64,10 @@ def _wrong_settings(error: ValueError) -> str | None:
 
     if not isinstance(error, ValidationError):
         return None
-    return ", ".join(f"BIRDS_{str(problem['loc'][0]).upper()}: {problem['msg']}" for problem in error.errors())
-
-
-def _interrupted(text: str) -> int:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the program at once, without a message
-    return _fail(text, INTERRUPTED)
+    return ", ".join(
+        f"BIRDS_{str(problem['loc'][0]).upper()}: {problem['msg'].removeprefix('Value error, ')}"
+        for problem in error.errors()
+    )
 
 
 def _fail(text: str, code: int) -> int:

@@ -11,6 +11,7 @@ from typing import Annotated, TypeVar, cast
 
 import typer
 
+from tools.cli.numbers import decimal_number, split_numbers, whole_number
 from tools.errors import UsageError
 
 T = TypeVar("T", bound=str)
@@ -30,12 +31,11 @@ def bench(
             "the parameters of config.pbtxt.",
         ),
     ] = "configured",
-    repeats: Annotated[int | None, typer.Option(min=1, metavar="N", help="Rounds.  [default: 3]")] = None,
     seconds: Annotated[
-        float | None, typer.Option(min=0.1, metavar="S", help="Length of a measurement.  [default: 4]")
-    ] = None,
-    concurrency: Annotated[
-        str | None, typer.Option(metavar="N,…", help="Concurrent callers.  [default: 1,2,4,8,16,32,64]")
+        float | None,
+        typer.Option(
+            parser=decimal_number(0.1), metavar="S", help="Length of a measurement.  [default: 4, or 2 with --quick]"
+        ),
     ] = None,
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The results.  [default: .cache/bench/results.json]")
@@ -67,14 +67,8 @@ def bench(
     from tools.measure.bench.command import bench as run
 
     plan = QUICK if quick else Plan()
-    plan = dataclasses.replace(
-        plan,
-        repeats=repeats or plan.repeats,
-        seconds=seconds or plan.seconds,
-        concurrency=_levels(concurrency, "--concurrency") if concurrency else plan.concurrency,
-    )
-    _end_like_ctrl_c_on_sigterm()
-    run(plan, _names(variants), path)
+    _stop_at_signals()
+    run(dataclasses.replace(plan, seconds=seconds or plan.seconds), _names(variants), path)
 
 
 def perf(
@@ -98,7 +92,7 @@ def perf(
         str, typer.Option(metavar="N,…", help="Concurrent requests; may be empty.")
     ] = "1,2,4,8,16,32,64",
     request_rates: Annotated[str, typer.Option(metavar="N,…", help="Requests per second; may be empty.")] = "20,60,100",
-    seconds: Annotated[float, typer.Option(min=0.1, metavar="S", help="Length of each load.")] = 4,
+    seconds: Annotated[float, typer.Option(parser=decimal_number(0.1), metavar="S", help="Length of each load.")] = 4,
     output: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Folder for the table and the plots.  [default: a new one in .cache/perf]"),
@@ -109,7 +103,7 @@ def perf(
     \b
     birds perf --quick                               starts a Triton of its own
     birds perf --triton-http 127.0.0.1:8010 --triton-grpc 127.0.0.1:8011
-    birds perf --models birds --protocols grpc --concurrency 1,16 --request-rates 50,100
+    birds perf --models birds --protocols grpc --concurrency 1,16
 
     Every combination of model, protocol, shared memory and load is measured once. Photos come from the folders in
     BIRDS_TEST_PHOTOS, or are generated.
@@ -128,19 +122,24 @@ def perf(
         _names(models),
         _names(protocols, "--protocols", PROTOCOLS),
         _names(shared_memory, "--shared-memory", SHARED_MEMORY),
-        _levels(concurrency, "--concurrency"),
-        _levels(request_rates, "--request-rates"),
+        split_numbers(concurrency, whole_number(1), "--concurrency"),
+        split_numbers(request_rates, whole_number(1), "--request-rates"),
     )
-    _end_like_ctrl_c_on_sigterm()
+    _stop_at_signals()
     run(sweep, running, seconds, output)
 
 
 def soak(
-    minutes: Annotated[float, typer.Option(min=0.01, metavar="M", help="Duration.")] = 20,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed for the order of the faults and the traffic.")] = 1,
-    clients: Annotated[int, typer.Option(min=1, max=64, metavar="N", help="Clients of each kind.")] = 1,
+    minutes: Annotated[float, typer.Option(parser=decimal_number(0.01), metavar="M", help="Duration.")] = 20,
+    seed: Annotated[
+        int, typer.Option(parser=whole_number(), metavar="N", help="Seed for the order of the faults and the traffic.")
+    ] = 1,
+    clients: Annotated[int, typer.Option(parser=whole_number(1, 64), metavar="N", help="Clients of each kind.")] = 1,
     pause: Annotated[
-        float, typer.Option(min=0.01, metavar="S", help="Seconds from the recovery of one fault to the next.")
+        float,
+        typer.Option(
+            parser=decimal_number(0.01), metavar="S", help="Seconds from the recovery of one fault to the next."
+        ),
     ] = 10,
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The report.  [default: .cache/soak/soak.json]")
@@ -159,6 +158,7 @@ def soak(
     from tools.measure.soak.command import REPORT, Options
     from tools.measure.soak.command import soak as run
 
+    _stop_at_signals()
     raise typer.Exit(run(Options(minutes, seed, clients, pause, json or REPORT)))
 
 
@@ -175,7 +175,7 @@ def _report(path: Path) -> None:
     from tools import ROOT
     from tools.measure import scaling
     from tools.measure.bench.report import last_recorded, read_results, write_report
-    from tools.measure.pages import replace_generated_part
+    from tools.measure.markdown import replace_generated_part
 
     written = write_report(read_results(path))
     if recorded := last_recorded():
@@ -186,13 +186,6 @@ def _report(path: Path) -> None:
         typer.echo(f"Wrote {written_path}")
 
 
-def _levels(text: str, option: str) -> list[int]:
-    parts: list[str] = _names(text)
-    if not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise UsageError(f"{option} {text}: whole numbers above 0, with commas between them")
-    return [int(part) for part in parts]
-
-
 def _names(text: str, option: str = "", allowed: Sequence[T] = ()) -> list[T]:
     names = [part.strip() for part in text.split(",") if part.strip()]
     if wrong := [name for name in names if allowed and name not in allowed]:
@@ -200,6 +193,8 @@ def _names(text: str, option: str = "", allowed: Sequence[T] = ()) -> list[T]:
     return cast("list[T]", names)
 
 
-def _end_like_ctrl_c_on_sigterm() -> None:
-    """Have SIGTERM stop what was started and keep what was measured, as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _stop_at_signals() -> None:
+    """Have Ctrl-C and SIGTERM stop what was started and keep what was measured."""
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(stop) is not signal.SIG_IGN:  # as the shell has it for a program in the background
+            signal.signal(stop, signal.default_int_handler)

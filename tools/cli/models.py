@@ -8,14 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tools.cli.build_options import BuiltIn, takes_build_options
+from tools.cli.numbers import whole_number
 from tools.errors import UsageError
-from tools.models.options import BuildOptions, OutputKind, OwnModel, Scale, Source, parse_numbers, parse_size
+from tools.models.options import BuildOptions
+from tools.triton.arguments import Ports
 
 if TYPE_CHECKING:
     from tools.models.commands import Target
 
 app = typer.Typer(
-    help="List, build, publish, roll back and retire versions of the classifier. A running service follows at once.",
+    help="""List, build, publish, roll back and retire versions of the classifier. A running service follows at once.
+
+    \b
+    birds models list
+    birds models publish --source imagenet-birds
+    birds models rollback
+    """,
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -30,72 +39,17 @@ Offline = Annotated[
     bool, typer.Option("--offline", help="Change the files even if the running service does not answer.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON; progress goes to standard error.")]
-BuiltIn = Annotated[
-    Source | None, typer.Option("--source", help="One of the models that come with the service.", show_default=False)
-]
-SavedModel = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="PATH",
-        help="A model of your own; needs --labels. A SavedModel, a .keras or .h5 file, or a zip.",
-        show_default=False,
-    ),
-]
-Labels = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="Its labels: one per line, CSV with the columns id,name, or JSON.",
-        show_default=False,
-    ),
-]
-ScaleOption = Annotated[
-    Scale | None,
-    typer.Option("--scale", help="The range of values that the model was trained on, if its input is floating-point."),
-]
-Mean = Annotated[
-    str | None,
-    typer.Option(metavar="R,G,B", help="Subtracted after --scale 0..1 or 0..255.", show_default=False),
-]
-Std = Annotated[str | None, typer.Option(metavar="R,G,B", help="Divided by after --mean.", show_default=False)]
-Size = Annotated[
-    str | None,
-    typer.Option(
-        metavar="HEIGHTxWIDTH", help="Size of its images in pixels, if it takes any size.", show_default=False
-    ),
-]
-SignatureOption = Annotated[
-    str | None, typer.Option("--signature", metavar="NAME", help="Which signature to use.", show_default=False)
-]
-OutputName = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Which output holds the classes.", show_default=False)
-]
-Output = Annotated[
-    OutputKind | None,
-    typer.Option("--output", help="The kind of numbers in its output, if that is not recognized.", show_default=False),
-]
-MultiLabel = Annotated[
-    bool, typer.Option("--multi-label", help="The model scores each label independently: scores need not sum to 1.")
-]
-AllowRandom = Annotated[
-    bool, typer.Option("--allow-random", help="Accept a model that answers the same image differently each time.")
-]
-AllowDuplicates = Annotated[bool, typer.Option("--allow-duplicates", help="Accept labels that appear twice.")]
-Mirror = Annotated[
-    str | None,
-    typer.Option(
-        envvar="BIRDS_MODEL_MIRROR",
-        metavar="FOLDER_OR_URL",
-        help="Where to look for files before the Internet.",
-        show_default=False,
-    ),
-]
-_DEFAULT_TRITON = "http://127.0.0.1:8010"
+_DEFAULT_TRITON = f"http://127.0.0.1:{Ports().http}"
 
 
 @app.command("list", short_help="Show the versions.")
 def list_versions(repository: Repository = None, triton: TritonUrl = _DEFAULT_TRITON, as_json: Json = False) -> None:
-    """Show the versions, which of them is the default, and which the running Triton serves."""
+    """Show the versions, which of them is the default, and which the running Triton serves.
+
+    \b
+    birds models list
+    birds models list --json
+    """
     from tools.models import commands
 
     versions = commands.list_versions(_target(repository, triton))
@@ -103,71 +57,36 @@ def list_versions(repository: Repository = None, triton: TritonUrl = _DEFAULT_TR
 
 
 @app.command(short_help="Build the first version.")
-def build(
-    source: BuiltIn = None,
-    savedmodel: SavedModel = None,
-    labels: Labels = None,
-    scale: ScaleOption = None,
-    mean: Mean = None,
-    std: Std = None,
-    size: Size = None,
-    signature: SignatureOption = None,
-    output_name: OutputName = None,
-    output: Output = None,
-    multi_label: MultiLabel = False,
-    allow_random: AllowRandom = False,
-    allow_duplicates: AllowDuplicates = False,
-    mirror: Mirror = None,
-    repository: Repository = None,
-) -> None:
+@takes_build_options
+def build(options: BuildOptions, repository: Repository = None) -> None:
     """Build version 1 for the next start of the service. An existing version 1 is replaced.
 
     \b
-    birds models build                            Google's AIY Birds V1, 964 species
-    birds models build --source imagenet-birds    EfficientNet-Lite0, 59 bird classes, no download
+    birds models build
+    birds models build --source imagenet-birds
     birds models build --savedmodel PATH --labels FILE
 
-    Without options: aiy-birds-v1, or imagenet-birds if the files of aiy-birds-v1 cannot be downloaded.
+    Without options: aiy-birds-v1 (Google's AIY Birds V1, 964 species), or, if its files cannot be downloaded,
+    imagenet-birds (EfficientNet-Lite0, 59 kinds of birds, needs no download).
     """
     from tools.models.build_model import build
     from tools.models.repository import MODEL_REPOSITORY
 
-    own = _own_model(
-        savedmodel,
-        labels,
-        scale,
-        mean,
-        std,
-        size,
-        signature,
-        output_name,
-        output,
-        multi_label,
-        allow_random,
-        allow_duplicates,
-    )
-    build(BuildOptions(source, own, mirror), repository or MODEL_REPOSITORY)
+    build(options, repository or MODEL_REPOSITORY)
 
 
 @app.command(short_help="Check a model and serve it.")
+@takes_build_options
 def publish(
-    source: BuiltIn = None,
-    savedmodel: SavedModel = None,
-    labels: Labels = None,
-    scale: ScaleOption = None,
-    mean: Mean = None,
-    std: Std = None,
-    size: Size = None,
-    signature: SignatureOption = None,
-    output_name: OutputName = None,
-    output: Output = None,
-    multi_label: MultiLabel = False,
-    allow_random: AllowRandom = False,
-    allow_duplicates: AllowDuplicates = False,
-    mirror: Mirror = None,
+    options: BuildOptions,
     version: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Its number; one more than the highest if left out.", show_default=False),
+        typer.Option(
+            parser=whole_number(1),
+            metavar="N",
+            help="Its number; one more than the highest if left out.",
+            show_default=False,
+        ),
     ] = None,
     not_default: Annotated[
         bool, typer.Option("--not-default", help="Serve it only to requests that name it, and as a canary.")
@@ -185,21 +104,6 @@ def publish(
     """
     from tools.models import commands
 
-    own = _own_model(
-        savedmodel,
-        labels,
-        scale,
-        mean,
-        std,
-        size,
-        signature,
-        output_name,
-        output,
-        multi_label,
-        allow_random,
-        allow_duplicates,
-    )
-    options = BuildOptions(source, own, mirror)
     _show(commands.publish(_target(repository, triton, offline), options, version, not not_default), as_json)
 
 
@@ -208,7 +112,10 @@ def rollback(
     to: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="The version; the one before the current default if left out.", show_default=False
+            parser=whole_number(1),
+            metavar="N",
+            help="The version; the one before the current default if left out.",
+            show_default=False,
         ),
     ] = None,
     repository: Repository = None,
@@ -216,7 +123,12 @@ def rollback(
     offline: Offline = False,
     as_json: Json = False,
 ) -> None:
-    """Make an older version the default."""
+    """Make an older version the default.
+
+    \b
+    birds models rollback
+    birds models rollback --to 1
+    """
     from tools.models import commands
 
     _show(commands.rollback(_target(repository, triton, offline), to), as_json)
@@ -224,13 +136,17 @@ def rollback(
 
 @app.command()
 def retire(
-    version: Annotated[int, typer.Argument(min=1, metavar="N", help="The version's number.")],
+    version: Annotated[int, typer.Argument(parser=whole_number(1), metavar="N", help="The version's number.")],
     repository: Repository = None,
     triton: TritonUrl = _DEFAULT_TRITON,
     offline: Offline = False,
     as_json: Json = False,
 ) -> None:
-    """Take a version out of service and delete it."""
+    """Take a version out of service and delete it. The default cannot be retired: roll back or publish first.
+
+    \b
+    birds models retire 2
+    """
     from tools.models import commands
 
     _show(commands.retire(_target(repository, triton, offline), version), as_json)
@@ -244,7 +160,8 @@ def prepare(
         Path | None, typer.Option(metavar="FROM", help="A folder with one folder for each version.")
     ] = None,
     default: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="The version that answers requests that name none.")
+        int | None,
+        typer.Option(parser=whole_number(1), metavar="N", help="The version that answers requests that name none."),
     ] = None,
 ) -> None:
     """Make DIR the model repository of a Triton in a container: build a classifier, or copy versions."""
@@ -253,26 +170,6 @@ def prepare(
     if source and versions:
         raise UsageError("--source and --versions exclude each other")
     prepare_repository(directory, source, versions, default)
-
-
-def _own_model(
-    savedmodel: Path | None,
-    labels: Path | None,
-    scale: Scale | None,
-    mean: str | None,
-    std: str | None,
-    size: str | None,
-    *others: Any,
-) -> OwnModel | None:
-    """The model that the options describe, or None without --savedmodel. Raises UsageError for half a description."""
-    if not savedmodel:
-        if labels or any((scale, mean, std, size, *others)):
-            raise UsageError("--labels, --scale and the other options that describe a model need --savedmodel")
-        return None
-    if not labels:
-        raise UsageError("--savedmodel needs --labels")
-    mean_values, std_values = parse_numbers(mean) if mean else None, parse_numbers(std) if std else None
-    return OwnModel(savedmodel, labels, scale, mean_values, std_values, parse_size(size) if size else None, *others)
 
 
 def _target(repository: Path | None, triton_url: str, offline: bool = False) -> Target:
@@ -294,13 +191,16 @@ def _show(answer: dict[str, Any], as_json: bool) -> None:
 def _table(versions: list[dict[str, Any]]) -> str:
     if not versions:
         return "There are no versions yet. To build one: birds models build"
-    rows = [[name.upper() for name in versions[0]]]
-    rows += [[_cell(value) for value in version.values()] for version in versions]
+    shown = [name for name in versions[0] if name != "note" or any(version["note"] for version in versions)]
+    rows = [[name.upper() for name in shown]]
+    rows += [[_cell(version[name], name) for name in shown] for version in versions]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, name: str) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if name == "published" and value:
+        return str(value).partition("T")[0]  # --json has the time; the table must fit into 80 columns
     return "-" if value is None else str(value)

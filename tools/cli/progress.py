@@ -126,7 +126,8 @@ class Screen:
         In a pipe only the number of skipped files is printed: otherwise nobody would know about them.
         """
         if self._shows_summary:
-            parts = [*self._found(), *([skipped] if skipped else []), self._rate(), *ending]
+            speed = [self._rate()] if self.tally.done > self._already else []
+            parts = [*self._found(), *([skipped] if skipped else []), *speed, *ending]
             Console(stderr=True, highlight=False).print(", ".join(parts), markup=False)  # breaks lines between words
         elif skipped and not self._quiet:
             print(f"birds: {skipped}", file=sys.stderr)

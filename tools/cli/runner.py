@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
@@ -10,17 +9,29 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
-from birds_client import AsyncBirdsClient, ClientError, Image, Models, Result, Unauthorized, Unreachable
+from birds_client import (
+    AsyncBirdsClient,
+    ClientError,
+    ConnectionRefused,
+    Image,
+    Models,
+    Result,
+    Unauthorized,
+    Unreachable,
+)
+from birds_client.connection import is_loopback
 
 from frontend.errors import ServiceError
 from frontend.i18n.messages import message, service_error_message
 from tools.cli.formats import BACKGROUND, FORMATS, record
 from tools.cli.inputs import Inputs, find_images, name_of, read_list
+from tools.cli.interrupt import run_until_ctrl_c
 from tools.cli.language import language_of_this_person
 from tools.cli.progress import Screen, Tally
 from tools.cli.results_file import ResultsFile
-from tools.errors import Stopped, ToolError, UsageError
+from tools.errors import ToolError, UsageError
 
 STOPPED_EARLY = 4
 _STANDARD_OUTPUT = {"-", "/dev/stdout"}
@@ -74,25 +85,24 @@ def classify_all(request: Request) -> Tally:
     """Classify every image and write its result. Raises UsageError, StoppedEarly or Stopped."""
     logging.basicConfig(level=logging.ERROR, format="birds: %(message)s")
     language = language_of_this_person()
-    try:
-        inputs = find_images(request.sources, request.lists)
-        if not inputs.images:
-            raise UsageError(_no_images(request, inputs, language))
-        with client_errors_explained(request.url, language):
-            if request.out is None or str(request.out) in _STANDARD_OUTPUT:
-                return _to_screen(request, inputs, language)
-            return _to_file(request, request.out, inputs, language)
-    except KeyboardInterrupt as error:
-        raise Stopped(message("cli", "interrupted", language)) from error
+    inputs = find_images(request.sources, request.lists)
+    if not inputs.images:
+        raise UsageError(_no_images(request, inputs, language))
+    with explain_client_errors(request.triton or request.url, language):
+        if request.out is None or str(request.out) in _STANDARD_OUTPUT:
+            return _to_screen(request, inputs, language)
+        return _to_file(request, request.out, inputs, language)
 
 
 @contextmanager
-def client_errors_explained(url: str, language: str) -> Iterator[None]:
+def explain_client_errors(url: str, language: str) -> Iterator[None]:
     """Turn the errors of the service at `url` into a UsageError or StoppedEarly that says what to do."""
     try:
         yield
     except Unreachable as error:
         text = message("cli", "unreachable", language, url=url, reason=str(error))
+        if isinstance(error, ConnectionRefused) and is_loopback(urlsplit(url).hostname or ""):
+            text += f". {message('cli', 'start_hint', language)}"
         raise StoppedEarly(text) from error
     except Unauthorized as error:
         raise UsageError(f"{error}. {message('cli', 'api_key_hint', language)}") from error
@@ -100,7 +110,9 @@ def client_errors_explained(url: str, language: str) -> Iterator[None]:
         raise UsageError(str(error)) from error
     except ServiceError as error:
         text = service_error_message(error, language)
-        raise (StoppedEarly(text) if error.status >= 500 else UsageError(text)) from error
+        if error.status < 500:
+            raise UsageError(text) from error
+        raise StoppedEarly(message("cli", "unreachable", language, url=url, reason=text)) from error
 
 
 def _no_images(request: Request, inputs: Inputs, language: str) -> str:
@@ -122,12 +134,11 @@ def _to_screen(request: Request, inputs: Inputs, language: str) -> Tally:
             screen.print(line)
         screen.count(result, is_not_sure)
 
-    with screen:
-        for line in writer.first_lines():
-            screen.print(line)
-        asyncio.run(_run(_service(request, language, screen), inputs.images, request, write))
-        for line in writer.last_lines():
-            screen.print(line)
+    for line in writer.first_lines():
+        screen.print(line)
+    run_until_ctrl_c(_run(request, inputs.images, write, screen, language), message("cli", "interrupted", language))
+    for line in writer.last_lines():
+        screen.print(line)
     screen.summarise(inputs.skipped_note(language))
     return screen.tally
 
@@ -149,8 +160,7 @@ def _to_file(request: Request, out: Path, inputs: Inputs, language: str) -> Tall
             file.append(record(result))
             screen.count(result, is_not_sure)
 
-        with screen:
-            asyncio.run(_run(_service(request, language, screen), remaining, request, write))
+        run_until_ctrl_c(_run(request, remaining, write, screen, language), message("cli", "interrupted", language))
     screen.summarise(inputs.skipped_note(language), [str(out)])
     return tally
 
@@ -163,8 +173,11 @@ def _service(request: Request, language: str, screen: Screen) -> Service:
     return AsyncBirdsClient(request.url, api_key=request.api_key, language=language, on_wait=screen.waiting)
 
 
-async def _run(service: Service, images: list[Image], request: Request, write: Callable[[Result, bool], None]) -> None:
+async def _run(
+    request: Request, images: list[Image], write: Callable[[Result, bool], None], screen: Screen, language: str
+) -> None:
     """Write each result as soon as it is known, and whether the service is not sure of it."""
+    service = _service(request, language, screen)
     results = service.classify(
         images,
         request.k,
@@ -173,15 +186,16 @@ async def _run(service: Service, images: list[Image], request: Request, write: C
         species=request.species and _species(request.species),
     )
     not_sure_below: float | None = None
-    async with service, aclosing(results):
-        async for result in results:
-            if not_sure_below is None and result.predictions:
-                not_sure_below = await _not_sure_below(service)
-            write(result, _is_not_sure(result, not_sure_below or 0))
+    with screen:
+        async with service, aclosing(results):
+            async for result in results:
+                if not_sure_below is None and result.predictions:
+                    not_sure_below = await _not_sure_below(service)
+                write(result, _is_not_sure(result, not_sure_below or 0))
 
 
 async def _not_sure_below(service: Service) -> float:
-    """Ask the service below which score an answer is not sure. Return 0, so that none is, if it does not answer."""
+    """Ask the service for the score below which it is not sure. If it does not answer: 0, so that it is always sure."""
     try:
         return (await service.models()).not_sure_below
     except (ClientError, ServiceError):

@@ -30,7 +30,7 @@ def photo_folders() -> list[Path]:
 def load_photos() -> list[bytes]:
     """Small JPEG files, the same ones in the same order every time. Raises OSError for a folder that cannot be read."""
     paths = sorted(path for folder in photo_folders() for path in folder.iterdir() if path.suffix == ".jpg")
-    return [path.read_bytes() for path in paths] or [_generated(seed) for seed in range(_GENERATED)]
+    return [path.read_bytes() for path in paths] or [_generate(seed) for seed in range(_GENERATED)]
 
 
 @functools.cache
@@ -82,7 +82,7 @@ def _as_camera_photo(photo: bytes) -> bytes:
     return file.getvalue()
 
 
-def _generated(seed: int) -> bytes:
+def _generate(seed: int) -> bytes:
     import numpy as np
     from PIL import Image
 

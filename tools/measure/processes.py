@@ -40,11 +40,6 @@ def usage(pid: int, role: str, memory: bool = True) -> Usage:
     return Usage(processes, memory_bytes / 1e6, dict(cpu))
 
 
-def libraries_of(pid: int) -> set[str]:
-    """Paths of all files that a process and its descendants have mapped: shared libraries above all."""
-    return {entry.path for process, _ in family(pid, "") for entry in process.memory_maps()}
-
-
 def family(pid: int, role: str) -> Iterator[tuple[psutil.Process, str]]:
     """Yield the process `pid`, whose role is `role`, and its descendants, with their roles.
 

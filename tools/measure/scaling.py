@@ -6,11 +6,11 @@ The throughput of a step is cores divided by CPU time. Everything else is an ass
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tools.errors import ToolError
 from tools.measure.bench.goals import Recorded, Speed
+from tools.measure.markdown import table
 
 RATES = (1, 10, 1_000, 100_000)
 _TRITON_STEPS = ("preprocess", "classifier", "triton")
@@ -126,7 +126,7 @@ def render(recorded: Recorded) -> str:
     plans += ["more than one needed of", "next limit"]
     return (
         f"### What an image costs\n\nRecorded {recorded.started} on {recorded.cores} cores of {recorded.cpu}.\n\n"
-        f"{_table(head, steps)}\n### What a rate takes: {best}\n\n{_table(plans, rows)}"
+        f"{table([head, *steps])}\n\n### What a rate takes: {best}\n\n{table([plans, *rows])}\n"
     )
 
 
@@ -139,7 +139,3 @@ def _row(rate: float, found: Plan, gpu: bool) -> list[str]:
         ", ".join(full) or "—",
         f"{following[0]}, at {following[1]:,.0f}/s" if following else "—",
     ]
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "".join("| " + " | ".join(line) + " |\n" for line in (head, ["---"] * len(head), *rows))

@@ -13,6 +13,7 @@ from tools.models.build_process import build_version
 from tools.models.options import FALLBACK, BuildOptions
 from tools.models.publishing import replace
 from tools.models.repository import MODEL_REPOSITORY, image_size, savedmodel_path
+from tools.models.stop_signals import stoppable
 from tools.models.weights.fetch import FetchError
 
 FALLBACK_WARNING = """\
@@ -30,15 +31,16 @@ def build(options: BuildOptions, repository: Path = MODEL_REPOSITORY) -> None:
     """Build what `options` say and install it in `repository`. The old version stays until the new one is complete.
 
     Without a source or a model: the default source, or the fallback if its files cannot be fetched. Raises BuildError,
-    FetchError or PublishingError.
+    FetchError, PublishingError or Stopped.
     """
     size = image_size(repository)
-    try:
-        replace(repository, lambda directory: build_version(directory, options, size))
-    except FetchError as error:
-        if options.source or options.own:  # the user chose it, so there is no fallback
-            raise
-        print(FALLBACK_WARNING.format(reason=error), file=sys.stderr, flush=True)
-        fallback = with_changes(options, source=FALLBACK)
-        replace(repository, lambda directory: build_version(directory, fallback, size))
+    with stoppable():
+        try:
+            replace(repository, lambda directory: build_version(directory, options, size))
+        except FetchError as error:
+            if options.source or options.own:  # the user chose it, so there is no fallback
+                raise
+            print(FALLBACK_WARNING.format(reason=error), file=sys.stderr, flush=True)
+            fallback = with_changes(options, source=FALLBACK)
+            replace(repository, lambda directory: build_version(directory, fallback, size))
     print(f"Built {savedmodel_path(repository)}")

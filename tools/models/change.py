@@ -86,7 +86,7 @@ class Workplace:
         """Record what is about to be done. A change that is killed after this needs recovery."""
         write_text(self.folder / "change.json", json.dumps(asdict(Change(kind, version))))
 
-    def announced(self) -> Change | None:
+    def read_announced(self) -> Change | None:
         try:
             change = Change(**json.loads((self.folder / "change.json").read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
@@ -131,7 +131,7 @@ def workplace(repository: Path, control: TritonControl | None) -> Iterator[Workp
 def recover(repository: Path, control: TritonControl | None = None) -> None:
     """Complete or undo a change that was killed. The caller holds the lock."""
     place = Workplace(repository / _FOLDER)
-    change = place.announced()
+    change = place.read_announced()
     if change is not None:
         folder = version_path(repository, change.version)
         if change.kind == "publish" and change.version not in live_config.described_versions(repository):

@@ -5,33 +5,31 @@ A running Triton follows at once and no request fails. If none is running, the c
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-from tools.errors import Stopped, UsageError
+from tools.errors import UsageError
 from tools.models import publishing
 from tools.models.build_process import build_version
 from tools.models.integrity import find_damage
 from tools.models.options import BuildOptions
 from tools.models.repository import (
     CLASSIFIER,
-    MODEL_REPOSITORY,
     Version,
     image_size,
     read_default,
     read_versions,
     savedmodel_path,
 )
-from tools.triton.control import ControlError, TritonControl, is_key_in_use
+from tools.models.stop_signals import stoppable
+from tools.triton.control import ControlError, TritonControl
+from tools.triton.control_key import is_key_in_use
 
-TRITON_URL = "http://127.0.0.1:8010"
 _RESTART_TIMEOUT_SECONDS = 60
 
 
@@ -39,9 +37,9 @@ _RESTART_TIMEOUT_SECONDS = 60
 class Target:
     """A model repository, and the HTTP address of the Triton that serves it."""
 
-    repository: Path = MODEL_REPOSITORY
-    triton_url: str = TRITON_URL
-    offline: bool = False  # change the files even if the Triton of a running service does not answer
+    repository: Path
+    triton_url: str
+    offline: bool  # change the files even if the Triton of a running service does not answer
 
     def __post_init__(self) -> None:
         if not savedmodel_path(self.repository).parents[1].is_dir():
@@ -54,7 +52,7 @@ def list_versions(target: Target) -> list[dict[str, Any]]:
     served = triton.ready_versions(CLASSIFIER) if triton.is_running() else set()
     default, damage = read_default(target.repository), find_damage(target.repository)
     versions = read_versions(target.repository).values()
-    return [_described(version, default, served, damage.get(version.number)) for version in versions]
+    return [_describe(version, default, served, damage.get(version.number)) for version in versions]
 
 
 def publish(target: Target, options: BuildOptions, version: int | None, becomes_default: bool) -> dict[str, Any]:
@@ -96,7 +94,7 @@ def retire(target: Target, version: int) -> dict[str, Any]:
 def _is_running(triton: TritonControl, offline: bool) -> bool:
     """Return whether Triton runs. If a service runs whose Triton does not answer, wait: it may be restarting.
 
-    Raises ControlError if it does not answer in time, unless `offline`.
+    Raises ControlError if it does not answer in time, and UnreadableKey, unless `offline`.
     """
     deadline = time.monotonic() + _RESTART_TIMEOUT_SECONDS
     while not triton.is_running():
@@ -113,18 +111,18 @@ def _is_running(triton: TritonControl, offline: bool) -> bool:
 
 @contextmanager
 def _changing(target: Target) -> Iterator[TritonControl | None]:
-    """Yield the control of the running Triton, if any. A Triton that starts meanwhile is told afterwards."""
+    """Yield the control of the running Triton, if any. A Triton that has started meanwhile then catches up."""
     triton = TritonControl(target.triton_url)
     control = triton if _is_running(triton, target.offline) else None
-    with _stoppable():
+    with stoppable():
         yield control
-        if control is None and triton.is_running():
-            publishing.catch_up(target.repository, triton)
-        elif control is None:
-            _say(f"No Triton answers at {triton.url}: this takes effect when it starts.")
+    if control is None and triton.is_running():
+        publishing.catch_up(target.repository, triton)
+    elif control is None:
+        _say(f"No Triton answers at {triton.url}: this takes effect when it starts.")
 
 
-def _described(version: Version, default: int | None, served: set[int], damage: str | None) -> dict[str, Any]:
+def _describe(version: Version, default: int | None, served: set[int], damage: str | None) -> dict[str, Any]:
     about = version.about
     note = f"damaged: {damage}" if damage else "answers at random" if about and about.random else None
     return {
@@ -142,20 +140,3 @@ def _described(version: Version, default: int | None, served: set[int], damage: 
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Turn the signals that end a program into Stopped, so that what was begun is undone."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, _stop) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)  # a second signal must not interrupt the undoing
-    raise Stopped("stopped; nothing was changed")

@@ -116,7 +116,7 @@ def write_ensembles_of(repository: Path, versions: Mapping[int, Version], base: 
         if folder.name not in map(ensemble_of, versions) or not folder.is_dir():
             discard(folder)
     for number, version in versions.items():
-        config = _pinned(repository, version, base)
+        config = _pin_ensemble(repository, version, base)
         config.name = ensemble_of(number)
         fingerprint = answers_fingerprint(repository, version)
         folder = repository / config.name / str(ensemble_model_version(fingerprint) if fingerprint else 1)
@@ -130,7 +130,7 @@ def write_default(
     repository: Path, versions: Mapping[int, Version], default: int, base: ModelConfig | None = None
 ) -> None:
     """Pin `birds` to the version `default`, and describe all `versions` in its parameters."""
-    config = _pinned(repository, versions[default], base)
+    config = _pin_ensemble(repository, versions[default], base)
     for version in versions.values():
         about = version.about
         config.parameters[f"version.{version.number}"].string_value = json.dumps(
@@ -159,7 +159,7 @@ def remove_default(repository: Path) -> None:
     live_config_path(ENSEMBLE, repository).unlink(missing_ok=True)
 
 
-def _pinned(repository: Path, version: Version, base: ModelConfig | None) -> ModelConfig:
+def _pin_ensemble(repository: Path, version: Version, base: ModelConfig | None) -> ModelConfig:
     config = _copy(base or read_live_config(ENSEMBLE, repository))
     config.parameters.clear()
     for step in config.ensemble_scheduling.step:

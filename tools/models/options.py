@@ -93,15 +93,6 @@ class BuildOptions:
         return cls(**options)
 
 
-def parse_numbers(text: str) -> tuple[float, ...]:
-    """Three numbers separated by commas, or one for all three channels. Raises UsageError."""
-    try:
-        numbers = tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        raise UsageError(f"'{text}' is not a number, or three numbers separated by commas") from error
-    return numbers * 3 if len(numbers) == 1 else numbers
-
-
 def parse_size(text: str) -> tuple[int, int]:
     """`299`, or height and width as `299x224`. Raises UsageError."""
     sides = text.lower().split("x")

@@ -119,7 +119,7 @@ def retire(repository: Path, number: int, control: TritonControl | None = None) 
     """Take a version out of service and delete it. The default cannot be retired."""
     with exclusive(repository, control):
         versions, default = intact_versions(repository), read_default(repository)
-        _require(repository, number)
+        _require_existing(repository, number)
         if number == default or default is None:
             raise PublishingError(f"version {number} is the default: publish another or roll back first")
         remaining = {other: version for other, version in versions.items() if other != number}
@@ -222,7 +222,7 @@ def _free_number(repository: Path, number: int | None) -> int:
     return number
 
 
-def _require(repository: Path, number: int) -> None:
+def _require_existing(repository: Path, number: int) -> None:
     numbers = version_numbers(repository)
     if number not in numbers:
         existing = ", ".join(map(str, numbers)) or "none"
@@ -230,7 +230,7 @@ def _require(repository: Path, number: int) -> None:
 
 
 def _require_intact(repository: Path, number: int, versions: dict[int, Version]) -> None:
-    _require(repository, number)
+    _require_existing(repository, number)
     if number not in versions:
         raise PublishingError(f"version {number} is damaged: {find_damage(repository)[number]}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -165,4 +166,12 @@ def _read_version(repository: Path, number: int) -> Version:
 
 
 def _parse(path: Path) -> model_config_pb2.ModelConfig:
-    return text_format.Parse(path.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
+    config = model_config_pb2.ModelConfig()
+    config.CopyFrom(_parse_text(path.read_text(encoding="utf-8")))
+    return config
+
+
+@lru_cache(maxsize=64)
+def _parse_text(text: str) -> model_config_pb2.ModelConfig:
+    """Parsing takes milliseconds, and one change of the models reads the same few files dozens of times."""
+    return text_format.Parse(text, model_config_pb2.ModelConfig())

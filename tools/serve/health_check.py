@@ -30,7 +30,7 @@ class HealthCheck:
     ask: Callable[[], str | None]
     timeout_seconds: float
     timeout_problem: str
-    interval_seconds: float = 1
+    interval_seconds: float = 2
 
 
 class HealthCheckThread:

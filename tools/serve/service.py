@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from tempfile import TemporaryDirectory
 from types import FrameType
@@ -51,9 +50,9 @@ def run(ports: Ports) -> None:
     """Serve until a signal arrives. Raises ServeError, TritonError, or pydantic's ValidationError for a setting."""
     _replace_unprintable_characters()
     logging.basicConfig(format="serve: %(message)s")
-    for number in _STOP_SIGNALS:
-        signal.signal(number, _stop)
     try:
+        for number in _STOP_SIGNALS:
+            signal.signal(number, _stop)
         serve(Settings(), ports)
     except StopSignal:
         _print("Stopped.")
@@ -167,14 +166,10 @@ Ready after {seconds:.1f} s.
   Triton HTTP   127.0.0.1:{triton.ports.http}
   Triton gRPC   127.0.0.1:{triton.ports.grpc}
   Metrics       http://127.0.0.1:{triton.ports.metrics}/metrics
-  Triton log    {_short(triton.log)}
+  Triton log    {os.path.relpath(triton.log)}
   Cores         {cores}; frontend processes: {workers} (BIRDS_WORKERS)
 Ctrl-C stops everything.
 """
-
-
-def _short(path: Path) -> str:
-    return os.path.relpath(path)
 
 
 def _replace_unprintable_characters() -> None:

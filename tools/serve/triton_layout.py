@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from frontend.limits.usable_cores import CORES_VARIABLE, usable_cores
 from tools import ROOT
 from tools.serve import libpython
 from tools.serve.supervisor import StartFailed
@@ -100,6 +101,7 @@ def triton_environment(wheel: Path, scratch: Path) -> dict[str, str]:
         "LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries)),
         "PATH": os.pathsep.join([str(scratch / _ENVIRONMENT / "bin"), os.environ.get("PATH", os.defpath)]),
         "PYTHONPATH": os.pathsep.join(_packages(scratch)),
+        CORES_VARIABLE: str(usable_cores()),
         # For the programs that stubs start. The interpreter inside a stub starts from Python's isolated configuration,
         # ignores both, and has ASCII with surrogateescape as its file-system encoding.
         "LC_ALL": "C.UTF-8",

@@ -20,14 +20,22 @@ from tools.serve.health_check import HealthCheck
 from tools.serve.supervisor import SupervisedProcess
 from tools.serve.triton_health import TritonHealth
 from tools.serve.triton_layout import TritonError, find_wheel, lay_out, scratch_parent, triton_environment
-from tools.triton.arguments import EXIT_TIMEOUT_SECONDS, Ports, models_in, restricting_arguments, triton_arguments
-from tools.triton.control import ControlError, TritonControl, create_key, remove_key, remove_leftover_keys
+from tools.triton.arguments import (
+    EXIT_TIMEOUT_SECONDS,
+    REGION_KIND,
+    SHARED_MEMORY,
+    Ports,
+    models_in,
+    region_arguments,
+    restricting_arguments,
+    triton_arguments,
+)
+from tools.triton.control import ControlError, TritonControl
+from tools.triton.control_key import create_key, remove_key, remove_leftover_keys
 from tools.triton.direct_http import open_directly
 from tools.triton.locked_files import LockedFiles, remove_leftovers
 from tools.triton.settings import TritonSettings
 
-SHARED_MEMORY = Path("/dev/shm")
-REGION_KIND = "triton_birds_"
 SCRATCH_KIND = "birds-triton-"
 _KILL_AFTER_SECONDS = EXIT_TIMEOUT_SECONDS + 10
 
@@ -179,13 +187,11 @@ class TritonServer(SupervisedProcess):
             self._files = None
 
     def _command(self, wheel: Path, files: _Files) -> list[str]:
-        prefix = f"shm-region-prefix-name={files.regions.prefix}"
         return [
             str(wheel / "tritonserver" / "bin" / "tritonserver"),
             *triton_arguments(files.scratch / "models", models_in(self._repository), self.ports, "127.0.0.1"),
             f"--backend-directory={files.scratch / 'backends'}",
-            f"--backend-config=python,{prefix}",
-            f"--backend-config=tensorflow,{prefix}",
+            *region_arguments(files.regions.prefix),
             f"--id={self._id}",
             *restricting_arguments(files.key, self._settings.triton_open_apis),
             *self._extra_arguments,

@@ -12,6 +12,7 @@ EXIT_TIMEOUT_SECONDS = 8  # for the requests in progress when the server stops
 # The APIs that change a running server or let it read this machine's memory. Inference, health, metadata, statistics
 # and model configurations stay open, because the frontend, perf_analyzer and Triton's other clients need them.
 CONTROL_APIS = ("model-repository", "shared-memory", "trace", "logging")
+SHARED_MEMORY, REGION_KIND = Path("/dev/shm"), "triton_birds_"  # where the regions of the stubs are, and their names
 CONTROL_HEADER = "birds-control-key"  # over gRPC the metadata is triton-grpc-protocol-birds-control-key
 
 
@@ -40,6 +41,11 @@ def triton_arguments(repository: Path, models: Iterable[str], ports: Ports, addr
         f"--metrics-port={ports.metrics}",
         *trace_arguments(os.environ),
     ]
+
+
+def region_arguments(prefix: str) -> list[str]:
+    """Return the arguments for stubs whose regions of shared memory have names that begin with `prefix`."""
+    return [f"--backend-config={backend},shm-region-prefix-name={prefix}" for backend in ("python", "tensorflow")]
 
 
 def trace_arguments(environment: Mapping[str, str]) -> list[str]:

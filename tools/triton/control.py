@@ -1,36 +1,27 @@
-"""Triton's control API: loads and unloads models of a running server.
-
-A key closes this API to everybody else. It is random for each start, in a file that only its owner can read.
-"""
+"""Triton's control API: loads and unloads models of a running server. `control_key` has the key that it asks for."""
 
 from __future__ import annotations
 
-import fcntl
 import http.client
 import json
-import os
 import re
-import secrets
 import urllib.error
 import urllib.request
 from collections import Counter
 from contextlib import suppress
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from tritonclient.utils import InferenceServerException
 
-from tools import ROOT
 from tools.errors import ToolError
 from tools.triton import direct_grpc
 from tools.triton.arguments import CONTROL_HEADER
+from tools.triton.control_key import key_file_fault, read_grpc_url, read_key
 from tools.triton.direct_http import open_directly
 from tools.triton.probe import probe_request
 
-KEYS = ROOT / ".cache" / "control"
-_LOOPBACK = ("127.0.0.1", "localhost")
 _GRPC_HEADER_PREFIX = "triton-grpc-protocol-"
 _NO_ANSWER = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED")
 _LOAD_TIMEOUT_SECONDS = 600  # a large model on a slow disk
@@ -38,7 +29,11 @@ _TIMEOUT_SECONDS = 10
 
 
 class ControlError(ToolError):
-    """Triton refused or did not answer; the text is its own reason."""
+    """A request to the control API failed, or cannot be made; the text says why."""
+
+
+class NoAnswer(ControlError):
+    """Triton does not answer, or not like a Triton."""
 
 
 class Refused(ControlError):
@@ -76,7 +71,7 @@ class TritonControl:
         return True
 
     def check_live(self, timeout_seconds: float) -> None:
-        """Raise ControlError if no server answers, or LocalFault if this machine could not send the request."""
+        """Raise NoAnswer if no server answers, or LocalFault if this machine could not send the request."""
         with suppress(Refused):
             self._ask("/v2/health/live", None, timeout_seconds)
 
@@ -86,7 +81,7 @@ class TritonControl:
         Over gRPC if possible. Over HTTP, Triton (seen on 2.51) loads the model in the thread that also serves other
         connections, often all of them: their requests get no response until the model is loaded.
         """
-        if grpc_url := self._grpc_url or _read_grpc_url(self.url):
+        if grpc_url := self._grpc_url or read_grpc_url(self.url):
             self._load_over_grpc(grpc_url, model)
         else:
             self._ask(f"/v2/repository/models/{model}/load", b"{}", _LOAD_TIMEOUT_SECONDS)
@@ -131,7 +126,7 @@ class TritonControl:
         except InferenceServerException as error:
             reason = next(iter(error.message().splitlines()), "")
             if error.status() in _NO_ANSWER:
-                raise ControlError(f"{grpc_url} does not answer: {reason}") from error
+                raise NoAnswer(f"{grpc_url} does not answer: {reason}") from error
             raise Refused(reason, HTTPStatus.BAD_REQUEST) from error
 
     def _ask_json(self, path: str, body: bytes | None) -> Any:
@@ -139,7 +134,7 @@ class TritonControl:
         try:
             return json.loads(answer)
         except ValueError as error:
-            raise ControlError(f"{self.url} does not answer like a Triton: {path} is not JSON") from error
+            raise NoAnswer(f"{self.url} does not answer like a Triton: {path} is not JSON") from error
 
     def _ask(
         self, path: str, body: bytes | None, timeout_seconds: float, headers: dict[str, str] | None = None
@@ -153,107 +148,14 @@ class TritonControl:
                 return response.read()
         except urllib.error.HTTPError as error:
             reason = _reason(error.read()) or f"{error.code} {error.reason}"
-            if key is None and error.code == HTTPStatus.FORBIDDEN and (fault := _key_file_fault(self.url)):
+            if key is None and error.code == HTTPStatus.FORBIDDEN and (fault := key_file_fault(self.url)):
                 reason += f": {fault}"
             raise Refused(reason, error.code) from error
         except (OSError, http.client.HTTPException) as error:
             cause = getattr(error, "reason", error)
             if not isinstance(cause, OSError) or isinstance(cause, (ConnectionError, TimeoutError)):
-                raise ControlError(f"{self.url} does not answer: {cause}") from error
+                raise NoAnswer(f"{self.url} does not answer: {cause}") from error
             raise LocalFault(f"{self.url} cannot be asked: {cause}") from error
-
-
-def create_key(http_port: int, grpc_port: int) -> tuple[str, int]:
-    """Create a key for the Triton on these ports, and the file in which later commands find it.
-
-    Returns the key and the file's descriptor. It holds a lock that says that the key is in use; close it at the end.
-    """
-    key = secrets.token_urlsafe(32)
-    path = _path(http_port)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.unlink(missing_ok=True)  # the key of a killed server, or another user's file
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with suppress(OSError):  # a file system without locks: other programs cannot take the key for a leftover either
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    os.write(descriptor, f"{key}\n{grpc_port}\n".encode())
-    return key, descriptor
-
-
-def read_key(url: str) -> str | None:
-    """Return the key of the Triton at `url` if it was started from this folder, on this machine, by this user."""
-    return next(iter(_read_key_file(url)), None)
-
-
-def is_key_in_use(url: str) -> bool:
-    """Return whether a running program of this checkout started the Triton at `url`, which may be restarting.
-
-    Raises ControlError if the key's file cannot be read, for example because it is another user's.
-    """
-    if fault := _key_file_fault(url):
-        raise ControlError(fault)
-    path = _key_path(url)
-    return path is not None and _is_locked(path)
-
-
-def remove_leftover_keys() -> None:
-    """Remove the keys that no running server uses."""
-    for path in KEYS.glob("triton-*.key"):
-        if not _is_locked(path):
-            path.unlink(missing_ok=True)
-
-
-def remove_key(http_port: int) -> None:
-    _path(http_port).unlink(missing_ok=True)
-
-
-def _read_grpc_url(url: str) -> str | None:
-    words = _read_key_file(url)
-    return f"{urlsplit(url).hostname}:{words[1]}" if len(words) > 1 else None
-
-
-def _read_key_file(url: str) -> list[str]:
-    """Return the key and the gRPC port of the Triton at `url`, or nothing if there is no file that can be read."""
-    path = _key_path(url)
-    try:
-        return [] if path is None else path.read_text().split()
-    except OSError:
-        return []
-
-
-def _path(http_port: int) -> Path:
-    return KEYS / f"triton-{http_port}.key"
-
-
-def _key_path(url: str) -> Path | None:
-    """Return the file for the key of the Triton at `url`, or None for another machine's Triton."""
-    address = urlsplit(url)
-    if address.hostname not in _LOOPBACK or address.port is None:
-        return None
-    return _path(address.port)
-
-
-def _key_file_fault(url: str) -> str | None:
-    """Say why the key's file cannot be read, or return None if it can be read or does not exist."""
-    path = _key_path(url)
-    try:
-        if path is not None:
-            path.open().close()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        return f"the control key in {path} cannot be read ({error.strerror}); use the account that started the service"
-    return None
-
-
-def _is_locked(path: Path) -> bool:
-    try:
-        with path.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
 
 
 def _require_http_url(url: str) -> None:

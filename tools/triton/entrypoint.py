@@ -20,17 +20,25 @@ from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
 
-from tools.triton.arguments import CONTROL_APIS, Ports, models_in, restricting_arguments, triton_arguments
+from frontend.limits.usable_cores import CORES_VARIABLE, usable_cores
+from tools.triton.arguments import (
+    CONTROL_APIS,
+    REGION_KIND,
+    SHARED_MEMORY,
+    Ports,
+    models_in,
+    region_arguments,
+    restricting_arguments,
+    triton_arguments,
+)
 from tools.triton.direct_http import open_directly
 from tools.triton.first_inference import first_inference_problem, numpy_hint
 from tools.triton.locked_files import LockedFiles, remove_leftovers
 from tools.triton.probe import STARTING
-from tools.triton.running_stubs import running_stubs
+from tools.triton.running_stubs import Instance, instances_of, running_stubs
 from tools.triton.server_release import release_arguments
 
 _REPOSITORY = Path("/models")
-_SHARED_MEMORY = Path("/dev/shm")
-_REGION_KIND = "triton_birds_"
 _CHECK_SECONDS = 0.5
 _START_TIMEOUT_SECONDS = 1800  # a large model on a slow disk
 READY_SECONDS = 2  # timeout of Triton's health check
@@ -44,7 +52,7 @@ class Container:
     """Runs `command` until a stop signal arrives or it ends by itself; restarts it when a stub has died."""
 
     def __init__(self, command: Sequence[str], http_port: int, regions: LockedFiles) -> None:
-        self._command = [*command, *_region_arguments(regions)]
+        self._command = [*command, *region_arguments(regions.prefix)]
         self._url = f"http://127.0.0.1:{http_port}"
         self._regions = regions
         self._process: subprocess.Popen[bytes] | None = None
@@ -71,7 +79,12 @@ class Container:
         if self._stopping:
             return 0
         STARTING.touch()
-        self._process = subprocess.Popen(self._command, start_new_session=True, pass_fds=[self._regions.descriptor])
+        self._process = subprocess.Popen(
+            self._command,
+            env={**os.environ, CORES_VARIABLE: str(usable_cores())},
+            start_new_session=True,
+            pass_fds=[self._regions.descriptor],
+        )
         if self._stopping:  # the signal came just before
             self._process.terminate()
         problem = self._watch(self._process)
@@ -93,7 +106,7 @@ class Container:
     def _watch(self, process: subprocess.Popen[bytes]) -> str | None:
         """Wait until `process` has ended. Return a problem instead if it must be restarted."""
         start_deadline = time.monotonic() + _START_TIMEOUT_SECONDS
-        expected: dict[int, str] = {}
+        expected: dict[int, Instance] = {}
         lost = 0
         while True:
             try:
@@ -116,10 +129,10 @@ class Container:
                 if problem:
                     return problem
                 self._has_classified = True
-                expected = {pid: instance.name for pid, instance in running_stubs(process.pid).items()}
+                expected = running_stubs(process.pid)
                 STARTING.unlink(missing_ok=True)
-            running = running_stubs(process.pid)
-            missing = [name for pid, name in expected.items() if pid not in running]
+            running = instances_of(expected)
+            missing = [instance.name for pid, instance in expected.items() if pid not in running]
             lost = lost + 1 if missing else 0
             if lost >= _LOST_CHECKS:
                 return f"the process of {missing[0]} is dead"
@@ -140,11 +153,6 @@ class Container:
         deadline = time.monotonic() + seconds
         while not self._stopping and time.monotonic() < deadline:
             time.sleep(0.1)
-
-
-def _region_arguments(regions: LockedFiles) -> list[str]:
-    prefix = f"shm-region-prefix-name={regions.prefix}"
-    return [f"--backend-config=python,{prefix}", f"--backend-config=tensorflow,{prefix}"]
 
 
 def _reap_orphans(triton: int) -> None:
@@ -172,7 +180,7 @@ def main(arguments: Sequence[str]) -> int:
         )
         return 1
     # /dev/shm outlives a container restart in a pod. Files of a killed Triton there have a lock that nobody holds.
-    remove_leftovers(_SHARED_MEMORY, _REGION_KIND)
+    remove_leftovers(SHARED_MEMORY, REGION_KIND)
     command = [
         "tritonserver",
         # On all addresses, because a container has its own loopback; the network decides who can connect.
@@ -183,7 +191,7 @@ def main(arguments: Sequence[str]) -> int:
         "--metrics-config=histogram_latencies=true",  # of ordinary models since 26.01 (core #464)
         *arguments,
     ]
-    regions = LockedFiles(_SHARED_MEMORY, _REGION_KIND)
+    regions = LockedFiles(SHARED_MEMORY, REGION_KIND)
     try:
         return Container(command, Ports().http, regions).run()
     finally:

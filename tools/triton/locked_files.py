@@ -29,9 +29,8 @@ class LockedFiles:
             self.prefix = f"{kind}{secrets.token_hex(6)}_"
             self._lock = folder / f"{self.prefix.removesuffix('_')}{_LOCK_SUFFIX}"
             self.descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            with suppress(
-                OSError
-            ):  # a file system without locks: other programs cannot take the files for leftovers either
+            # On a file system without locks, other programs cannot take the files for leftovers either.
+            with suppress(OSError):
                 fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_open_at(self.descriptor, self._lock):
                 return

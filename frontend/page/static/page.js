@@ -1,6 +1,7 @@
 // The page: accepts photos and URLs, and connects the buttons to their actions.
 
 import { Card } from "./card.js";
+import "./known_species.js";
 import { copy, downloadCsv, downloadJson } from "./download.js";
 import { data, text } from "./messages.js";
 import { offerChoices, options } from "./options.js";
@@ -53,6 +54,7 @@ for (const [id, isWanted] of [["files", () => true], ["folder", isImage]]) {
 
 $("sources").addEventListener("submit", (event) => {
   event.preventDefault();
+  if (!$("url-choice").open) return; // Enter in a field of another panel
   add(pastedUrls($("urls").value));
   $("urls").value = "";
   $("url-choice").open = false;
@@ -96,6 +98,7 @@ function ask(cards) {
 }
 
 onClick("more", () => $("files").click());
+onClick("more-folder", () => $("folder").click());
 onClick("cancel", () => run.cancel());
 onClick("resume", () => ask(results.cards.filter((card) => card.kind === "cancelled")));
 onClick("retry", () => ask(results.cards.filter((card) => card.canRetry)));
@@ -104,17 +107,28 @@ onClick("failures", (event) => {
   if (event.target.closest("button")) ask(results.cards.filter((card) => card.row?.contains(event.target)));
 });
 onClick("clear", () => {
+  if (!confirm(text("clear_question", { count: results.cards.length }))) return;
   results.clear();
   $("results").hidden = true;
   document.body.classList.remove("started");
   moveTo(document.body, $("files"));
 });
 
-const records = () => results.cards.filter((card) => !card.isPending).map((card) => card.record);
-onClick("csv", () => downloadCsv(records()));
-onClick("json", () => downloadJson(records()));
+// --- saving what is shown
+
+onClick("save", () => {
+  $("saving-title").textContent = text("save_title", { count: results.shown.length });
+  $("saving").showModal();
+});
+onClick("saving-close", () => $("saving").close());
+for (const [id, download] of [["csv", downloadCsv], ["json", downloadJson]]) {
+  onClick(id, () => {
+    download(results.shown);
+    $("saving").close();
+  });
+}
 onClick("copy", async () => {
-  await copy(records());
+  await copy(results.shown);
   $("announcement").textContent = $("copy").textContent = text("copied");
   setTimeout(() => { $("copy").textContent = text("copy"); }, 2000);
 });

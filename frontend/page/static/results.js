@@ -5,10 +5,13 @@ import { enlarge } from "./viewer.js";
 
 const DRAW_MILLISECONDS = 100;
 const ANNOUNCE_MILLISECONDS = 3000;
-const KINDS = ["all", "bird", "unsure", "no_bird", "empty", "pending", "cancelled", "failed"];
+const KINDS = ["all", "identified", "not_sure", "no_bird", "no_match", "pending", "cancelled", "failed"];
+const DENSE = 24; // with more photos than this, the cards are small
+const ROWS_PER_GROUP = 10;
+const MANY = 6; // from this number of photos on, the page offers search and sorting
 const LAST = "\u{10FFFF}"; // sorts cards without a species to the end
 const { compare } = new Intl.Collator(undefined, { numeric: true });
-const scoreOf = (card, otherwise) => (card.species || card.kind === "unsure" ? card.best.score : otherwise);
+const scoreOf = (card, otherwise) => (card.species || card.kind === "not_sure" ? card.best.score : otherwise);
 const ORDERS = {
   added: () => 0,
   name: (a, b) => compare(a.name, b.name),
@@ -22,7 +25,7 @@ export class Results {
   cards = [];
   #kind = "all";
   #buttons = {};
-  #isDrawing = false;
+  #willDraw = false;
   #announcing = null;
   #told = ""; // the notice that was announced
 
@@ -34,11 +37,16 @@ export class Results {
       button.addEventListener("click", () => { this.#kind = kind; this.draw(); });
       this.#buttons[kind] = $("kinds").appendChild(button);
     }
+    $("cards").addEventListener("click", ({ target }) => {
+      if (!target.closest(".photo, h3")) return;
+      const shown = this.shown.filter(({ row }) => !row);
+      enlarge(shown, shown.findIndex(({ card }) => card.contains(target)));
+    });
+    addEventListener("resize", () => this.drawSoon()); // the number of columns may change
     for (const id of ["sort", "search", "options"]) $(id).addEventListener("input", () => this.draw());
   }
 
   add(cards) {
-    for (const card of cards) card.photo.addEventListener("click", () => enlarge(card, this.#shown().filter(({ row }) => !row)));
     this.cards.push(...cards);
     this.draw();
   }
@@ -57,32 +65,30 @@ export class Results {
   }
 
   drawSoon() {
-    if (!this.#isDrawing) setTimeout(() => this.draw(), DRAW_MILLISECONDS);
-    this.#isDrawing = true;
+    if (!this.#willDraw) setTimeout(() => this.draw(), DRAW_MILLISECONDS);
+    this.#willDraw = true;
   }
 
   draw() {
-    this.#isDrawing = false;
+    this.#willDraw = false;
     const { cards, run } = this;
-    const count = Object.fromEntries(KINDS.map((kind) => [kind, 0]));
-    for (const card of cards) count[card.kind]++;
-    count.all = cards.length;
-    const done = cards.length - count.pending;
-    const species = new Set(cards.map((card) => card.species)).size - (count.bird < cards.length ? 1 : 0);
-    $("results").dataset.state = run.isRunning ? "running" : "done";
-    $("count").textContent = run.isRunning
-      ? text("progress", { done, total: cards.length })
-      : [species && text("species_found", { count: species }), text("photos", { count: done })].filter(Boolean).join(" · ");
-    $("total").hidden = !run.isRunning;
-    $("total").max = Math.max(cards.length, 1);
-    $("total").value = done;
-    const retriable = cards.filter((card) => card.canRetry).length;
-    $("retry").textContent = text("retry", { count: retriable });
-    $("cancel").hidden = !run.isRunning;
-    $("resume").hidden = run.isRunning || !count.cancelled;
-    $("retry").hidden = run.isRunning || !retriable;
-    $("clear").hidden = run.isRunning;
+    const count = countKinds(cards);
     if (!count[this.#kind]) this.#kind = "all";
+    const shown = this.#arrange();
+    $("results").dataset.state = run.isRunning ? "running" : "done";
+    const done = count.all - count.pending;
+    $("count").textContent = run.isRunning ? text("progress", { done, total: count.all }) : summary(shown, cards);
+    Object.assign($("total"), { hidden: !run.isRunning, max: Math.max(count.all, 1), value: done });
+    const retriable = cards.filter((card) => card.canRetry).length;
+    $("retry").textContent = `${text("retry")} (${retriable})`;
+    $("retry").hidden = run.isRunning || !retriable;
+    $("resume").hidden = run.isRunning || !count.cancelled;
+    $("cancel").hidden = !run.isRunning;
+    $("clear").hidden = run.isRunning;
+    $("search").hidden = $("sort").hidden = count.all < MANY;
+    $("save").disabled = run.isRunning || !shown.length;
+    $("save").textContent = run.isRunning ? text("save") : `${text("save")} (${shown.length})`;
+    $("check").hidden = !count.identified;
     for (const kind of KINDS) {
       this.#buttons[kind].hidden = !count[kind];
       this.#buttons[kind].textContent = `${text(kind)} ${count[kind]}`;
@@ -90,7 +96,6 @@ export class Results {
     }
     this.#showNotice();
     this.#announceSoon();
-    this.#arrange();
   }
 
   #showNotice() {
@@ -98,12 +103,14 @@ export class Results {
     const seconds = Math.ceil((run.pausedUntil - Date.now()) / 1000);
     const isPaused = run.isRunning && seconds > 0;
     const isOutdated = !run.isRunning && !run.refusal && this.outdated.length > 0;
-    const notice = isPaused ? text(run.pauseReason, { seconds }) : run.refusal || (isOutdated ? text("changed") : "");
+    let notice = run.refusal;
+    if (isPaused) notice = text(run.pauseReason, { seconds });
+    if (isOutdated) notice = text("changed");
     $("notice").hidden = !notice;
     $("notice").firstElementChild.textContent = notice;
     $("again").hidden = !isOutdated;
     if (isPaused) this.drawSoon();
-    this.notice = isPaused ? run.pauseReason : notice;
+    this.notice = isPaused ? run.pauseReason : notice; // without the seconds, which are not announced
   }
 
   // Screen readers announce the count every few seconds, not for every image, and each notice once.
@@ -117,21 +124,36 @@ export class Results {
   }
 
   // The cards that pass the filter and the search, in order.
-  #shown() {
+  get shown() {
     const words = $("search").value.toLowerCase().split(/\s+/).filter(Boolean);
-    const order = ORDERS[$("sort").value];
-    return this.cards.filter((card) => card.matches(this.#kind, words)).sort((a, b) => order(a, b) || a.order - b.order);
+    return this.cards.filter((card) => card.matches(this.#kind, words)).sort(ORDERS[$("sort").value]);
   }
 
   #arrange() {
-    const shown = new Set(this.#shown());
-    for (const card of this.cards) card.element.hidden = !shown.has(card);
-    const all = [...shown, ...this.cards.filter((card) => !shown.has(card))];
-    place($("cards"), all.filter(({ row }) => !row));
-    place($("failures"), all.filter(({ row }) => row));
-    $("cards").className = shown.size < 5 ? "few" : shown.size > 24 ? "dense" : "";
-    $("nothing").hidden = shown.size > 0;
+    const shown = this.shown;
+    const isShown = new Set(shown);
+    for (const card of this.cards) if (!isShown.has(card)) card.element.remove();
+    $("cards").className = shown.length < 5 ? "few" : shown.length > DENSE ? "dense" : "";
+    placeInGroups(shown.filter(({ row }) => !row));
+    place($("failures"), shown.filter(({ row }) => row));
+    $("nothing").hidden = shown.length > 0;
+    return shown;
   }
+}
+
+// Put the cards into groups of whole rows, of which the browser draws only those near the window.
+function placeInGroups(cards) {
+  const groups = $("cards").children;
+  const columns = getComputedStyle(groups[0]).gridTemplateColumns.split(" ").length;
+  const size = columns * ROWS_PER_GROUP;
+  const count = Math.max(1, Math.ceil(cards.length / size));
+  for (let n = 0; n < count; n++) {
+    const group = groups[n] ?? $("cards").appendChild(groups[0].cloneNode());
+    const members = cards.slice(n * size, (n + 1) * size);
+    group.style.setProperty("--rows", Math.ceil(members.length / columns));
+    place(group, members);
+  }
+  while (groups.length > count) groups[count].remove();
 }
 
 // Put the elements of the cards into this order. Elements that are already in place are not moved.
@@ -141,4 +163,23 @@ function place(list, cards) {
     if (element === next) next = next.nextElementSibling;
     else list.insertBefore(element, next);
   }
+}
+
+const countKinds = (cards) => {
+  const count = Object.fromEntries(KINDS.map((kind) => [kind, 0]));
+  for (const card of cards) count[card.kind]++;
+  return { ...count, all: cards.length };
+};
+
+// The heading: what the shown cards are. A file that failed may not be a photo, so it is not counted as one.
+function summary(shown, all) {
+  const { failed, cancelled } = countKinds(shown);
+  const [count, total] = [shown, all].map((cards) => cards.filter((card) => card.isAnswered).length);
+  const species = new Set(shown.map((card) => card.species).filter(Boolean)).size;
+  const parts = [];
+  if (species) parts.push(text("species_found", { count: species }));
+  if (count || (total && !shown.length)) parts.push(text(count < total ? "photos_of" : "photos", { count, total }));
+  if (failed) parts.push(text("failed_count", { count: failed }));
+  if (cancelled) parts.push(text("cancelled_count", { count: cancelled }));
+  return parts.join(" · ");
 }

@@ -64,8 +64,7 @@ export function classify(images, fields, { signal, onLine, onUploaded }) {
     request.addEventListener("progress", takeLines);
     request.addEventListener("load", () => {
       takeLines();
-      if (request.status !== 200) reject(refusal(request));
-      else if (totals === null) reject(new ServiceError(0, ""));
+      if (request.status !== 200 || totals === null) reject(refusal(request));
       else if (totals.errors.length) reject(new ServiceError(totals.status, totals.errors.join(". ")));
       else resolve();
     });
@@ -95,12 +94,14 @@ function body(images, fields) {
   return form;
 }
 
+// The error of a request that was refused, or whose answer broke off. A refusal is one JSON object, also with status 200.
 function refusal(request) {
+  let { status } = request;
   let message = "";
   try {
     message = JSON.parse(request.responseText).errors.join(". ");
   } catch {
-    // a proxy answered instead of the service, with a page that is not shown
+    if (status === 200) status = 0; // broken off; otherwise a proxy answered, with a page that is not shown
   }
-  return new ServiceError(request.status, message, Number(request.getResponseHeader("Retry-After")) || 0);
+  return new ServiceError(status, message, Number(request.getResponseHeader("Retry-After")) || 0);
 }

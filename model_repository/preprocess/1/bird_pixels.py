@@ -1,7 +1,7 @@
 """Turns the bytes of one image file into RGB pixels. Independent of Triton and of worker processes.
 
-Two steps: open_image() reads the header, refuses what is not acceptable and estimates the cost; pixels() decodes.
-decode() is both.
+Two steps: open_image() reads the header, refuses what is not acceptable and estimates the cost; decode_opened() does
+the work. decode() is both.
 """
 
 from __future__ import annotations
@@ -17,21 +17,30 @@ import jpeg_segments
 import pi_heif
 import png_chunks
 import quiet_libtiff
-import tiff_directory
-from av1_sizes import check_av1_sizes
 from colour_profiles import convert, suits, transform_to_srgb
 from exif_orientation import read_orientation
 from image_limits import Damage, ImageRejected, MoreMemoryNeeded, PixelFormat, damaged, unsupported
 from PIL import AvifImagePlugin, Image
-from rgb_conversion import reduced_rgb
+from pixel_count import count_decoded_pixels
+from rgb_conversion import reduce_to_rgb
 from rgb_resizing import ResizingFailed, resize_rgb
 from signatures import format_of
+from tiff_directory import check_tiff
 from webp_header import read_webp_size
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["FORMATS", "ImageRejected", "OpenedImage", "PixelFormat", "decode", "open_if_cheap", "open_image", "pixels"]
+__all__ = [
+    "FORMATS",
+    "ImageRejected",
+    "OpenedImage",
+    "PixelFormat",
+    "decode",
+    "decode_opened",
+    "open_if_cheap",
+    "open_image",
+]
 
 Image.init()  # load the decoders now, not with the first image
 # Only still pictures: no thumbnails, depth maps or gain maps. Several images are decoded at once already.
@@ -109,7 +118,7 @@ def decode(data: bytes, wanted: PixelFormat) -> np.ndarray:
     """
     import numpy as np  # workers need no NumPy and start sooner without it
 
-    return np.asarray(pixels(open_image(data, wanted), wanted))
+    return np.asarray(decode_opened(open_image(data, wanted), wanted))
 
 
 def open_image(data: bytes, wanted: PixelFormat, granted_bytes: int | None = None) -> OpenedImage:
@@ -137,18 +146,18 @@ def open_if_cheap(data: bytes, wanted: PixelFormat) -> OpenedImage | None:
     return opened if opened and opened.is_cheap else None
 
 
-def pixels(opened: OpenedImage, wanted: PixelFormat) -> Image.Image:
+def decode_opened(opened: OpenedImage, wanted: PixelFormat) -> Image.Image:
     """Decode what open_image() returned to an RGB image of the wanted size.
 
     Raises ImageRejected, MemoryError and ResizingFailed.
     """
     try:
-        image = _loaded(opened, wanted)
+        image = _load_pixels(opened, wanted)
         transform = transform_to_srgb(opened.profile) if opened.profile else None
         if transform and not suits(transform, image):
             transform = None
         turn = _TURNS.get(opened.orientation)
-        rgb = reduced_rgb(image, _box(image, wanted), transform)
+        rgb = reduce_to_rgb(image, _box(image, wanted), transform)
         upright = rgb if turn is None else rgb.transpose(turn)
         resized = resize_rgb(upright, (wanted.width, wanted.height))
         # Few pixels are left to convert now. CMYK has been converted to sRGB already.
@@ -204,17 +213,18 @@ def _open_png(data: bytes, wanted: PixelFormat) -> OpenedImage:
 
 
 def _open_other(data: bytes, wanted: PixelFormat, kind: str) -> OpenedImage:
-    if kind == "TIFF":
-        tiff_directory.check_tiff(data)
-    if kind == "AVIF":
-        check_av1_sizes(data)
+    count = _MEASURED[kind](data) if kind in _MEASURED else 0
+    _check_pixels(count, 1, wanted)
     image = _open(data, wanted, kind)
     # libheif rotates by the container's own boxes, and Pillow rotates a TIFF.
     orientation = 1 if kind in ("HEIF", "TIFF") else read_orientation(image.info.get("exif") or b"")
-    estimate = image.width * image.height * _BYTES_PER_PIXEL[kind] + _resizing_bytes(image, wanted) + 2 * len(data)
+    count = max(image.width * image.height, count)
+    estimate = count * _BYTES_PER_PIXEL[kind] + _resizing_bytes(image, wanted) + 2 * len(data)
     return OpenedImage(image, estimate, orientation=orientation, profile=image.info.get("icc_profile"))
 
 
+# How many pixels the decoder allocates, if that can be more than the picture has.
+_MEASURED = {"TIFF": check_tiff, "AVIF": count_decoded_pixels, "HEIF": count_decoded_pixels}
 _OPENERS = {"JPEG": _open_jpeg, "PNG": _open_png}
 
 
@@ -260,7 +270,7 @@ def _resizing_bytes(image: Image.Image, wanted: PixelFormat) -> int:
     return 4 * (image.width // across + 1) * (image.height // down + 1)
 
 
-def _loaded(opened: OpenedImage, wanted: PixelFormat) -> Image.Image:
+def _load_pixels(opened: OpenedImage, wanted: PixelFormat) -> Image.Image:
     """Decode the image. Of a JPEG that is cut short, return the rows present, if there are enough of them."""
     image = opened.image
     try:

@@ -1,4 +1,4 @@
-"""A process that decodes images, one at a time, and may be killed at any moment. Started by `decode_pool`.
+"""A process that decodes images, one at a time, and may be killed at any moment. Started by `decode_process`.
 
     python decode_worker.py '{"socket": 5, "memory": 6, …}'
 
@@ -17,7 +17,7 @@ import sys
 import traceback
 from typing import Any
 
-from bird_pixels import ImageRejected, OpenedImage, PixelFormat, damage_of, open_image, pixels
+from bird_pixels import ImageRejected, OpenedImage, PixelFormat, damage_of, decode_opened, open_image
 from colour_profiles import is_usable, transform_to_srgb
 from image_limits import MoreMemoryNeeded
 
@@ -52,7 +52,7 @@ def _answer(shared: mmap.mmap, request: dict[str, Any]) -> Reply:
     _limit_processor_time(request["seconds"])
     try:
         opened = open_image(shared[: request["length"]], wanted, request["memory_bytes"])
-        decoded = pixels(opened, wanted).tobytes()
+        decoded = decode_opened(opened, wanted).tobytes()
         shared[: len(decoded)] = decoded
         damage = sorted(damage_of(opened))
         return {"size_bytes": len(decoded), "has_srgb_profile": _has_srgb_profile(opened), "damage": damage}

@@ -11,7 +11,7 @@ class Damage(str, Enum):
 
     CUT_SHORT = "cut_short"  # the end of the file is missing; for a JPEG, up to a tenth of the rows
     CHECKSUM = "checksum"  # a wrong checksum of metadata in a PNG
-    METADATA_TOO_LARGE = "metadata_too_large"  # a profile or compressed text of more than 1 MB
+    METADATA_TOO_LARGE = "metadata_too_large"  # a profile, or a zTXt or iTXt text, of more than 1 MB
     PROFILE = "profile"  # a colour profile that cannot be used
 
 

@@ -19,7 +19,7 @@ from typing import TypeAlias
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from bird_pixels import ImageRejected, OpenedImage, PixelFormat, open_if_cheap, pixels
+from bird_pixels import ImageRejected, OpenedImage, PixelFormat, decode_opened, open_if_cheap
 from damaged_images import DamagedImages
 from decode_pool import DecodePool
 from recent_digests import RecentDigests
@@ -49,7 +49,8 @@ class TritonPythonModel:
             max_bytes=self.default.max_bytes,
             max_pixel_bytes=max(3 * wanted.width * wanted.height for wanted in formats),
         )
-        cores = len(os.sched_getaffinity(0))
+        # The name is CORES_VARIABLE in frontend/limits/usable_cores.py, which Triton's processes cannot import.
+        cores = int(os.environ.get("BIRDS_USABLE_CORES") or len(os.sched_getaffinity(0)))
         self.decoding_threads = ThreadPoolExecutor(cores, thread_name_prefix="decode")
         self.waiting_threads = ThreadPoolExecutor(cores, thread_name_prefix="wait")
         self.srgb_profiles = RecentDigests(_REMEMBERED_PROFILES)
@@ -93,7 +94,7 @@ class TritonPythonModel:
             opened = open_if_cheap(data, wanted)
             if opened and self._converts_cheaply(opened):
                 # Without a profile: it changes nothing, and lcms should not parse a stranger's profile in this process.
-                decoded = np.asarray(pixels(dataclasses.replace(opened, profile=None), wanted))
+                decoded = np.asarray(decode_opened(dataclasses.replace(opened, profile=None), wanted))
                 self.damaged_images.count(opened.damage)
                 return decoded
         except ImageRejected as rejected:

@@ -69,9 +69,9 @@ def read_png(data: bytes) -> PngFile:
             elif kind == b"eXIf":
                 orientation = read_orientation(data[start:end])
             elif kind == b"iCCP":
-                profile, found = _inflated_profile(data[start:end])
+                profile, found = _inflate_profile(data[start:end])
                 damage |= found
-            elif kind in (b"zTXt", b"iTXt") and length > _MAX_TEXT_BYTES:
+            elif kind in (b"zTXt", b"iTXt") and length > _MAX_TEXT_BYTES:  # only other programs inflate it
                 damage.add(Damage.METADATA_TOO_LARGE)
         offset = end + 4
     else:
@@ -87,7 +87,7 @@ def _is_intact(data: bytes, offset: int, end: int) -> bool:
     return data[end : end + 4] == struct.pack(">I", zlib.crc32(data[offset + 4 : end]))
 
 
-def _inflated_profile(content: bytes) -> tuple[bytes | None, set[Damage]]:
+def _inflate_profile(content: bytes) -> tuple[bytes | None, set[Damage]]:
     """The ICC profile in an iCCP chunk: a name, a zero byte, the compression method, and compressed data."""
     _, separator, rest = content.partition(b"\0")
     if not separator or rest[:1] != b"\0":

@@ -12,12 +12,12 @@ _BAND_ROWS = 256
 _SAMPLE_FORMAT, _UNSIGNED = 339, 1  # of TIFF
 
 
-def reduced_rgb(image: Image.Image, box: tuple[int, int], transform: Transform | None) -> Image.Image:
+def reduce_to_rgb(image: Image.Image, box: tuple[int, int], transform: Transform | None) -> Image.Image:
     """Return `image` as RGB, each `box` of pixels, across and down, averaged to one."""
     if image.mode == "RGB" and box == (1, 1) and not image.has_transparency_data:
         return image  # as most photos are: nothing to convert or to average
     if image.mode == "I":
-        image = _scaled_grey(image)
+        image = _scale_grey(image)
     elif image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
         image = image.convert("RGB")  # many programs write 32 bits per pixel and leave the fourth byte unused
     (width, height), (across, down) = image.size, box
@@ -43,7 +43,7 @@ def _to_rgb(image: Image.Image, transform: Transform | None) -> Image.Image:
     return image.convert("RGB")
 
 
-def _scaled_grey(image: Image.Image) -> Image.Image:
+def _scale_grey(image: Image.Image) -> Image.Image:
     """32-bit grey has no agreed white, so scale the image's own range to 0 to 255."""
     import numpy as np  # rarely needed, and workers start sooner without it
 

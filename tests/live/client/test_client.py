@@ -93,7 +93,7 @@ def test_failures_are_in_the_requested_language(frontend: httpx.Client) -> None:
         (result,) = birds.classify(["ftp://x/"])
     assert result.failure
     assert result.failure.code == "invalid_url"
-    assert result.failure.message == "Das ist keine gültige http- oder https-URL, oder sie ist nicht erlaubt"
+    assert result.failure.message == "Die URL muss mit https:// oder http:// beginnen"
 
 
 def test_named_version_answers(birds: BirdsClient) -> None:

@@ -16,8 +16,8 @@ import tritonclient.grpc
 import tritonclient.grpc.aio
 
 from tests.support.image_server import ImageServer
-from tests.support.images import encoded, halves
-from tools.measure.processes import libraries_of
+from tests.support.images import RED, encoded, flat, halves
+from tests.support.processes import libraries_of
 from tools.serve.triton_process import TritonServer
 from tools.triton.statistics import Statistics, between, read_statistics
 
@@ -62,6 +62,7 @@ def test_each_distinct_url_is_inferred_once(
     frontend: httpx.Client, triton: TritonServer, image_server: ImageServer, images: list[bytes]
 ) -> None:
     urls = [image_server.add(f"/{index}.jpg", image) for index, image in enumerate(images)]
+    frontend.post("/files", files=[("files", ("first.png", flat(RED)))])  # a frontend asks once for the labels
     before = read_statistics(triton.grpc_url)
     answer = frontend.post("/", json={"images": [*urls, *urls], "k": 1}).json()
     counts = between(before, read_statistics(triton.grpc_url))

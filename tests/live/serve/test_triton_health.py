@@ -17,7 +17,7 @@ from tools.serve import triton_health
 from tools.serve.ports import free_port, free_triton_ports
 from tools.serve.triton_health import TritonHealth
 from tools.serve.triton_process import TritonServer
-from tools.triton.control import ControlError, LocalFault, Refused, TritonControl
+from tools.triton.control import ControlError, LocalFault, NoAnswer, Refused, TritonControl
 from tools.triton.running_stubs import running_stubs
 from tools.triton.settings import TritonSettings
 
@@ -101,7 +101,7 @@ def health_of(control: TritonControl) -> TritonHealth:
 
 def test_a_busy_triton_is_healthy() -> None:
     """Too much load to create here in little time: the probe gets no answer, but others do."""
-    control = FakeControl(lambda _: ControlError("no answer"))
+    control = FakeControl(lambda _: NoAnswer("no answer"))
     assert health_of(control).failing_inference() == "no answer"
     control.images_per_question = 4
     assert health_of(control).failing_inference() is None
@@ -110,15 +110,15 @@ def test_a_busy_triton_is_healthy() -> None:
 def test_a_version_that_stops_working_is_a_problem() -> None:
     control = FakeControl(lambda _: None)
     health = health_of(control)
-    assert health.failing_inference() is None
+    assert [health.failing_inference() for _ in range(2)] == [None, None]
     control.fail = lambda ensemble: Refused("broken", 500) if ensemble == "birds_v2" else None
-    assert health.failing_inference() == "an inference fails: broken"
+    assert [health.failing_inference() for _ in range(3)] == [None, *["an inference fails: broken"] * 2]
 
 
 def test_a_version_that_never_worked_is_only_logged(caplog: pytest.LogCaptureFixture) -> None:
     """A restart would not cure it, and would interrupt the versions that work."""
     health = health_of(FakeControl(lambda ensemble: Refused("damaged", 500) if ensemble == "birds_v2" else None))
-    assert [health.failing_inference() for _ in range(3)] == [None] * 3
+    assert [health.failing_inference() for _ in range(4)] == [None] * 4
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "damaged" in caplog.text
 
@@ -126,10 +126,10 @@ def test_a_version_that_never_worked_is_only_logged(caplog: pytest.LogCaptureFix
 def test_retired_version_is_not_a_problem() -> None:
     control = FakeControl(lambda _: None)
     health = health_of(control)
-    assert health.failing_inference() is None
+    assert [health.failing_inference() for _ in range(3)] == [None] * 3
     control.retired = True
     control.fail = lambda ensemble: Refused("unknown model", 404) if ensemble == "birds_v2" else None
-    assert health.failing_inference() is None
+    assert [health.failing_inference() for _ in range(2)] == [None, None]
 
 
 def test_rejected_key_is_not_a_problem() -> None:

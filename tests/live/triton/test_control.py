@@ -21,7 +21,8 @@ from tests.support.processes import children, eventually
 from tools.serve.ports import free_triton_ports
 from tools.serve.triton_process import TritonServer
 from tools.triton.arguments import CONTROL_APIS, CONTROL_HEADER, restricting_arguments
-from tools.triton.control import KEYS, ControlError, Refused, TritonControl, read_key
+from tools.triton.control import ControlError, Refused, TritonControl
+from tools.triton.control_key import key_path, read_key
 
 Call = Callable[..., Any]
 MODELS = "/v2/repository/models"
@@ -139,7 +140,7 @@ def test_load_without_a_server_gets_no_answer() -> None:
 
 
 def test_only_the_owner_can_read_the_key(triton: TritonServer) -> None:
-    path = KEYS / f"triton-{triton.ports.http}.key"
+    path = key_path(triton.ports.http)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert len(path.read_text()) >= 40
     assert read_key(f"http://example.org:{triton.ports.http}") is None

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.support.processes import alive, children, command_line, descendants, eventually, leftovers
 from tools import ROOT
 from tools.serve.ports import free_triton_ports
-from tools.serve.triton_process import SHARED_MEMORY
+from tools.triton.arguments import SHARED_MEMORY
 from tools.triton.control import TritonControl
 
 PROGRAM = """

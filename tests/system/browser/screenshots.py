@@ -24,7 +24,12 @@ from tests.support.chromium import running_chromium
 from tests.support.programs import path_of
 
 LAPTOP = {"width": 1280, "height": 800}
-PHONE = {"width": 360, "height": 740}
+ON_PHONE: dict[str, Any] = {
+    "viewport": {"width": 360, "height": 740},
+    "device_scale_factor": 2,
+    "has_touch": True,
+    "is_mobile": True,
+}
 DRAWINGS = Path(__file__).with_name("drawings")
 NOT_AN_IMAGE: FilePayload = {"name": "notes.txt", "mimeType": "", "buffer": b"Monday: two jays"}
 UNSUPPORTED: FilePayload = {"name": "logo.svg", "mimeType": "", "buffer": b"<svg xmlns='http://www.w3.org/2000/svg'/>"}
@@ -44,6 +49,11 @@ class Pictures:
 
 async def first_run(page: Page, pictures: Pictures) -> None:
     await expect(page.locator("#drop")).to_be_visible()
+
+
+async def known(page: Page, pictures: Pictures) -> None:
+    await page.click("#known summary")
+    await expect(page.locator("#known li").first).to_be_visible()
 
 
 async def uploading(page: Page, pictures: Pictures) -> None:
@@ -87,6 +97,11 @@ async def filtered(page: Page, pictures: Pictures) -> None:
     await page.get_by_role("button", name="Not sure").click()
 
 
+async def saving(page: Page, pictures: Pictures) -> None:
+    await filtered(page, pictures)
+    await page.click("#save")
+
+
 async def enlarged(page: Page, pictures: Pictures) -> None:
     await results(page, pictures)
     await page.locator(".card .photo").nth(5).click()
@@ -100,9 +115,12 @@ async def many(page: Page, pictures: Pictures) -> None:
 async def finished(page: Page) -> None:
     await expect(page.locator("#results")).to_have_attribute("data-state", "done", timeout=120_000)
     await page.evaluate(
-        """() => Promise.all([...document.querySelectorAll(".card img")]
-            .filter((image) => !image.hidden && image.getBoundingClientRect().top < innerHeight)
-            .map((image) => image.decode().catch(() => null)))"""
+        """async () => {
+            const images = () => [...document.querySelectorAll(".card img")]
+                .filter((image) => !image.hidden && image.getBoundingClientRect().top < innerHeight);
+            while (!images().every((image) => image.naturalWidth)) await new Promise(requestAnimationFrame);
+            await Promise.all(images().map((image) => image.decode()));
+        }"""
     )
 
 
@@ -112,13 +130,18 @@ STATES: list[State] = [
     ("2-uploading", uploading, {}),
     ("3-results", results, {}),
     ("4-results-dark", results, {"color_scheme": "dark"}),
-    ("5-results-phone", results, {"viewport": PHONE, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}),
+    ("5-results-phone", results, ON_PHONE),
     ("6-doubts", doubts, {}),
     ("7-failures", failures, {}),
     ("8-many-filtered", filtered, {}),
-    ("first-run-phone", first_run, {"viewport": PHONE, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}),
+    ("first-run-phone", first_run, ON_PHONE),
+    ("known", known, {}),
+    ("known-phone-dark", known, {**ON_PHONE, "color_scheme": "dark"}),
+    ("results-phone-dark", results, {**ON_PHONE, "color_scheme": "dark"}),
+    ("failures-phone", failures, ON_PHONE),
+    ("saving", saving, {}),
     ("enlarged", enlarged, {}),
-    ("enlarged-phone", enlarged, {"viewport": PHONE, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}),
+    ("enlarged-phone", enlarged, ON_PHONE),
     ("many-wide", many, {"viewport": {"width": 1440, "height": 900}}),
 ]
 README: State = ("page", results, {"viewport": {"width": 800, "height": 600}, "device_scale_factor": 1.25})

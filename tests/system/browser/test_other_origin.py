@@ -63,6 +63,25 @@ async def test_permitted_page_names_the_birds(browser: Browser, triton_url: str,
             await expect(shown).to_have_text(re.compile("^A valid API key is required"))
 
 
+async def test_errors_of_the_whole_request_are_shown(browser: Browser, triton_url: str, origin: str) -> None:
+    settings = Settings(triton_url=triton_url, cors_origins=(origin,), max_images=1)
+    with running_frontend(settings) as service:
+        async with watched_page(browser, origin) as page:
+            await name_the_birds(page, service)
+            await expect(page.get_by_role("listitem")).to_have_text("Too many images provided. Max 1 images allowed.")
+
+
+async def test_answer_without_totals_is_reported(browser: Browser, origin: str) -> None:
+    line = '{"url": "red.png", "predictions": [{"bird_name": "Rubra maxima", "common_name": null, "score": 0.9}]}\n'
+    async with watched_page(browser, origin) as page:
+        headers = {"Access-Control-Allow-Origin": origin, "Content-Type": "application/x-ndjson"}
+        await page.route("**/files*", lambda route: route.fulfill(body=line, headers=headers))
+        await name_the_birds(page, origin)
+        await expect(page.get_by_role("listitem")).to_have_text(
+            ["red.png: Rubra maxima, 0.90", "The answer was cut off."]
+        )
+
+
 async def test_page_without_permission_says_which_setting_to_change(
     browser: Browser, triton_url: str, origin: str
 ) -> None:

@@ -32,7 +32,7 @@ async def test_drop_three_photos_before_a_real_triton(browser: Browser, frontend
     async with watched_page(browser, str(frontend.base_url)) as page:
         await page.goto("/")
         await transfer(page, "drop", "#drop", RED_GREEN_BLUE)
-        await expect_kinds(page, "All 3", "Birds 3")
+        await expect_kinds(page, "All 3", "Identified 3")
         assert await results(page) == {
             "red.jpg": "Great Red",
             "green.png": "Little Green",
@@ -57,18 +57,39 @@ async def test_first_run_names_formats_and_limits(page: Page) -> None:
     await expect(page.locator("#results")).to_be_hidden()
 
 
+async def test_known_species_can_be_searched(page: Page) -> None:
+    """A bird of a species that the model does not know gets a wrong name."""
+    await page.click("#url-choice summary")
+    await page.fill("#urls", "http://127.0.0.1:1/typed-before.jpg")
+    await page.click("#known summary")
+    await expect(page.locator("#known-count")).to_have_text("3 species")
+    await expect(page.locator("#known li").first).to_have_text("Blue × White hybrid (Caerulea)")
+    await page.fill("#known-search", "VIRIDIS")
+    await expect(page.locator("#known li")).to_have_text(["Little Green (Viridis minor)"])
+    await expect(page.locator("#known-count")).to_have_text("1 species")
+    await page.press("#known-search", "Enter")
+    await expect(page.locator("#urls")).to_have_value("http://127.0.0.1:1/typed-before.jpg")
+    await expect(page.locator("#results")).to_be_hidden()
+
+
+async def test_missing_list_of_species_is_said(page: Page) -> None:
+    await page.route("**/species?*", lambda route: route.fulfill(status=503, json={"errors": ["busy"]}))
+    await page.click("#known summary")
+    await expect(page.locator("#known-count")).to_have_text("The list is not available.")
+
+
 async def test_paste_five_urls_with_one_bad(page: Page, image_server: ImageServer) -> None:
     urls = [image_server.add(f"/{n}.png", flat(GREEN)) for n in range(4)]
     bad = image_server.url("/missing.png")
     await paste_urls(page, [*urls[:2], bad, *urls[2:], "", urls[0]])
-    await expect_kinds(page, "All 5", "Birds 4", "Failed 1")
-    await expect(page.locator("#count")).to_have_text("1 species · 5 photos")
+    await expect_kinds(page, "All 5", "Identified 4", "Failed 1")
+    await expect(page.locator("#count")).to_have_text("1 species · 4 photos · 1 failed")
     reason = (
         "The download failed: the server answered with status 404. "
-        "If the address is right, save the photo and add it as a file."
+        "If the web address is right, save the photo and add it as a file."
     )
     assert await results(page) == dict.fromkeys(urls, "Little Green") | {bad: reason}
-    await expect(page.locator("#announcement")).to_contain_text("1 species · 5 photos")
+    await expect(page.locator("#announcement")).to_contain_text("1 species · 4 photos · 1 failed")
 
 
 async def test_equal_urls_in_one_request_are_all_answered(page: Page, image_server: ImageServer) -> None:
@@ -79,7 +100,7 @@ async def test_equal_urls_in_one_request_are_all_answered(page: Page, image_serv
     await expect_kinds(page, "All 2", "Failed 2")
     image_server.add("/late.png", flat(GREEN))
     await page.click("#retry")
-    await expect_kinds(page, "All 2", "Birds 2")
+    await expect_kinds(page, "All 2", "Identified 2")
 
 
 async def test_image_data_in_place_of_urls_is_answered(page: Page) -> None:
@@ -101,13 +122,13 @@ async def test_results_appear_while_others_are_pending(page: Page, image_server:
     await expect(page.locator("#count")).to_have_text("1 of 2 done")
     assert await results(page) == {slow: "Identifying", quick: "Blue × White hybrid"}
     image_server.loop.call_soon_threadsafe(release.set)
-    await expect_kinds(page, "All 2", "Birds 2")
+    await expect_kinds(page, "All 2", "Identified 2")
 
 
 async def test_files_with_equal_names_get_own_answers(page: Page) -> None:
     for colour in (RED, GREEN, BLUE):
         await choose(page, {"bird.png": flat(colour)})
-    await expect_kinds(page, "All 3", "Birds 3")
+    await expect_kinds(page, "All 3", "Identified 3")
     assert await page.locator(".card .second").all_text_contents() == ["Rubra maxima", "Viridis minor", "Caerulea"]
 
 
@@ -115,7 +136,7 @@ async def test_paste_a_photo_and_paste_urls_anywhere(page: Page, image_server: I
     url = image_server.add("/red.png", flat(RED))
     await transfer(page, "paste", "body", {"image.png": flat(BLUE)})
     await transfer(page, "paste", "body", {}, {"text/plain": f"{url}\n"})
-    await expect_kinds(page, "All 2", "Birds 2")
+    await expect_kinds(page, "All 2", "Identified 2")
     assert await results(page) == {"image.png": "Blue × White hybrid", url: "Great Red"}
 
 
@@ -124,7 +145,7 @@ async def test_html_in_names_is_shown_as_text(page: Page, image_server: ImageSer
     url = image_server.url("/<script>document.title='owned'</script>")
     await choose(page, {evil: flat(RED)})
     await paste_urls(page, [url, "javascript:document.title='owned'"])
-    await expect_kinds(page, "All 3", "Birds 1", "Failed 2")
+    await expect_kinds(page, "All 3", "Identified 1", "Failed 2")
     assert list(await results(page)) == [evil, url, "javascript:document.title='owned'"]
     assert await page.title() == "Birds"
 
@@ -160,9 +181,9 @@ async def test_api_key_is_kept_for_the_tab_only(page: Page) -> None:
     await page.fill("#key-value", "secret")
     await page.keyboard.press("Enter")
     await expect(page.locator("#key")).to_be_hidden()
-    await expect_kinds(page, "All 3", "Birds 3")
+    await expect_kinds(page, "All 3", "Identified 3")
     await choose(page, {"more.png": flat(RED)})  # the key is not requested again
-    await expect_kinds(page, "All 4", "Birds 4")
+    await expect_kinds(page, "All 4", "Identified 4")
     assert await page.evaluate("[localStorage.length, document.cookie, sessionStorage.length]") == [0, "", 1]
     another = await page.context.new_page()
     await another.goto("/")
@@ -189,7 +210,7 @@ async def test_without_key_images_wait_for_the_user(page: Page) -> None:
     await page.click("#resume")
     await page.fill("#key-value", "secret")
     await page.keyboard.press("Enter")
-    await expect_kinds(page, "All 60", "Birds 60")
+    await expect_kinds(page, "All 60", "Identified 60")
     await expect(page.locator("#notice")).to_be_hidden()
 
 
@@ -218,7 +239,15 @@ async def test_waiting_for_the_service_is_said(page: Page, status: int, notice: 
     await expect(page.locator("#notice")).to_be_hidden()
     is_busy = False
     await page.click("#resume")
-    await expect_kinds(page, "All 30", "Birds 30")
+    await expect_kinds(page, "All 30", "Identified 30")
+
+
+async def test_refusal_of_a_request_is_said(page: Page) -> None:
+    """The service answers a request that breaks a limit with one JSON object and status 200."""
+    await page.route(lambda url: "/files" in url, lambda route: route.fulfill(json={"errors": ["Too many images"]}))
+    await choose(page, RED_GREEN_BLUE)
+    await expect_kinds(page, "All 3", "Cancelled 3")
+    await expect(page.locator("#notice span")).to_have_text("Too many images")
 
 
 async def test_busy_service_is_retried(page: Page) -> None:
@@ -234,7 +263,7 @@ async def test_busy_service_is_retried(page: Page) -> None:
 
     await page.route("**/*", busy)
     await choose(page, {"red.png": flat(RED)})
-    await expect_kinds(page, "All 1", "Birds 1")
+    await expect_kinds(page, "All 1", "Identified 1")
     assert refusals == 0
 
 
@@ -267,7 +296,7 @@ async def test_works_with_the_keyboard_alone(page: Page, image_server: ImageServ
     await page.keyboard.type(url)
     await tab_to("#url-choice button")
     await page.keyboard.press("Enter")
-    await expect_kinds(page, "All 1", "Birds 1")
+    await expect_kinds(page, "All 1", "Identified 1")
     assert await page.evaluate("document.activeElement.id") == "count"  # the results
     await tab_to(".card .photo")
     await page.keyboard.press("Enter")
@@ -290,9 +319,10 @@ async def test_no_serious_accessibility_violation(page: Page, theme: str) -> Non
     assert await serious_violations(page) == []
     colours = {"pale.png": flat((153, 153, 153)), "grey.png": flat((128, 128, 128))}
     await choose(page, {**RED_GREEN_BLUE, **colours, "bad.png": b"none"})
-    await expect_kinds(page, "All 6", "Birds 3", "Not sure 1", "No bird found 1", "Failed 1")
-    await page.click("#options summary")
-    assert await serious_violations(page) == []
+    await expect_kinds(page, "All 6", "Identified 3", "Not sure 1", "No bird found 1", "Failed 1")
+    for panel in ("#options", "#known"):
+        await page.click(f"{panel} summary")
+        assert await serious_violations(page) == []
     await page.locator(".photo").first.click()
     assert await serious_violations(page) == []
     ground = await page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -305,8 +335,11 @@ async def test_fits_a_phone(page: Page, image_server: ImageServer) -> None:
     assert await page.evaluate("document.documentElement.scrollWidth") == 360
     await paste_urls(page, [image_server.url("/a-very-long-name-without-any-place-to-break" * 4)])
     await choose(page, {**RED_GREEN_BLUE, "long" * 40 + ".png": b"none"})
-    await expect_kinds(page, "All 5", "Birds 3", "Failed 2")
+    await expect_kinds(page, "All 5", "Identified 3", "Failed 2")
     assert await page.evaluate("document.documentElement.scrollWidth") == 360
+    middles = """parts => parts.map((part) => part.getBoundingClientRect())
+        .map(({ top, bottom }) => Math.round((top + bottom) / 2))"""
+    assert len(set(await page.eval_on_selector_all("#count, #status button:visible", middles))) == 2  # rows of the bar
     await page.locator(".photo").first.click()
     assert await page.evaluate("document.documentElement.scrollWidth") == 360
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.checked_load import CheckedLoad
 from tests.support.image_server import ImageServer
 from tests.support.images import BLUE, GREEN, RED, flat
 from tests.support.model_repository import copy_templates, install_classifier
@@ -21,7 +22,7 @@ from tests.support.name_server import NameServer
 from tests.support.processes import command_line, descendants, eventually
 from tests.support.proxy import Proxy, running_proxy
 from tests.support.tiny_model import LABELS
-from tools.measure.soak.checked_load import COMPLETE, Case, CheckedLoad
+from tools.measure.soak.answers import Case
 from tools.serve.child_process import ChildProcess
 from tools.serve.ports import free_port, free_triton_ports
 from tools.serve.triton_process import TritonServer
@@ -113,7 +114,7 @@ def load_on(service: Service, cases: list[Case]) -> CheckedLoad:
 
 
 def assert_all_complete(load: CheckedLoad) -> None:
-    others = Counter(f"{answer.verdict}: {answer.detail}" for answer in load.answers if answer.verdict != COMPLETE)
+    others = Counter(f"{answer.verdict}: {answer.detail}" for answer in load.answers if answer.verdict != "complete")
     assert not others
 
 
@@ -187,7 +188,7 @@ def test_a_triton_with_a_dead_python_process_is_left_alone(service: Service, cas
         victim.wait_until_ready()
         assert eventually(lambda: service.images_by_triton()[1] >= 20), "it gets its share again"
     assert not load.faults()
-    lost = Counter(answer.detail for answer in load.answers if answer.verdict != COMPLETE)
+    lost = Counter(answer.detail for answer in load.answers if answer.verdict != "complete")
     print(
         f"a stub: {dict(lost)} of {len(load.answers)} requests, whole again after {load.recovered_at() - killed:.1f} s"
     )

@@ -62,7 +62,8 @@ class Prometheus:
         self.url = url
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        answer = httpx.get(f"{self.url}/api/v1/query", params={"query": expression}, timeout=30).json()
+        response = httpx.get(f"{self.url}/api/v1/query", params={"query": expression}, timeout=30)
+        answer = response.raise_for_status().json()
         assert answer["status"] == "success", answer
         result: list[dict[str, Any]] = answer["data"]["result"]
         return result
@@ -70,7 +71,7 @@ class Prometheus:
     def is_up(self) -> bool:
         try:
             return {sample["metric"]["job"] for sample in self.query("up == 1")} == {"frontend", "triton", "haproxy"}
-        except httpx.TransportError:
+        except httpx.HTTPError:  # while it starts, it refuses connections and then answers 503
             return False
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.checked_load import CheckedLoad
 from tests.support.faults import REQUEST_TIMEOUT_SECONDS, Record, good_images
 from tests.support.image_server import ImageServer
 from tests.support.service import Service, make_project, serving
-from tools.measure.soak.checked_load import Case, CheckedLoad
+from tools.measure.soak.answers import Case
 
 
 @pytest.fixture(scope="package")

@@ -19,7 +19,7 @@ from tests.support.faults import REQUEST_TIMEOUT_SECONDS, Record, under_load
 from tests.support.service import Service, command, environment, make_project, serving
 from tests.support.tiny_model import LABELS
 from tools import ROOT
-from tools.measure.soak.checked_load import COMPLETE, Case
+from tools.measure.soak.answers import Case
 from tools.serve.ports import free_port, free_triton_ports
 
 _MEGABYTES = 256
@@ -85,7 +85,7 @@ def full(disk: Disk, service_on_it: Service) -> Iterator[Service]:
 
 def test_service_survives_a_full_disk(full: Service, cases: list[Case], record: Record) -> None:
     with under_load(full.url, cases) as load:
-        assert set(load.verdicts()) == {COMPLETE}
+        assert set(load.verdicts()) == {"complete"}
         for name, process in (("Triton", "bin/tritonserver"), ("The frontend", "-m frontend")):
             said, at = len(full.lines), time.monotonic()
             os.kill(full.named(process)[0], signal.SIGKILL)
@@ -142,4 +142,4 @@ def test_publish_on_a_full_disk_changes_nothing(
         assert not (full.project / "model_repository" / "classifier" / "2").exists()
         disk.empty()
         assert publish().returncode == 0
-    assert set(load.verdicts()) == {COMPLETE}
+    assert set(load.verdicts()) == {"complete"}

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.faults import Record, under_load
 from tests.support.service import Service
-from tools.measure.soak.checked_load import COMPLETE, Case
+from tools.measure.soak.answers import Case
 from tools.measure.soak.faults import freeze
 
 # Bounds for a busy machine, far above what is measured; figures are in docs/reliability.md.
@@ -48,7 +48,7 @@ def test_a_process_is_killed(
     record(fault, load, at)
     if process != "-m frontend":
         assert load.verdicts()["unreachable"] == 0, "the frontend was there all the time"
-    assert load.verdicts()[COMPLETE] > 0
+    assert load.verdicts()["complete"] > 0
 
 
 @pytest.mark.parametrize("seconds", [pytest.param(4, id="4 s"), pytest.param(20, id="20 s", marks=pytest.mark.slow)])

@@ -16,7 +16,7 @@ from tests.support.service import Service, ends_with_nothing_left, serving
 from tools.cli.main import main
 from tools.models import publishing
 from tools.models.repository import savedmodel_path
-from tools.triton import control
+from tools.triton import control_key
 from tools.triton.control import TritonControl
 
 
@@ -34,7 +34,7 @@ def test_stopped_while_triton_is_started_again(project: Path, delay: float) -> N
 
 def test_changes_during_a_restart_survive(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     repository = service.project / "model_repository"
-    monkeypatch.setattr(control, "KEYS", service.project / ".cache" / "control")
+    monkeypatch.setattr(control_key, "KEYS", service.project / ".cache" / "control")
     running = TritonControl(service.triton_url)
 
     def build(directory: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from tests.support.processes import descendants, eventually, leftovers
 from tests.support.service import make_project
 from tools.cli.main import main
-from tools.measure.soak.checked_load import Answer, Case, Verdict
+from tools.measure.soak.answers import Answer, Case, Verdict
 from tools.measure.soak.report import Findings, Injected
 from tools.measure.soak.restarts import Restarts
 from tools.measure.soak.samples import Sample, Samples

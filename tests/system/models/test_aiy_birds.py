@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,23 @@ from bird_pixels import PixelFormat, decode
 from placement import Device
 from savedmodel_engines import OpenVINOEngine, TensorFlowEngine
 
+from tests.support.chromium import running_chromium
+from tests.support.programs import path_of
+from tools import ROOT
 from tools.cli.main import main
 from tools.models.repository import MODEL_REPOSITORY, labels_path, savedmodel_path
 from tools.models.weights import aiy_files
 from tools.models.weights.fetch import fetch
 
 WANTED = PixelFormat(width=224, height=224, max_pixels=50_000_000, max_bytes=20_000_000)
+STATIC = ROOT / "frontend" / "page" / "static"
+DRAWING_AS_FILE = """async (name) => {
+    const { drawingAsFile } = await import("/sources.js");
+    const image = Object.assign(new Image(), { src: `/${name}.svg` });
+    await image.decode();
+    const bytes = new Uint8Array(await (await drawingAsFile(image)).arrayBuffer());
+    return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+}"""
 # Ten steps of LiteRT's 8-bit scores: two labels that are closer are a tie to it.
 TIE = 10 / 256
 
@@ -110,3 +122,30 @@ def test_tensorflow_and_openvino_agree(
     for name, row in zip(pixels, rows, strict=True):
         assert np.abs(row - openvino_rows[name]).max() < 1e-3
         assert np.argsort(-row)[:5].tolist() == np.argsort(-openvino_rows[name])[:5].tolist(), name
+
+
+async def test_names_the_drawings_of_the_page(repository: Path, labels: list[str]) -> None:
+    """A new user tries the two drawings first. The page turns them into PNG files, as here."""
+    engine = OpenVINOEngine(savedmodel_path(repository), Device(threads=2))
+    named = {}
+    for drawing, content in (await drawings_as_files()).items():
+        row = engine.run({"pixels": decode(content, WANTED)[None]})["probabilities"][0]
+        named[drawing] = labels[row.argmax()]
+        assert row.max() > 0.6  # "Likely" on the page
+    assert named == {
+        "cardinal": "Cardinalis cardinalis (Northern Cardinal)",
+        "flamingo": "Phoenicopterus ruber (American Flamingo)",
+    }
+
+
+async def drawings_as_files() -> dict[str, bytes]:
+    """The page's drawings by name, as its own script makes files of them in a browser."""
+    files = {}
+    async with running_chromium(path_of("chromium")) as browser:
+        page = await browser.new_page()
+        await page.route("**/page", lambda route: route.fulfill(body="<html></html>", content_type="text/html"))
+        await page.route("**/*.*", lambda route: route.fulfill(path=STATIC / Path(route.request.url).name))
+        await page.goto("http://127.0.0.1/page")
+        for drawing in ("cardinal", "flamingo"):
+            files[drawing] = base64.b64decode(await page.evaluate(DRAWING_AS_FILE, drawing))
+    return files

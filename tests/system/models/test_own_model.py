@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tests.support.savedmodels import mean_colours, save_module
 from tools.errors import UsageError
-from tools.models.options import OwnModel, parse_numbers, parse_size
+from tools.models.options import OwnModel, parse_size
 from tools.models.repository import About, read_about
 from tools.models.version_writer import write_version
 from tools.models.weights import own_model
@@ -104,7 +104,7 @@ def test_a_sigmoid_head_is_served_with_multi_label(tmp_path: Path, labels: Path)
 
 def test_mean_and_std_apply_after_the_scale(tmp_path: Path, labels: Path) -> None:
     model = save_module(tmp_path / "own", mean_colours, dtype=tf.float32)
-    own = OwnModel(model, labels, "0..1", parse_numbers("0.5"), parse_numbers("0.5,0.25,0.1"), output="logits")
+    own = OwnModel(model, labels, "0..1", (0.5, 0.5, 0.5), (0.5, 0.25, 0.1), output="logits")
     _, signature = built(tmp_path, own)
     expected = tf.nn.softmax([(1 - 0.5) / 0.5, -0.5 / 0.25, (0.2 - 0.5) / 0.1]).numpy()
     assert row(signature, (32, 32), (255, 0, 51)) == pytest.approx(expected, abs=1e-4)

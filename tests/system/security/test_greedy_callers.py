@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import socket
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import pytest
 
-from tests.support.hostile_server import hostile_server
+from tests.support.crowd import connections, post_of
+from tests.support.hostile_server import hostile_server, silence
 from tests.support.image_server import ImageServer
 from tests.support.images import GREEN, flat
 from tests.support.meter import Meter, check_that_others_are_served, client_from, metered
@@ -19,32 +17,6 @@ from tests.support.processes import eventually
 INNOCENT_CALLERS = 38
 MIN_ANSWERS = 40
 PHOTO = flat(GREEN)
-
-
-@contextmanager
-def connections(url: str, addresses: list[str], start: bytes) -> Iterator[list[socket.socket]]:
-    """Open one connection from each address, and send `start` on it as far as the service reads it."""
-    host, _, port = url.removeprefix("http://").partition(":")
-    with ExitStack() as stack:
-        opened = []
-        for address in addresses:
-            connection = socket.create_connection((host, int(port)), source_address=(address, 0))
-            opened.append(stack.enter_context(connection))
-        unsent = dict.fromkeys(opened, memoryview(start))
-        for connection in opened:
-            connection.setblocking(False)
-
-        def everything_is_sent() -> bool:
-            for connection in opened:
-                try:
-                    while unsent[connection]:
-                        unsent[connection] = unsent[connection][connection.send(unsent[connection][:65536]) :]
-                except (BlockingIOError, ConnectionError):
-                    pass
-            return not any(unsent.values())
-
-        eventually(everything_is_sent, 5)  # the service may have stopped reading
-        yield opened
 
 
 def ask_as_innocent_callers(url: str, image_server: ImageServer, with_upload: bool) -> list[str]:
@@ -60,19 +32,6 @@ def ask_as_innocent_callers(url: str, image_server: ImageServer, with_upload: bo
 
     with ThreadPoolExecutor(INNOCENT_CALLERS) as pool:
         return [answer for answer in pool.map(ask, range(INNOCENT_CALLERS)) if answer]
-
-
-def silence() -> Iterator[bytes]:
-    """Keep a connection open and send nothing."""
-    while True:
-        time.sleep(0.5)
-        yield b""
-
-
-def post_of(images: list[str]) -> bytes:
-    body = b'{"images":["%s"]}' % b'","'.join(image.encode() for image in images)
-    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-    return head % len(body) + body
 
 
 @pytest.mark.parametrize("callers", [1, 4])

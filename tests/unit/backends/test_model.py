@@ -6,56 +6,18 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from version_manifest import write_manifest
 
-
-class FakeTensor:
-    def __init__(self, name: str, array: np.ndarray) -> None:
-        self.tensor_name = name
-        self.array = array
-
-    def shape(self) -> list[int]:
-        return list(self.array.shape)
-
-    def __dlpack__(self, **options: Any) -> Any:
-        return self.array.__dlpack__(**options)
-
-    def __dlpack_device__(self) -> Any:
-        return self.array.__dlpack_device__()
-
-
-class FakeRequest:
-    def __init__(self, array: np.ndarray) -> None:
-        self.tensor = FakeTensor("pixels", array)
-
-    def inputs(self) -> list[FakeTensor]:
-        return [self.tensor]
-
-
-class FakeError(Exception):
-    INVALID_ARG = 3
-
-    def __init__(self, message: str, code: int | None = None) -> None:
-        super().__init__(message)
-        self.code = code
+from tests.support.python_backend import Request, stub_module
 
 
 @pytest.fixture
 def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    fake: Any = ModuleType("triton_python_backend_utils")
-    fake.TritonModelException = type("TritonModelException", (Exception,), {})
-    fake.TritonError = FakeError
-    fake.Tensor = FakeTensor
-    fake.InferenceResponse = lambda tensors=None, error=None: SimpleNamespace(tensors=tensors, error=error)
-    fake.Logger = SimpleNamespace(log_info=lambda _: None, log_error=lambda _: None)
-    fake.get_input_tensor_by_name = lambda request, _: request.tensor
-    fake.triton_string_to_numpy = {"TYPE_UINT8": np.uint8, "TYPE_FP32": np.float32}.__getitem__
-    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", fake)
+    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", stub_module([]))
     monkeypatch.delitem(sys.modules, "model", raising=False)
     import model
 
@@ -97,13 +59,13 @@ def test_a_batch_is_split_again(backend: Any, version: Path) -> None:
     loaded.initialize(arguments(version))
     pixels = np.random.default_rng(1).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
     single, pair, other_size = loaded.execute(
-        [FakeRequest(pixels[:1]), FakeRequest(pixels[1:]), FakeRequest(np.zeros((1, 5, 5, 3), np.uint8))]
+        [Request("pixels", batch) for batch in (pixels[:1], pixels[1:], np.zeros((1, 5, 5, 3), np.uint8))]
     )
-    assert single.tensors[0].array.shape == (1, 4)
-    assert pair.tensors[0].array.shape == (2, 4)
-    assert other_size.tensors[0].array.shape == (1, 4)
-    (alone,) = loaded.execute([FakeRequest(pixels[:1])])
-    assert np.allclose(alone.tensors[0].array, single.tensors[0].array, atol=1e-5)
+    assert single.array.shape == (1, 4)
+    assert pair.array.shape == (2, 4)
+    assert other_size.array.shape == (1, 4)
+    (alone,) = loaded.execute([Request("pixels", pixels[:1])])
+    assert np.allclose(alone.array, single.array, atol=1e-5)
 
 
 def test_a_damaged_version_is_not_loaded(backend: Any, version: Path) -> None:
@@ -116,3 +78,17 @@ def test_a_damaged_version_is_not_loaded(backend: Any, version: Path) -> None:
 
 def test_a_version_without_a_manifest_is_loaded(backend: Any, version: Path) -> None:
     backend.TritonPythonModel().initialize(arguments(version))
+
+
+def test_uses_the_cores_that_triton_may_use(backend: Any, version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BIRDS_USABLE_CORES", "3")
+    asked: list[int] = []
+    load = backend.load_engine
+
+    def load_engine(engine: str, savedmodel: Path, device: Any, precision: str) -> Any:
+        asked.append(device.threads)
+        return load(engine, savedmodel, device, precision)
+
+    monkeypatch.setattr(backend, "load_engine", load_engine)
+    backend.TritonPythonModel().initialize(arguments(version))
+    assert asked == [3]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ CPU = Device(threads=2)
 
 
 @pytest.mark.parametrize("engine", [TensorFlowEngine, OpenVINOEngine])
-def test_signature_is_read(engine: type, tmp_path: Path) -> None:
+def test_signature_is_read(tf: Any, engine: type, tmp_path: Path) -> None:
     save_tiny_model(tmp_path, input_name="picture", output_name="odds")
     loaded = engine(tmp_path, CPU)
     assert loaded.inputs == {"picture": TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))}
@@ -36,7 +37,7 @@ def test_auto_is_openvino_on_a_cpu(tiny_savedmodel: Path) -> None:
 
 
 @pytest.mark.parametrize("engine", ["tensorflow", "openvino", "auto"])
-def test_a_folder_without_a_savedmodel_is_refused(engine: str, tmp_path: Path) -> None:
+def test_a_folder_without_a_savedmodel_is_refused(tf: Any, engine: str, tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"^\w+ cannot load it: .+$") as refused:
         load_engine(engine, tmp_path, CPU)
     assert "\n" not in str(refused.value)

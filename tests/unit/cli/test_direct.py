@@ -11,6 +11,7 @@ import pytest
 from tests.support.fake_triton import FakeTriton, running_in_a_thread
 from tests.support.images import GREEN, RED, flat
 from tools.cli.main import main
+from tools.serve.ports import free_port
 
 
 @pytest.fixture
@@ -55,3 +56,18 @@ def test_triton_has_no_lists_of_species(triton: str, photos: Path, capsys: pytes
     assert (
         capsys.readouterr().err == "birds: europe: there is no such file, and Triton itself has no lists of species\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("address", "code", "error"),
+    [
+        ("bogus", 2, "birds: --triton: 'bogus' must have one of the forms host:port"),
+        (f"127.0.0.1:{free_port()}", 4, "birds: The service at 127.0.0.1:"),
+    ],
+    ids=["no port", "nobody listens"],  # the port differs between the processes that run the tests
+)
+def test_wrong_address_of_triton_is_named(
+    photos: Path, address: str, code: int, error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["classify", str(photos), "--triton", address]) == code
+    assert capsys.readouterr().err.startswith(error)

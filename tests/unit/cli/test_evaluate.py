@@ -16,9 +16,9 @@ from tests.support.fake_frontend import DAMAGED, DOUBTFUL, NO_BIRD, FakeFrontend
 from tests.support.images import RED, flat
 from tests.support.terminal import run_on_terminal
 from tools import ROOT
+from tools.cli.main import main
 from tools.serve.ports import free_port
 
-EVALUATE = [sys.executable, "-m", "tools.cli", "evaluate"]
 BIRD = flat(RED)
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -31,16 +31,16 @@ def frontend() -> Iterator[FakeFrontend]:
 
 
 @pytest.fixture
-def environment(frontend: FakeFrontend) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8", "BIRDS_URL": frontend.url("/")}
+def run(
+    frontend: FakeFrontend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    """Runs the command in this process, in the folder `tmp_path`."""
+    monkeypatch.setenv("BIRDS_URL", frontend.url("/"))
+    monkeypatch.chdir(tmp_path)
 
-
-@pytest.fixture
-def run(environment: dict[str, str], tmp_path: Path) -> Run:
     def evaluate(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*EVALUATE, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
-        )
+        code = main(["evaluate", *arguments])
+        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
 
     return evaluate
 
@@ -69,7 +69,9 @@ def test_figures_plot_and_failures(run: Run, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stdout.startswith("Version 1: 5 photos in 4 folders\ntop-1   80.0%  (4 of 5)\n")
     assert "Blue       Great Red (Rubra maxima)       1             1" in done.stdout
-    assert "not sure below 0.4 (BIRDS_NOT_SURE_BELOW): 1 of 1 such answers are right, and 2 of the 3" in done.stdout
+    assert "Not sure, with a score below 0.4 (BIRDS_NOT_SURE_BELOW): 1 of 1 answer right\n" in done.stdout
+    assert "Sure: 2 of 3 answers right\n" in done.stdout
+    assert done.stdout.endswith("Wrote plot.svg\n")
     assert "photos/Blue/broken.png: The file is not an image, or it is damaged (not_an_image)" in done.stderr
     assert "2 files skipped (" in done.stderr
     assert (tmp_path / "plot.svg").read_text().startswith("<svg")
@@ -127,14 +129,15 @@ def test_lost_service_is_one_line(run: Run, tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_ctrl_c_during_a_pause_is_one_line(environment: dict[str, str], tmp_path: Path) -> None:
+def test_ctrl_c_during_a_pause_is_one_line(tmp_path: Path) -> None:
     async def busy(_: web.Request) -> web.StreamResponse:
         return web.json_response({"errors": ["slow down"]}, status=429, headers={"Retry-After": "60"})
 
     put(tmp_path / "photos", {"Blue/c.png": BIRD})
     with FakeFrontend() as frontend:
         frontend.add("/files", busy)
-        command = [*EVALUATE, "photos", "--url", frontend.url("/")]
+        command = [sys.executable, "-m", "tools.cli", "evaluate", "photos", "--url", frontend.url("/")]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
         lines, code = run_on_terminal(
             command, environment, tmp_path, 120, interrupt_when=lambda lines: "slow down" in "".join(lines)
         )

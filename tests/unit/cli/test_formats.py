@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
-from tools.cli.formats import Csv
+from tools.cli.formats import Csv, Table
+
+PREDICTION = {"bird_name": "Pica pica", "common_name": "Eurasian Magpie", "score": 0.5}
 
 
 def rows(image: str, bird: str, message: str) -> list[dict[str, Any]]:
@@ -34,9 +37,35 @@ def test_a_formula_gets_an_apostrophe(text: str) -> None:
     assert (classified["score"], classified["rank"]) == ("0.5", "1")
 
 
+@pytest.mark.parametrize(
+    ("item", "is_not_sure", "answer"),
+    [
+        ({"predictions": [PREDICTION]}, False, "identified"),
+        ({"predictions": [PREDICTION]}, True, "not_sure"),
+        ({"predictions": [PREDICTION | {"bird_name": "background"}], "no_bird": True}, False, "no_bird"),
+        ({"predictions": []}, False, "no_match"),
+        ({"failure": {"code": "not_an_image", "message": "It is text"}}, False, "failed"),
+    ],
+)
+def test_every_image_has_its_answer(item: dict[str, Any], is_not_sure: bool, answer: str) -> None:
+    table = Csv(["a.jpg"], None, "en")
+    lines = [*table.first_lines(), *table.lines({"image": "a.jpg", "model_version": "1"} | item, is_not_sure)]
+    (row,) = csv.DictReader(lines)
+    assert (row["image"], row["answer"]) == ("a.jpg", answer)
+
+
 @given(st.text(st.characters(exclude_categories=["C"])))
 def test_other_texts_stay_as_they_are(text: str) -> None:
     (_, failed) = rows("-", "Pica pica", text)
     assert failed["image"] == "-"
     assert failed["message"] in (text, f"'{text}")
     assert not failed["message"].startswith(("=", "+", "-", "@")) or len(text) == 1
+
+
+@pytest.mark.parametrize("text", ["不是图片并作为文件添加。" * 8, "This is not an image. " * 8])
+def test_reason_of_a_failure_is_wrapped_not_cut(text: str) -> None:
+    table = Table(["a.jpg"], 60, "en")
+    lines = list(table.lines({"image": "a.jpg", "failure": {"code": "not_an_image", "message": text.strip()}}))
+    assert all(cell_len(line) <= 60 for line in lines)
+    shown = "".join(line[13:] for line in lines)
+    assert shown.replace(" ", "") == f"{text}(not_an_image)".replace(" ", "")

@@ -45,3 +45,9 @@ def test_a_list_on_standard_input_cannot_name_it(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(f"a.png\n{name}\n".encode())))
     with pytest.raises(SourceError, match="cannot name an image on standard input"):
         find_images([], ["-"])
+
+
+@pytest.mark.parametrize("name", ["HTTPS://x/a.jpg", "ftp://x/a.jpg", "file:///a.jpg"])
+def test_name_with_a_scheme_is_a_url(name: str) -> None:
+    """The service says what is wrong with it; as a path it would be another name (ftp:/x/a.jpg) that does not exist."""
+    assert find_images([name], []).images == [name]

@@ -28,14 +28,17 @@ def environment() -> Iterator[dict[str, str]]:
         yield {**inherited, "BIRDS_URL": frontend.url("/"), "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
 
 
+def put_photos(folder: Path, count: int) -> list[str]:
+    """Photos in the folder `many`, a twentieth of them damaged."""
+    (folder / "many").mkdir()
+    for n in range(count):
+        (folder / "many" / f"{n}.png").write_bytes(flat((n % 256, 9, 9)) if n % 20 else DAMAGED)
+    return [f"many/{n}.png" for n in range(count)]
+
+
 @pytest.fixture
 def many(tmp_path: Path) -> list[str]:
-    """A hundred photos, a twentieth of them damaged."""
-    folder = tmp_path / "many"
-    folder.mkdir()
-    for n in range(100):
-        (folder / f"{n}.png").write_bytes(flat((n % 256, 9, 9)) if n % 20 else DAMAGED)
-    return [f"many/{n}.png" for n in range(100)]
+    return put_photos(tmp_path, 40)
 
 
 @pytest.mark.parametrize("columns", [80, 200])
@@ -54,6 +57,15 @@ def test_summary_counts_each_image_once(environment: dict[str, str], tmp_path: P
     )
 
 
+@pytest.mark.parametrize("columns", [40, 80])
+def test_reason_of_a_failure_is_whole(environment: dict[str, str], tmp_path: Path, columns: int) -> None:
+    (tmp_path / "damaged.png").write_bytes(DAMAGED)
+    lines, _ = run_on_terminal([*CLASSIFY, "damaged.png"], environment, tmp_path, columns)
+    reason = " ".join(line.removeprefix("damaged.png     -").strip() for line in lines[:-1])
+    assert reason == "The file is not an image, or it is damaged (not_an_image)"
+    assert all(len(line) <= columns for line in lines)
+
+
 @pytest.mark.parametrize(
     ("output_format", "columns"), [("table", 80), ("table", 200), ("csv", 80), ("jsonl", 80), ("jsonl", 200)]
 )
@@ -66,7 +78,7 @@ def test_every_result_is_on_the_screen_once(
     assert code == 1
     for name in many:
         assert len(re.findall(rf"(?<!\d){re.escape(name)}", text)) == 1, name
-    assert re.fullmatch(r"95 birds of 1 species, 5 failed, [\d.]+ images/s", lines[-1])
+    assert re.fullmatch(r"38 birds of 1 species, 2 failed, [\d.]+ images/s", lines[-1])
     assert not any("Classifying" in line for line in lines)  # the bar is gone
 
 
@@ -105,7 +117,8 @@ def test_pause_is_said_in_the_bar(environment: dict[str, str], image_server: Ima
     assert lines[-1].startswith("birds: Interrupted.")
 
 
-def test_ctrl_c_ends_in_one_line(environment: dict[str, str], many: list[str], tmp_path: Path) -> None:
+def test_ctrl_c_ends_in_one_line(environment: dict[str, str], tmp_path: Path) -> None:
+    put_photos(tmp_path, 100)  # enough that many are left at Ctrl-C
     lines, code = run_on_terminal(
         [*CLASSIFY, "many"], environment, tmp_path, 120, interrupt_when=lambda lines: len(lines) > 20
     )
@@ -118,10 +131,10 @@ def test_results_file_is_continued(environment: dict[str, str], many: list[str],
     command = [*CLASSIFY, "many", "--out", "results.jsonl"]
     lines, code = run_on_terminal(command, environment, tmp_path)
     assert code == 1
-    assert re.fullmatch(r"95 birds of 1 species, 5 failed, [\d.]+ images/s, results.jsonl", lines[-1])
+    assert re.fullmatch(r"38 birds of 1 species, 2 failed, [\d.]+ images/s, results.jsonl", lines[-1])
     lines, _ = run_on_terminal(command, environment, tmp_path)
-    assert lines[0] == "100 images are already in results.jsonl"
-    assert lines[-1].startswith("95 classified earlier, 5 failed, ")
+    assert lines[0] == "40 images are already in results.jsonl"
+    assert lines[-1].startswith("38 classified earlier, 2 failed, ")
 
 
 def test_quiet_shows_results_alone(environment: dict[str, str], many: list[str], tmp_path: Path) -> None:

@@ -12,13 +12,15 @@ from tools.measure.decoding import decode, pixel_format
 from tools.measure.photos import load_photos, numbered_photo
 
 
-@pytest.fixture
-def generated(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+@pytest.fixture(scope="module")
+def generated() -> list[bytes]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("BIRDS_TEST_PHOTOS", raising=False)
+        return load_photos()
+
+
+def test_generated_photos_are_always_the_same(generated: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BIRDS_TEST_PHOTOS", raising=False)
-    return load_photos()
-
-
-def test_generated_photos_are_always_the_same(generated: list[bytes]) -> None:
     assert generated == load_photos()
     assert all(Image.open(io.BytesIO(photo)).size == (500, 375) for photo in generated)
     assert 50_000 < np.mean([len(photo) for photo in generated]) < 200_000

@@ -17,7 +17,7 @@ from tests.support.offline_models import NOBODY, contents, run, stays_unchanged,
 from tools.models import commands, publishing
 from tools.models.repository import read_default, read_versions
 from tools.serve.ports import free_port
-from tools.triton import control
+from tools.triton import control_key
 from tools.triton.settings import TritonSettings
 
 
@@ -39,8 +39,8 @@ def test_a_silent_triton_of_a_running_service_is_an_error(
     publishing.prepare(repository, TritonSettings())
     before = contents(repository)
     monkeypatch.setattr(commands, "_RESTART_TIMEOUT_SECONDS", 0)
-    monkeypatch.setattr(control, "KEYS", tmp_path / "keys")
-    _, lock = control.create_key(int(NOBODY.rpartition(":")[2]), free_port())
+    monkeypatch.setattr(control_key, "KEYS", tmp_path / "keys")
+    _, lock = control_key.create_key(int(NOBODY.rpartition(":")[2]), free_port())
     try:
         assert run(repository, *arguments) == 1
         assert "does not answer" in capfd.readouterr().err
@@ -57,8 +57,8 @@ def test_an_unreadable_control_key_is_an_error_at_once(
     shutil.copytree(repository / "classifier" / "1", repository / "classifier" / "2")
     publishing.prepare(repository, TritonSettings())
     before = contents(repository)
-    monkeypatch.setattr(control, "KEYS", tmp_path / "keys")
-    path = control.KEYS / f"triton-{NOBODY.rpartition(':')[2]}.key"
+    monkeypatch.setattr(control_key, "KEYS", tmp_path / "keys")
+    path = control_key.key_path(NOBODY.rpartition(":")[2])
     path.mkdir(parents=True)  # root can read every file, but not a folder
     assert run(repository, "retire", "2") == 1
     error = capfd.readouterr().err

@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
-from bird_pixels import PixelFormat, damage_of, open_image, pixels
+from bird_pixels import PixelFormat, damage_of, decode_opened, open_image
 from image_limits import Damage
 from PIL import Image, ImageCms
 
@@ -63,7 +63,7 @@ DAMAGED = {
 def test_names_the_damage_of_classified_images(name: str) -> None:
     data, damage = DAMAGED[name]
     opened = open_image(data, WANTED)
-    assert pixels(opened, WANTED).size == (WANTED.width, WANTED.height)
+    assert decode_opened(opened, WANTED).size == (WANTED.width, WANTED.height)
     assert damage_of(opened) == damage
 
 

@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import sys
-import types
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -19,41 +18,18 @@ from tests.support.hostile_images import bmp_row_of_zeros
 from tests.support.images import BLUE, GREEN, RED, encoded, flat, halves
 from tests.support.processes import eventually
 from tests.support.profiles import rgb_profile
+from tests.support.python_backend import Request, Response, TritonError, stub_module
 from tools.models.repository import MODEL_REPOSITORY
 
 LIMITS = {"width": 24, "height": 16, "max_pixels": 50_000_000, "max_bytes": 20_000_000}
 SLOW = flat(RED, "GIF", (4000, 3000))
 
 
-class Error:
-    INTERNAL, INVALID_ARG, UNAVAILABLE = "internal", "invalid argument", "unavailable"
-
-    def __init__(self, message: str, code: str) -> None:
-        self.message, self.code = message, code
-
-
-class Tensor:
-    def __init__(self, name: str, array: np.ndarray) -> None:
-        self.name, self.array = name, array
-
-    def as_numpy(self) -> np.ndarray:
-        return self.array
-
-
-class Response:
-    def __init__(self, tensors: list[Tensor] | None = None, error: Error | None = None) -> None:
-        self.tensors, self.error = tensors or [], error
-
-    @property
-    def pixels(self) -> np.ndarray:
-        return self.tensors[0].array
-
-
-class Request:
+class Images(Request):
     """A request of some images; responses that come late are in `sent`."""
 
     def __init__(self, *images: bytes, outputs: tuple[str, ...] = ("PIXELS",)) -> None:
-        self.images = Tensor("IMAGE", np.array([[image] for image in images], dtype=np.object_))
+        super().__init__("IMAGE", np.array([[image] for image in images], dtype=np.object_))
         self.outputs = outputs
         self.timeout_microseconds = 0
         self.sent: list[Response] = []
@@ -64,7 +40,7 @@ class Request:
     def timeout(self) -> int:
         return self.timeout_microseconds
 
-    def get_response_sender(self) -> Request:
+    def get_response_sender(self) -> Images:
         return self
 
     def send(self, response: Response, flags: int) -> None:
@@ -105,12 +81,14 @@ def logged() -> list[str]:
 
 
 @pytest.fixture
+def three_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BIRDS_USABLE_CORES", "3")
+
+
+@pytest.fixture
 def model(logged: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    stub: Any = types.ModuleType("triton_python_backend_utils")
-    stub.InferenceRequest, stub.InferenceResponse, stub.Tensor, stub.TritonError = Request, Response, Tensor, Error
-    stub.MetricFamily, stub.TRITONSERVER_RESPONSE_COMPLETE_FINAL = MetricFamily, 1
-    stub.Logger = types.SimpleNamespace(log_error=logged.append)
-    stub.get_input_tensor_by_name = lambda request, _: request.images
+    stub = stub_module(logged)
+    stub.MetricFamily = MetricFamily
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", stub)
     monkeypatch.delitem(sys.modules, "damaged_images", raising=False)  # it keeps the module that it imported
     spec = importlib.util.spec_from_file_location(
@@ -132,7 +110,7 @@ def model(logged: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     assert not MetricFamily.values  # server #8662: a metric that outlives the model crashes the process
 
 
-def answers(model: Any, *requests: Request) -> list[Response]:
+def answers(model: Any, *requests: Images) -> list[Response]:
     """The responses, in the order of the requests, whether they come at once or late."""
     responses = model.execute(list(requests))
     late = [request for request, response in zip(requests, responses, strict=True) if response is None]
@@ -145,22 +123,22 @@ def is_colour(pixels: np.ndarray, colour: tuple[int, ...]) -> bool:
 
 
 def test_answers_each_request_with_its_own_pixels(model: Any) -> None:
-    first, second = answers(model, Request(flat(RED), flat(BLUE, "JPEG")), Request(flat(GREEN, "WEBP")))
-    assert first.pixels.shape == (2, 16, 24, 3)
-    assert is_colour(first.pixels[0], RED)
-    assert is_colour(first.pixels[1], BLUE)
-    assert is_colour(second.pixels[0], GREEN)
+    first, second = answers(model, Images(flat(RED), flat(BLUE, "JPEG")), Images(flat(GREEN, "WEBP")))
+    assert first.array.shape == (2, 16, 24, 3)
+    assert is_colour(first.array[0], RED)
+    assert is_colour(first.array[1], BLUE)
+    assert is_colour(second.array[0], GREEN)
 
 
 def test_output_name_decides_the_size(model: Any) -> None:
-    (response,) = answers(model, Request(flat(RED, "GIF"), outputs=("PIXELS", "PIXELS_30x40")))
+    (response,) = answers(model, Images(flat(RED, "GIF"), outputs=("PIXELS", "PIXELS_30x40")))
     assert [tensor.array.shape for tensor in response.tensors] == [(1, 16, 24, 3), (1, 30, 40, 3)]
 
 
 def test_bad_image_fails_its_own_request(model: Any) -> None:
-    good, bad = model.execute([Request(flat(RED)), Request(b"nothing")])
+    good, bad = model.execute([Images(flat(RED)), Images(b"nothing")])
     assert good.error is None
-    assert (bad.error.code, bad.error.message) == (Error.INVALID_ARG, "not_an_image: the bytes are not an image")
+    assert (bad.error.code, bad.error.message) == (TritonError.INVALID_ARG, "not_an_image: the bytes are not an image")
 
 
 def test_expired_image_is_not_decoded(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,37 +151,37 @@ def test_expired_image_is_not_decoded(model: Any, monkeypatch: pytest.MonkeyPatc
         return real(data, wanted)
 
     monkeypatch.setattr(model.workers, "decode", decode)
-    expired, patient, endless = Request(flat(RED, "GIF")), Request(flat(GREEN, "GIF")), Request(flat(BLUE, "GIF"))
+    expired, patient, endless = (Images(flat(colour, "GIF")) for colour in (RED, GREEN, BLUE))
     expired.timeout_microseconds, patient.timeout_microseconds = 1, 60_000_000
     first, second, third = answers(model, expired, patient, endless)
     assert first.error
     assert (first.error.code, first.error.message) == ("unavailable", "deadline_exceeded: Request timeout expired")
-    assert is_colour(second.pixels[0], GREEN)
-    assert is_colour(third.pixels[0], BLUE)
+    assert is_colour(second.array[0], GREEN)
+    assert is_colour(third.array[0], BLUE)
     assert sorted(decoded) == sorted([flat(GREEN, "GIF"), flat(BLUE, "GIF")])
 
 
 def test_slow_image_is_answered_after_its_batch(model: Any) -> None:
-    quick, slow = Request(flat(GREEN)), Request(SLOW, flat(GREEN))
+    quick, slow = Images(flat(GREEN)), Images(SLOW, flat(GREEN))
     model._decode_in_worker = delayed(model._decode_in_worker)
     responses = model.execute([quick, slow])
-    assert is_colour(responses[0].pixels, GREEN)
+    assert is_colour(responses[0].array, GREEN)
     assert responses[1] is None
     assert eventually(lambda: bool(slow.sent))
     (late,) = slow.sent
-    assert is_colour(late.pixels[0], RED)
-    assert is_colour(late.pixels[1], GREEN)
+    assert is_colour(late.array[0], RED)
+    assert is_colour(late.array[1], GREEN)
 
 
 def test_late_response_that_fails_is_still_sent(model: Any, logged: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Triton would otherwise keep the request open for ever."""
     monkeypatch.setattr(model.workers, "decode", delayed(model.workers.decode))
-    request = Request(SLOW)
+    request = Images(SLOW)
     request.send = broken_once(request.send)  # type: ignore[method-assign]
     assert model.execute([request]) == [None]
     assert eventually(lambda: bool(request.sent))
     assert request.sent[0].error
-    assert request.sent[0].error.code == Error.INTERNAL
+    assert request.sent[0].error.code == TritonError.INTERNAL
     assert "no shared memory" in logged[0]
 
 
@@ -230,19 +208,19 @@ def delayed(decode: Any) -> Any:
 
 
 def test_too_expensive_image_fails_with_a_code(model: Any) -> None:
-    bomb = Request(bmp_row_of_zeros())
+    bomb = Images(bmp_row_of_zeros())
     model.execute([bomb])
     assert eventually(lambda: bool(bomb.sent))
     assert bomb.sent[0].error is not None
     assert bomb.sent[0].error.message.startswith("too_expensive: ")
-    assert bomb.sent[0].error.code == Error.INVALID_ARG
+    assert bomb.sent[0].error.code == TritonError.INVALID_ARG
 
 
 def test_bug_is_logged_and_not_shown(model: Any, logged: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model.workers, "decode", lambda *_: 1 / 0)
-    (response,) = answers(model, Request(flat(RED, "GIF")))
+    (response,) = answers(model, Images(flat(RED, "GIF")))
     assert response.error is not None
-    assert (response.error.code, response.error.message) == (Error.INTERNAL, "internal_error: it has been logged")
+    assert (response.error.code, response.error.message) == (TritonError.INTERNAL, "internal_error: it has been logged")
     assert "ZeroDivisionError" in logged[0]
 
 
@@ -261,7 +239,7 @@ def test_profile_is_judged_by_a_worker_once(model: Any, monkeypatch: pytest.Monk
     counts = []
     for profile in (srgb, wide):
         for _ in range(3):
-            answers(model, Request(encoded(halves(RED, BLUE), "JPEG", icc_profile=profile)))
+            answers(model, Images(encoded(halves(RED, BLUE), "JPEG", icc_profile=profile)))
         counts.append(len(asked))
     assert counts == [1, 4]
 
@@ -271,12 +249,23 @@ def test_profile_known_as_srgb_is_not_parsed_again(model: Any) -> None:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     model.srgb_profiles.add(srgb)
     before = colour_profiles._read.cache_info()
-    (response,) = answers(model, Request(encoded(halves(RED, BLUE), "JPEG", icc_profile=srgb)))
-    assert is_colour(response.pixels[0, 8, 2], RED)
+    (response,) = answers(model, Images(encoded(halves(RED, BLUE), "JPEG", icc_profile=srgb)))
+    assert is_colour(response.array[0, 8, 2], RED)
     assert colour_profiles._read.cache_info() == before
 
 
 def test_counts_the_damage_of_classified_images(model: Any) -> None:
     unusable, cut = flat(RED, "JPEG", (400, 400), icc_profile=b"nothing"), flat(RED, "JPEG", (400, 400))[:-2]
-    answers(model, Request(cut, cut, flat(RED)), Request(unusable), Request(unusable[:-2]), Request(cut[:200]))
+    answers(
+        model,
+        Images(cut, cut, flat(RED)),
+        Images(unusable),
+        Images(unusable[:-2]),
+        Images(cut[:200]),
+    )
     assert MetricFamily.values == {"cut_short": 3, "checksum": 0, "metadata_too_large": 0, "profile": 2}
+
+
+@pytest.mark.usefixtures("three_cores")
+def test_decodes_on_the_cores_that_triton_may_use(model: Any) -> None:
+    assert model.decoding_threads._max_workers == 3

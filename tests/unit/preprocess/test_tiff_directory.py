@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from bird_pixels import ImageRejected, PixelFormat, decode
+from bird_pixels import ImageRejected, PixelFormat, decode, open_image
 from PIL import Image
 
 from tests.support.images import RED, encoded, flat
@@ -99,6 +99,27 @@ def test_refuses_strips_larger_than_the_file(offsets: int, byte_counts: int, ord
     with pytest.raises(ImageRejected, match=r"^not_an_image: the strips or tiles are larger than the file"):
         decode(tiff(entries, order, counts) + bytes(8000), WANTED)
     assert time.process_time() - before < 0.5
+
+
+def tiled(side: int, **extra: tuple[int, int, bytes]) -> bytes:
+    """A picture of 16 × 16 pixels with one tile of `side` × `side`."""
+    numbers = {256: 16, 257: 16, 258: 8, 259: 5, 262: 1, 277: 1, 322: side, 323: side, 324: 8, 325: 50}
+    return tiff({tag: number(value) for tag, value in numbers.items()} | {int(t[1:]): e for t, e in extra.items()})
+
+
+def test_counts_pixels_of_a_large_tile() -> None:
+    """1,134 bytes with a tile of 30,000 × 30,000 pixels took 880 MB."""
+    with pytest.raises(ImageRejected, match="too_many_pixels"):
+        open_image(tiled(30_000), WANTED)
+    assert open_image(tiled(1000), WANTED).decoding_bytes > 1000 * 1000
+
+
+def test_uses_the_first_of_two_entries_as_libtiff_does() -> None:
+    second = number(16)
+    data = bytearray(tiled(30_000, t65000=second))
+    struct.pack_into("<H", data, data.rindex(struct.pack("<H", 65000)), 322)
+    with pytest.raises(ImageRejected, match="too_many_pixels"):
+        open_image(bytes(data), WANTED)
 
 
 def test_directory_outside_of_the_file_is_refused() -> None:

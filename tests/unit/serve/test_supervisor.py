@@ -22,6 +22,7 @@ import pathlib, sys, time
 folder = pathlib.Path(sys.argv[1])
 if (folder / "broken").exists():
     sys.exit(3)
+(folder / "heartbeat").touch()  # the check reads it from now on
 (folder / "ready").touch()
 while True:
     (folder / "heartbeat").write_text(str(time.monotonic()))

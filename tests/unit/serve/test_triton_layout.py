@@ -16,6 +16,11 @@ def test_triton_does_not_get_the_api_keys(tmp_path: Path, monkeypatch: pytest.Mo
     assert "BIRDS_API_KEYS" not in triton_environment(tmp_path, tmp_path)
 
 
+def test_models_learn_the_number_of_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triton_layout, "usable_cores", lambda: 3)
+    assert triton_environment(tmp_path, tmp_path)["BIRDS_USABLE_CORES"] == "3"
+
+
 @pytest.mark.parametrize("language", ["C", "de_DE.ISO-8859-15", "POSIX"])
 def test_programs_of_stubs_use_utf_8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, language: str) -> None:
     monkeypatch.setenv("LC_ALL", language)

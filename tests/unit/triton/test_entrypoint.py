@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy
 import pytest
 
+from frontend.limits.usable_cores import usable_cores
 from tests.support.processes import alive, children, command_line, eventually
 from tools import ROOT
 from tools.serve.ports import free_port
@@ -119,10 +120,15 @@ def test_a_dead_stub_restarts_triton(running: Running) -> None:
     assert len(list((running.folder / "shm").glob("*_region"))) == 1
 
 
+def test_models_learn_the_number_of_cores(running: Running) -> None:
+    environment = Path(f"/proc/{running.starts[-1]}/environ").read_bytes().split(b"\0")
+    assert f"BIRDS_USABLE_CORES={usable_cores()}".encode() in environment
+
+
 def test_a_stub_without_an_instance_may_end(running: Running) -> None:
     """Triton starts one to complete a configuration, and ends it."""
     os.kill(running.stub("classifier"), signal.SIGKILL)
-    assert not eventually(lambda: len(running.starts) > 1, 3)
+    assert not eventually(lambda: len(running.starts) > 1, 1.5)  # it looks for stubs every 0.5 s
 
 
 def test_triton_that_cannot_classify_ends_the_container(folder: Path) -> None:
@@ -141,7 +147,7 @@ def test_slow_first_inference_is_awaited(folder: Path) -> None:
     running = Running(folder)
     try:
         assert eventually(lambda: bool(running.starts), 60)
-        assert not eventually(lambda: running.is_ready() or running.process.poll() is not None, 2)
+        assert not eventually(lambda: running.is_ready() or running.process.poll() is not None, 1)
         (folder / "silent").unlink()
         assert eventually(running.is_ready, 60)
         assert len(running.starts) == 1

@@ -1,4 +1,4 @@
-"""Agreement of a running engine variant with LiteRT, whose answers are in a reference.tsv beside the photos."""
+"""Agreement of a running engine variant with LiteRT, whose answers are in reference.tsv in the folder of the photos."""
 
 from __future__ import annotations
 

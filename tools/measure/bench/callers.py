@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import time
-
 import numpy as np
 
-from tools import ROOT
 from tools.errors import ToolError
 from tools.measure.bench import image_server, load
 from tools.measure.bench.load import LoadResult, LoadSpec
@@ -16,14 +11,13 @@ from tools.measure.bench.own_process import own_process
 from tools.measure.bench.plan import CALLERS, IMAGES_PER_CALL, WARM_UP_SECONDS
 from tools.measure.bench.results import SPEED
 from tools.measure.bench.targets import Target
+from tools.measure.image_program import start_image_program
 from tools.measure.photos import PHOTO
 from tools.measure.processes import usage
-from tools.measure.soak.image_host import listens
-from tools.serve.child_process import ChildProcess
 from tools.serve.ports import free_port
 from tools.triton.statistics import between, read_statistics
 
-_START_SECONDS = 180
+_START_SECONDS = 180  # the image server enlarges photos first
 _PARTS = ("queue", "input", "infer", "output")
 
 
@@ -31,17 +25,12 @@ class Callers:
     """Calls targets with URLs of photos from its own image server; use as a context manager."""
 
     def __enter__(self) -> Callers:
-        self._load = own_process()
         port = free_port()
-        command = [sys.executable, "-m", image_server.__name__, str(port)]
-        self._images = ChildProcess(command, dict(os.environ), folder=ROOT)
-        self._images_url = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + _START_SECONDS
-        while not listens(port):  # it enlarges photos first
-            if self._images.poll() is not None or time.monotonic() > deadline:
-                self.__exit__()
-                raise ToolError("the benchmark's image server did not start")
-            time.sleep(0.1)
+        images = start_image_program(image_server.__name__, port, seconds=_START_SECONDS)
+        if images is None:
+            raise ToolError("the benchmark's image server did not start")
+        self._images, self._images_url = images, f"http://127.0.0.1:{port}"
+        self._load = own_process()
         return self
 
     def __exit__(self, *_: object) -> None:

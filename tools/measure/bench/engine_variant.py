@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -23,33 +24,26 @@ class UnknownVariant(UsageError):
 
 @dataclass(frozen=True)
 class EngineVariant:
-    """Values for the classifier's parameters; None keeps the value of config.pbtxt."""
+    """`parameters` replace those of the classifier's config.pbtxt."""
 
     name: str
-    engine: str | None = None
-    precision: str | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def parameters(self) -> dict[str, str]:
-        chosen = {"engine": self.engine, "precision": self.precision}
-        return {name: value for name, value in chosen.items() if value is not None}
-
-    def effective(self, name: str, default: str) -> str:
+    def effective(self, name: str) -> str:
         """The value of a parameter in this variant."""
         configured = read_config("classifier").parameters
-        return self.parameters.get(name) or (configured[name].string_value if name in configured else default)
+        return self.parameters.get(name) or (configured[name].string_value if name in configured else "auto")
 
 
 def parse_variant(text: str) -> EngineVariant:
     """Parse `engine`, `engine/precision`, or `configured` (the values of config.pbtxt). Raises UnknownVariant."""
     if text == "configured":
         return EngineVariant(text)
-    engine, _, precision = text.partition("/")
-    variant = EngineVariant(text, engine, precision or None)
-    if engine not in ENGINES or (precision or PRECISIONS[0]) not in PRECISIONS:
+    engine, slash, precision = text.partition("/")
+    if engine not in ENGINES or (slash and precision not in PRECISIONS):
         raise UnknownVariant(f"{text}: engines are {', '.join(ENGINES)}; precisions {', '.join(PRECISIONS)}")
-    missing = set(variant.parameters) - set(read_config("classifier").parameters)
-    if missing:
+    variant = EngineVariant(text, {"engine": engine, **({"precision": precision} if slash else {})})
+    if missing := variant.parameters.keys() - set(read_config("classifier").parameters):
         raise UnknownVariant(f"{text}: the classifier's config.pbtxt has no parameter {', '.join(sorted(missing))}")
     return variant
 

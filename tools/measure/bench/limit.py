@@ -48,8 +48,7 @@ def _load_engine(variant: EngineVariant, savedmodel: Path) -> None:
     from placement import Device
     from savedmodel_engines import load_engine
 
-    engine, precision = variant.effective("engine", "auto"), variant.effective("precision", "auto")
-    _engine = load_engine(engine, savedmodel, Device(threads=1), precision)
+    _engine = load_engine(variant.effective("engine"), savedmodel, Device(threads=1), variant.effective("precision"))
 
 
 def _measure(seconds: float, batch: int, kind: str) -> float:

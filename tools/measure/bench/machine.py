@@ -40,8 +40,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def busy_percent(seconds: float) -> float:
-    """How busy all cores are at the moment, in percent."""
-    return float(psutil.cpu_percent(seconds))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from tools import ROOT
 from tools.errors import UsageError
-from tools.measure.bench.goals import Recorded, record
+from tools.measure.bench.goals import LIMIT, Recorded, record
 from tools.measure.bench.results import SPEED, Results
 from tools.measure.bench.tables import render
-from tools.measure.pages import replace_generated_part
+from tools.measure.markdown import replace_generated_part
 
 DOCS = ROOT / "docs"
 _PLOT = Path("performance", "throughput.svg")
@@ -51,21 +52,19 @@ def _draw(results: Results, path: Path) -> None:
     mpl.use("Agg")  # files only; no display is needed
     mpl.rcParams["svg.hashsalt"] = "birds"  # so that equal figures give equal files
     figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+    levels = results.levels
     for target in results.targets:
-        speeds = {level: results.median(target, load, SPEED) for level, load in results.levels.items()}
-        axes.plot(list(speeds), [speed or 0 for speed in speeds.values()], label=target, marker="o")
+        speeds = [results.median(target, load, SPEED) or 0 for load in levels.values()]
+        axes.plot(list(levels), speeds, label=target, marker="o")
     for variant in results.variants:
-        limits = [results.median(variant, load, SPEED) or 0 for load in results.loads(SPEED) if _is_limit(load)]
-        axes.axhline(max(limits, default=0), linestyle=":", linewidth=1, color="grey")
-        axes.annotate(f"limit, {variant}", (1, max(limits, default=0)), fontsize="x-small", va="top")
+        if limits := LIMIT.by_repeat(results, variant):
+            limit = statistics.median(limits.values())
+            axes.axhline(limit, linestyle=":", linewidth=1, color="grey")
+            axes.annotate(f"limit, {variant}", (1, limit), fontsize="x-small", va="top")
     axes.set(title="Images per second", ylim=(0, None), xlabel="concurrent callers")
     axes.set_xscale("log", base=2)
-    axes.set_xticks(list(results.levels), [str(level) for level in results.levels])
+    axes.set_xticks(list(levels), [str(level) for level in levels])
     axes.legend(fontsize="small")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
-
-
-def _is_limit(load: str) -> bool:
-    return load.startswith("limit") and "camera" not in load

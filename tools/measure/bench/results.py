@@ -6,6 +6,8 @@ import statistics
 
 from pydantic import BaseModel
 
+from tools.measure.bench.plan import Plan
+
 BASELINE = "baseline"
 SPEED = "images_per_second"
 
@@ -24,7 +26,10 @@ class Figure(BaseModel):
 
 
 class Results(BaseModel):
-    """`variants` are the engine variants, by name; with the baseline they are the targets."""
+    """`variants` are the engine variants, by name; with the baseline they are the targets.
+
+    `plan` is None in files that an earlier release wrote.
+    """
 
     started: str
     command: str
@@ -33,6 +38,7 @@ class Results(BaseModel):
     system: str
     versions: dict[str, str]
     photos: str
+    plan: Plan | None = None
     variants: list[str]
     figures: list[Figure] = []
 
@@ -63,8 +69,13 @@ class Results(BaseModel):
         found = self.by_repeat(target, load, name).values()
         return statistics.median(found) if found else None
 
-    def group(self, target: str, load: str, name: str) -> dict[str, float]:
+    def members(self, load: str) -> list[tuple[str, str]]:
+        """Group and name of every figure under `load` that belongs to a group."""
+        names = dict.fromkeys(figure.name for figure in self.figures if figure.load == load and "/" in figure.name)
+        return [(group, name) for group, _, name in (name.partition("/") for name in names)]
+
+    def group(self, target: str, load: str, group: str) -> dict[str, float]:
         """The medians of a group such as `cpu_ms`, by the part of the name after the slash."""
-        names = dict.fromkeys(f.name for f in self.figures if f.target == target and f.load == load)
-        members = [member for member in names if member.startswith(f"{name}/")]
-        return {member.partition("/")[2]: self.median(target, load, member) or 0.0 for member in members}
+        names = [name for found, name in self.members(load) if found == group]
+        values = {name: self.median(target, load, f"{group}/{name}") for name in names}
+        return {name: value for name, value in values.items() if value is not None}

@@ -15,13 +15,13 @@ from tools.measure.bench import accuracy
 from tools.measure.bench.callers import Callers
 from tools.measure.bench.engine_variant import EngineVariant
 from tools.measure.bench.limit import Limit
-from tools.measure.bench.plan import BATCHES, CALLERS, CAMERA_LOAD, Plan
+from tools.measure.bench.plan import BATCHES, CALLERS, CAMERA_LOAD, SINGLE_CALLS, Plan, direct_load, limit_load
 from tools.measure.bench.results import SPEED, Results
 from tools.measure.bench.targets import Baseline, Service, Target
 from tools.measure.perf.analyzer import Load, analyze
 from tools.measure.perf.binary import PerfAnalyzer
 from tools.measure.perf.inputs import write_input_data
-from tools.measure.photos import CAMERA, PHOTO, load_photos, numbered_photo
+from tools.measure.photos import CAMERA, PHOTO, PHOTOS, load_photos, numbered_photo
 from tools.measure.processes import usage
 from tools.models.repository import savedmodel_path
 
@@ -90,7 +90,7 @@ class Run:
                 time.sleep(_PAUSE_SECONDS)
                 latencies[target.name] += self._callers.one_call(target).latencies_ms
         for name, found in latencies.items():
-            self._add(name, "single calls", repeat, {"p50_ms": float(np.median(found)), "slowest_ms": max(found)})
+            self._add(name, SINGLE_CALLS, repeat, {"p50_ms": float(np.median(found)), "slowest_ms": max(found)})
 
     def _direct(self, services: Sequence[Service], repeat: int) -> None:
         """Measure the ensemble with perf_analyzer, one image per request."""
@@ -103,14 +103,14 @@ class Run:
                 write_input_data(path, "IMAGE", model_config.TYPE_STRING, photos)
                 load = Load("birds", "concurrency", concurrency)
                 found = analyze(self._program, service.triton, load, path, self._plan.seconds)
-                self._add(service.name, f"direct, {concurrency} at once", repeat, {SPEED: found.images_per_second})
+                self._add(service.name, direct_load(concurrency), repeat, {SPEED: found.images_per_second})
 
     def _limits(self, limits: Sequence[Limit], repeat: int) -> None:
-        for photos, suffix in ((PHOTO, ""), (CAMERA, ", camera photos")):
+        for photos in PHOTOS:
             for batch in BATCHES:
                 for limit in limits:
                     speed = limit.images_per_second(self._plan.seconds, batch, photos)
-                    self._add(limit.variant.name, f"limit, batches of {batch}{suffix}", repeat, {SPEED: speed})
+                    self._add(limit.variant.name, limit_load(batch, photos), repeat, {SPEED: speed})
 
     def _add(self, target: str, load: str, repeat: int, figures: dict[str, float]) -> None:
         self._results.add(target, load, repeat, figures)

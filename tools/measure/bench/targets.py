@@ -8,7 +8,6 @@ import shutil
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -43,14 +42,11 @@ class Target(ABC):
     triton: Server | None = None
 
     def __init__(self) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}/"
         self._folder = Path(tempfile.mkdtemp(prefix="birds-bench-"))
         self._log = self._folder / "log"
         self._process: ChildProcess | None = None
-        self.port = 0
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/"
 
     @property
     def pid(self) -> int:
@@ -61,33 +57,23 @@ class Target(ABC):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        if self._process is not None:
+            self._process.stop(_STOP_SECONDS)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     @abstractmethod
     def _start(self) -> ChildProcess:
-        """Choose ports and start the process."""
+        """Start the process."""
 
     def start(self, images: list[str]) -> float:
         """Start the server; returns the seconds until a call with `images` was answered. Raises TargetFailed."""
         started = time.perf_counter()
         self._process = self._start()
-        while (passed := time.perf_counter() - started) < _START_SECONDS:
-            if self._process.poll() is not None:
-                break
+        while (passed := time.perf_counter() - started) < _START_SECONDS and self._process.poll() is None:
             if self._answers(images):
                 return time.perf_counter() - started
             time.sleep(0.02)
-        raise TargetFailed(f"{self.name} has not answered after {passed:.0f} s:\n{self.log()}")
-
-    def log(self) -> str:
-        """The last lines of its log."""
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.stop(_STOP_SECONDS)
-            self._process = None
+        raise self._failed(f"has not answered after {passed:.0f} s")
 
     def _answers(self, images: list[str]) -> bool:
         body = json.dumps({"images": images, "k": 3}).encode()
@@ -95,11 +81,15 @@ class Target(ABC):
         try:
             with open_directly(request, 30) as response:
                 answer = json.load(response)
-        except (urllib.error.URLError, OSError):
+        except OSError:  # it does not listen yet, or refuses
             return False
         if len(answer["successful_results"]) != len(images):
             raise TargetFailed(f"{self.name} answers {answer}")
         return True
+
+    def _failed(self, reason: str) -> TargetFailed:
+        end = self._log.read_text(errors="replace").splitlines()[-15:]
+        return TargetFailed("\n".join([f"{self.name} {reason}:", *end]))
 
 
 class Baseline(Target):
@@ -109,17 +99,15 @@ class Baseline(Target):
     role = "workers"
 
     def _start(self) -> ChildProcess:
-        self.port = free_port()
         with self._log.open("wb") as log:
-            command = [sys.executable, "-m", baseline.__name__, str(self.port)]
-            return ChildProcess(command, dict(os.environ), log, ROOT)
+            return ChildProcess([sys.executable, "-m", baseline.__name__, str(self.port)], os.environ, log, ROOT)
 
     def start(self, images: list[str]) -> float:
         seconds = super().start(images)
         deadline = time.monotonic() + _START_SECONDS
         while self._log.read_text(errors="replace").count(baseline.READY_SIGN) < baseline.WORKERS:
             if time.monotonic() > deadline:
-                raise TargetFailed(f"not all workers of the baseline have started:\n{self.log()}")
+                raise self._failed("has not started all workers")
             time.sleep(0.1)
         return seconds
 
@@ -132,11 +120,11 @@ class Service(Target):
     def __init__(self, variant: EngineVariant) -> None:
         super().__init__()
         self.name = variant.name
+        self._ports = free_triton_ports()
+        self.triton = Server(f"127.0.0.1:{self._ports.http}", f"127.0.0.1:{self._ports.grpc}")
         self._project = self._folder / "project"
         copy_project(self._project)
         apply_variant(variant, self._project / "model_repository")
 
     def _start(self) -> ChildProcess:
-        ports, self.port = free_triton_ports(), free_port()
-        self.triton = Server(f"127.0.0.1:{ports.http}", f"127.0.0.1:{ports.grpc}")
-        return start_service(self._project, self._log, self.port, ports, BIRDS_MAX_IMAGES="1000")
+        return start_service(self._project, self._log, self.port, self._ports, BIRDS_MAX_IMAGES="1000")

@@ -51,4 +51,7 @@ def _unknown_names(folders: Sequence[str], species: Sequence[Species]) -> str:
     known = [name for one in species for name in (one.bird_name, one.common_name) if name]
     listed = "; ".join(f"{folder} (nearest: {nearest_matches(folder, known)})" for folder in folders[:_MAX_SHOWN])
     more = f"; and {len(folders) - _MAX_SHOWN} more" if len(folders) > _MAX_SHOWN else ""
-    return f"the model knows no species with the name of these folders: {listed}{more}"
+    return (
+        f"the model knows no species with the name of these folders: {listed}{more}. Name a folder of other birds "
+        f"{UNKNOWN}, and a folder without birds {BACKGROUND}"
+    )

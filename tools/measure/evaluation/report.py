@@ -66,17 +66,18 @@ def _row(step: Step) -> str:
 
 def _conclusion(figures: Figures) -> Iterator[str]:
     below = figures.not_sure_below
-    doubted, trusted = figures.doubted, figures.trusted
-    yield (
-        f"The service is not sure below {below:g} (BIRDS_NOT_SURE_BELOW): {doubted.right} of {doubted.answers} such "
-        f"answers are right, and {trusted.right} of the {trusted.answers} others."
-    )
+    yield f"Not sure, with a score below {below:g} (BIRDS_NOT_SURE_BELOW): {_right(figures.doubted)}"
+    yield f"Sure: {_right(figures.trusted)}"
     if figures.good_from is None:
         yield "At no score are nine answers in ten right."
     else:
         yield f"Of the answers with a score of {figures.good_from:.2f} or more, at least nine in ten are right."
     if figures.photos < _FEW_PHOTOS:
         yield f"Fewer than {_FEW_PHOTOS} photos say little, as the intervals show."
+
+
+def _right(step: Step) -> str:
+    return f"{step.right} of {_counted(step.answers, 'answer')} right"
 
 
 def _counted(number: int, thing: str) -> str:

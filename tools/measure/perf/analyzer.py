@@ -78,14 +78,13 @@ def analyze(program: PerfAnalyzer, server: Server, load: Load, input_data: Path,
         _run(program, _arguments(server, load, input_data, seconds, table), seconds)
         row = _only_row(table)
     after = read_statistics(server.grpc)
+    # perf_analyzer reports microseconds.
+    latencies = {f"{name}_ms": float(row[f"{name} latency"]) / 1000 for name in ("p50", "p90", "p95", "p99")}
     return Measurement(
         load,
         images_per_second=float(row["Inferences/Second"]),
-        mean_ms=_milliseconds(row["Avg latency"]),
-        p50_ms=_milliseconds(row["p50 latency"]),
-        p90_ms=_milliseconds(row["p90 latency"]),
-        p95_ms=_milliseconds(row["p95 latency"]),
-        p99_ms=_milliseconds(row["p99 latency"]),
+        mean_ms=float(row["Avg latency"]) / 1000,
+        **latencies,
         statistics=between(before, after),
     )
 
@@ -126,7 +125,3 @@ def _only_row(table: Path) -> dict[str, str]:
     if not rows:
         raise PerfAnalyzerFailed("it measured nothing: no request was answered in time")
     return rows[0]
-
-
-def _milliseconds(microseconds: str) -> float:
-    return float(microseconds) / 1000

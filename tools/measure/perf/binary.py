@@ -90,7 +90,7 @@ def find_perf_analyzer() -> PerfAnalyzer:
             return installed
         except PerfAnalyzerMissing as error:
             print(f"{error}; fetching another", file=sys.stderr)
-    fetched = _fetched(_NEW if _glibc() >= (2, 38) else _OLD)
+    fetched = _fetch(_NEW if _glibc() >= (2, 38) else _OLD)
     fetched.version()
     return fetched
 
@@ -100,7 +100,7 @@ def _glibc() -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".")) if name == "glibc" else (0,)
 
 
-def _fetched(wheel: _Wheel) -> PerfAnalyzer:
+def _fetch(wheel: _Wheel) -> PerfAnalyzer:
     folder = _CACHE / wheel.requirement
     if not folder.is_dir():
         print(f"Fetching perf_analyzer from the wheel {wheel.requirement} …", file=sys.stderr, flush=True)
@@ -118,7 +118,7 @@ def _fetched(wheel: _Wheel) -> PerfAnalyzer:
                 if not folder.is_dir():  # otherwise another run has fetched it meanwhile
                     raise
     if wheel is _OLD:
-        return PerfAnalyzer(folder / "perf_analyzer", {"LD_LIBRARY_PATH": str(_libraries(folder / "lib"))})
+        return PerfAnalyzer(folder / "perf_analyzer", {"LD_LIBRARY_PATH": str(_link_libraries(folder / "lib"))})
     return PerfAnalyzer(folder / "perf_analyzer")
 
 
@@ -134,7 +134,7 @@ def _download(wheel: _Wheel, folder: Path) -> Path:
     return next(folder.glob("*.whl"))
 
 
-def _libraries(folder: Path) -> Path:
+def _link_libraries(folder: Path) -> Path:
     """Return `folder`, with links to the two libraries under the names that the program asks for."""
     spec = importlib.util.find_spec("pytriton")
     if spec is None or not spec.submodule_search_locations:

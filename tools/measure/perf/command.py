@@ -5,7 +5,8 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from tritonclient.utils import InferenceServerException
@@ -31,17 +32,17 @@ def perf(sweep: Sweep, running: Server | None, seconds: float, output: Path | No
     output = output or _OUTPUT / time.strftime("%Y-%m-%d-%H%M%S")
     program = find_perf_analyzer()
     print(f"{program.version()} ({program.path})", flush=True)
-    with _own_server() if running is None else _nothing_to_start(running) as server:
+    with _own_server() if running is None else nullcontext(running) as server:
         try:
             if not sweep.models:
-                sweep = sweep.with_models(_loaded_models(server))
+                sweep = replace(sweep, models=_loaded_models(server))
             if "system" in sweep.shared_memory and not _registers_shared_memory(server):
                 print(
                     "Shared memory is left out: this Triton registers it only for its control key. "
                     "To measure it: BIRDS_TRITON_OPEN_APIS=shared-memory make serve",
                     flush=True,
                 )
-                sweep = sweep.without_shared_memory()
+                sweep = replace(sweep, shared_memory=("none",))
             _measure(program, server, sweep, seconds, output)
         except InferenceServerException as error:
             raise ToolError(f"Triton at {server.grpc} answers: {error.message()}") from error
@@ -94,11 +95,6 @@ def _own_server() -> Iterator[Server]:
     with TritonServer(free_triton_ports(), log, settings=settings) as triton:
         triton.wait_until_ready()
         yield Server(triton.http_url.removeprefix("http://"), triton.grpc_url)
-
-
-@contextmanager
-def _nothing_to_start(running: Server) -> Iterator[Server]:
-    yield running
 
 
 def _loaded_models(server: Server) -> list[str]:

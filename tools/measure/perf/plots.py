@@ -9,10 +9,9 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from tools.measure.perf.sweep import Row
+from tools.measure.perf.sweep import PARTS, Row
 
 mpl.use("Agg")  # files only; no display is needed
-_PARTS = ("queue_ms", "compute_input_ms", "compute_infer_ms", "compute_output_ms")
 _UNITS = {"concurrency": "concurrent requests", "request_rate": "requests per second"}
 
 
@@ -55,9 +54,9 @@ def _stack(axes: Axes, rows: Sequence[Row]) -> None:
     notes: dict[str, list[str]] = {level: [] for level in levels}
     for step in dict.fromkeys(str(row["step"]) for row in first):
         by_level = {str(row["level"]): row for row in first if row["step"] == step}
-        for part in _PARTS:
-            heights = [float(by_level[level][part]) if level in by_level else 0.0 for level in levels]
-            axes.bar(levels, heights, bottom=[tops[level] for level in levels], label=f"{step} {part[:-3]}")
+        for part in PARTS:
+            heights = [float(by_level[level][f"{part}_ms"]) if level in by_level else 0.0 for level in levels]
+            axes.bar(levels, heights, bottom=[tops[level] for level in levels], label=f"{step} {part}")
             tops = {level: tops[level] + height for level, height in zip(levels, heights, strict=True)}
         for level in by_level:  # a step that the cache made unnecessary has no row
             notes[level].append(f"{float(by_level[level]['batch_size']):.1f}")

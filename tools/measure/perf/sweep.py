@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import IO, get_args
 
 from tools.measure.perf.analyzer import Load, Measurement, Protocol, SharedMemory
 
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 SHARED_MEMORY: tuple[SharedMemory, ...] = get_args(SharedMemory)
+PARTS = ("queue", "compute_input", "compute_infer", "compute_output")  # of the time in Triton
+_SEEN_BY_THE_CLIENT = ("images_per_second", "mean_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms")
 COLUMNS = [
     *("model", "protocol", "shared_memory", "load", "level"),
-    *("images_per_second", "mean_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms"),
-    *("step", "queue_ms", "compute_input_ms", "compute_infer_ms", "compute_output_ms", "batch_size", "cache_hits"),
-    "problem",
+    *_SEEN_BY_THE_CLIENT,
+    *("step", *(f"{part}_ms" for part in PARTS), "batch_size", "cache_hits", "problem"),
 ]
 Row = dict[str, str | float]
 
@@ -29,12 +30,6 @@ class Sweep:
     shared_memory: Sequence[SharedMemory]
     concurrency: Sequence[int]
     request_rates: Sequence[int]
-
-    def with_models(self, models: Sequence[str]) -> Sweep:
-        return replace(self, models=models)
-
-    def without_shared_memory(self) -> Sweep:
-        return replace(self, shared_memory=("none",))
 
     def loads(self) -> Iterator[Load]:
         for model in self.models:
@@ -70,24 +65,13 @@ class Table:
 def _rows(measured: Measurement) -> Iterator[Row]:
     """Yield a row for each step. The ensemble has none, because it queues and computes nothing itself."""
     load = measured.load
-    seen: Row = {
-        **_columns_of(load),
-        "images_per_second": measured.images_per_second,
-        "mean_ms": measured.mean_ms,
-        "p50_ms": measured.p50_ms,
-        "p90_ms": measured.p90_ms,
-        "p95_ms": measured.p95_ms,
-        "p99_ms": measured.p99_ms,
-    }
+    seen: Row = _columns_of(load) | {name: getattr(measured, name) for name in _SEEN_BY_THE_CLIENT}
     steps = {name: step for name, step in measured.statistics.items() if name != load.model}
     for name, step in (steps or measured.statistics).items():
         yield {
             **seen,
             "step": name,
-            "queue_ms": round(step.per_request_ms("queue"), 3),
-            "compute_input_ms": round(step.per_request_ms("input"), 3),
-            "compute_infer_ms": round(step.per_request_ms("infer"), 3),
-            "compute_output_ms": round(step.per_request_ms("output"), 3),
+            **{f"{part}_ms": round(step.per_request_ms(part.removeprefix("compute_")), 3) for part in PARTS},
             "batch_size": round(step.batch_size, 2),
             "cache_hits": step.cache_hits,
         }

@@ -23,7 +23,7 @@ import httpx
 
 from tools import ROOT
 from tools.errors import ToolError
-from tools.measure.soak.checked_load import Case
+from tools.measure.soak.answers import Case
 from tools.measure.soak.faults import Fault, Faults
 from tools.measure.soak.image_host import ImageHost
 from tools.measure.soak.images import BAD, BAD_URLS, good_paths, write_files
@@ -157,7 +157,6 @@ class Soak:
 
 def soak(options: Options) -> int:
     """Run it as the options say. Returns the exit code: 0, 1 with a problem, 130 if it was interrupted."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     print("Starting the service …", file=sys.stderr)
     with (
         Service(_FOLDER) as service,
@@ -171,7 +170,7 @@ def soak(options: Options) -> int:
             run = Soak(service, traffic, options.pause_seconds)
             host.wait = run.over.wait
             seconds = run.run(Faults(service, host, versions, options.seed, run.over.wait), 60 * options.minutes)
-    answers = [(kind, versions.checked(answer)) for kind, answer in traffic.answers]
+    answers = [(kind, versions.judge(answer)) for kind, answer in traffic.answers]
     findings = Findings(seconds, options.seed, answers, run.injected, run.samples, run.restarts)
     findings.judge()
     findings.write(options.report)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -17,8 +16,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from tools import ROOT
-from tools.serve.child_process import ChildProcess
+from tools.measure.image_program import start_image_program
 from tools.serve.ports import free_port
 
 NEVER = "/never"
@@ -71,25 +69,11 @@ class ImageHost:
         While it was away, another connection may have taken its port as its local end: then the start is repeated.
         Raises TimeoutError if it does not listen after _STARTS of them.
         """
-        command = [sys.executable, "-m", __name__, str(self._port), str(self._folder)]
         for _ in range(_STARTS):
-            self._process = ChildProcess(command, os.environ, folder=ROOT)
-            deadline = time.monotonic() + _START_SECONDS
-            while time.monotonic() < deadline and self._process.poll() is None:
-                if listens(self._port):
-                    return
-                time.sleep(0.05)
-            self._process.stop(0)
+            if process := start_image_program(__name__, self._port, str(self._folder), seconds=_START_SECONDS):
+                self._process = process
+                return
         raise TimeoutError(f"the image host did not listen on port {self._port}")
-
-
-def listens(port: int) -> bool:
-    """Whether a program accepts connections to `port`. A socket that connected to itself does not count."""
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-            return bool(connection.getsockname() != connection.getpeername())
-    except OSError:
-        return False
 
 
 def main(port: int, folder: Path) -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import functools
-import io
 from pathlib import Path
 
-from tools.measure.photos import load_photos, numbered_photo
+from tools.measure.photos import CAMERA, load_photos, numbered_photo, photos_of
 from tools.measure.soak.image_host import NEVER
 
 _PHOTOS = 24
 _SLOW = 4
 _BIG = 3
-_BIG_SIZE = (4000, 3000)
 # Paths with the codes that they must fail with. The last one takes longer than a download may.
 BAD = {
     "/text": "not_an_image",
@@ -30,7 +28,7 @@ def files() -> dict[str, bytes]:
     photos = load_photos()
     good = {f"/photo/{number}.jpg": numbered_photo(photos, number) for number in range(_PHOTOS)}
     slow = {f"/slow/{number}.jpg": numbered_photo(photos, number) for number in range(_SLOW)}
-    big = {f"/big/{number}.jpg": _enlarged(photos[number]) for number in range(_BIG)}
+    big = {f"/big/{number}.jpg": photo for number, photo in enumerate(photos_of(CAMERA)[:_BIG])}
     return {**good, **slow, **big, "/text": b"no image at all", "/cut.jpg": photos[0][:2000], "/empty": b""}
 
 
@@ -45,11 +43,3 @@ def write_files(folder: Path) -> None:
 def good_paths() -> list[str]:
     """The paths of complete images."""
     return [path for path in files() if path not in BAD]
-
-
-def _enlarged(photo: bytes) -> bytes:
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.open(io.BytesIO(photo)).convert("RGB").resize(_BIG_SIZE).save(file, "JPEG", quality=80)
-    return file.getvalue()

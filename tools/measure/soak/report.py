@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tools.measure.soak.checked_load import Answer
+from tools.measure.markdown import table
+from tools.measure.soak.answers import Answer
 from tools.measure.soak.restarts import Restarts
 from tools.measure.soak.samples import Samples
 
@@ -75,17 +76,9 @@ class Findings:
         lines = [f"{totals['requests']} requests in {totals['seconds']} s, seed {self.seed}"]
         lines += [f"wrong answers: {totals['wrong']}   lost answers: {totals['lost']}"]
         lines += [self.restarts.text(), f"answers by version: {totals['answers_by_version']}", ""]
-        kinds = sorted({kind for kind, _ in self.answers})
-        lines += _table(
-            ("requests", "complete", "partial", "refused", "cut", "slowest s"),
-            {kind: _counted([answer for name, answer in self.answers if name == kind]) for kind in kinds},
-        )
-        lines += ["", *_table(("times", "median s", "slowest s to full service"), self._recoveries()), ""]
-        lines += _table(
-            ("MB first quarter", "last", "peak", "descriptors first quarter", "last", "peak"),
-            {str(row["role"]): [str(value) for value in list(row.values())[2:]] for row in self.samples.rows()},
-        )
-        lines += ["", *(f"PROBLEM {problem}" for problem in self.problems[:20])]
+        for rows in (self._answers_by_kind(), self._recoveries(), self._processes()):
+            lines += [table(rows), ""]
+        lines += [f"PROBLEM {problem}" for problem in self.problems[:20]]
         if len(self.problems) > 20:
             lines.append(f"and {len(self.problems) - 20} more, see the JSON")
         return "\n".join([*lines, "FAILED" if self.problems else "passed"])
@@ -100,27 +93,25 @@ class Findings:
         }
         path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
-    def _recoveries(self) -> dict[str, list[str]]:
-        rows = {}
-        for name in sorted({fault.name for fault in self.injected}):
-            times = sorted(
-                f.recovered_seconds for f in self.injected if f.name == name and f.recovered_seconds is not None
-            )
-            count = sum(fault.name == name for fault in self.injected)
-            rows[name] = (
-                [str(count), *(f"{t:.1f}" for t in (times[len(times) // 2], times[-1]))] if times else [str(count)]
-            )
+    def _answers_by_kind(self) -> list[list[str]]:
+        rows = [["", "requests", "complete", "partial", "refused", "cut", "slowest s"]]
+        for kind in sorted({kind for kind, _ in self.answers}):
+            answers = [answer for name, answer in self.answers if name == kind]
+            verdicts = Counter(answer.verdict for answer in answers)
+            counts = [len(answers), *(verdicts[name] for name in ("complete", "partial", "refused", "unreachable"))]
+            rows.append([kind, *map(str, counts), f"{max(answer.seconds for answer in answers):.1f}"])
         return rows
 
+    def _recoveries(self) -> list[list[str]]:
+        rows = [["", "times", "median s to full service", "slowest s"]]
+        for name in sorted({fault.name for fault in self.injected}):
+            faults = [fault for fault in self.injected if fault.name == name]
+            times = [fault.recovered_seconds for fault in faults if fault.recovered_seconds is not None]
+            shown = [f"{statistics.median(times):.1f}", f"{max(times):.1f}"] if times else ["—", "—"]
+            rows.append([name, str(len(faults)), *shown])
+        return rows
 
-def _counted(answers: Sequence[Answer]) -> list[str]:
-    verdicts = Counter(answer.verdict for answer in answers)
-    counts = [len(answers), *(verdicts[name] for name in ("complete", "partial", "refused", "unreachable"))]
-    return [*map(str, counts), f"{max(answer.seconds for answer in answers):.1f}"]
-
-
-def _table(columns: Sequence[str], rows: dict[str, list[str]]) -> list[str]:
-    lines = [f"| | {' | '.join(columns)} |", f"| --- {'| --- ' * len(columns)}|"]
-    return lines + [
-        f"| {name} | {' | '.join([*cells, *['—'] * (len(columns) - len(cells))])} |" for name, cells in rows.items()
-    ]
+    def _processes(self) -> list[list[str]]:
+        head = ["", "MB first quarter", "last", "peak", "descriptors first quarter", "last", "peak"]
+        rows = [[str(value) for name, value in row.items() if name != "samples"] for row in self.samples.rows()]
+        return [head, *rows]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import psutil
 
@@ -40,47 +41,32 @@ class Samples:
                 memory, descriptors = sum(one[0] for one in found), sum(one[1] for one in found)
                 self.by_role.setdefault(role, []).append(Sample(time.monotonic(), len(found), memory, descriptors))
 
-    def rows(self) -> list[dict[str, object]]:
+    def rows(self) -> list[dict[str, Any]]:
         """For each role the medians of the first and the last quarter, and the peak."""
-        rows = []
-        for role, samples in sorted(self.by_role.items()):
-            first, last = _quarters(samples)
-            rows.append(
-                {
-                    "role": role,
-                    "samples": len(samples),
-                    "memory_mb_first": round(statistics.median(s.memory_mb for s in first), 1),
-                    "memory_mb_last": round(statistics.median(s.memory_mb for s in last), 1),
-                    "memory_mb_peak": round(max(s.memory_mb for s in samples), 1),
-                    "descriptors_first": round(statistics.median(s.descriptors for s in first)),
-                    "descriptors_last": round(statistics.median(s.descriptors for s in last)),
-                    "descriptors_peak": max(s.descriptors for s in samples),
-                }
-            )
-        return rows
+        return [
+            {"role": role, "samples": len(samples), **_course(samples, "memory_mb"), **_course(samples, "descriptors")}
+            for role, samples in sorted(self.by_role.items())
+        ]
 
     def growth(self) -> list[str]:
         """A line for every role that grew beyond the bounds."""
         lines = []
-        for role, samples in sorted(self.by_role.items()):
-            if len(samples) < _LEAST_SAMPLES:
-                continue
-            first, last = _quarters(samples)
-            memory = statistics.median(s.memory_mb for s in first), statistics.median(s.memory_mb for s in last)
-            descriptors = (
-                statistics.median(s.descriptors for s in first),
-                statistics.median(s.descriptors for s in last),
-            )
-            if memory[1] > memory[0] * (1 + GROWTH_PART) + GROWTH_MB:
-                lines.append(f"{role}: memory grew from {memory[0]:.0f} to {memory[1]:.0f} MB")
-            if descriptors[1] > descriptors[0] + GROWTH_DESCRIPTORS:
-                lines.append(f"{role}: descriptors grew from {descriptors[0]:.0f} to {descriptors[1]:.0f}")
+        for row in [row for row in self.rows() if row["samples"] >= _LEAST_SAMPLES]:
+            first, last = row["memory_mb_first"], row["memory_mb_last"]
+            if last > first * (1 + GROWTH_PART) + GROWTH_MB:
+                lines.append(f"{row['role']}: memory grew from {first:.0f} to {last:.0f} MB")
+            first, last = row["descriptors_first"], row["descriptors_last"]
+            if last > first + GROWTH_DESCRIPTORS:
+                lines.append(f"{row['role']}: descriptors grew from {first:.0f} to {last:.0f}")
         return lines
 
 
-def _quarters(samples: list[Sample]) -> tuple[list[Sample], list[Sample]]:
-    size = max(len(samples) // 4, 1)
-    return samples[:size], samples[-size:]
+def _course(samples: list[Sample], name: str) -> dict[str, float]:
+    """The course of one value: its medians in the first and the last quarter, and its peak."""
+    values = [getattr(sample, name) for sample in samples]
+    size = max(len(values) // 4, 1)
+    first, last = statistics.median(values[:size]), statistics.median(values[-size:])
+    return {f"{name}_first": round(first, 1), f"{name}_last": round(last, 1), f"{name}_peak": round(max(values), 1)}
 
 
 def _sample_of(process: psutil.Process) -> tuple[float, int] | None:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import psutil
 
+from tools import ROOT
 from tools.errors import ToolError
 from tools.measure.processes import family
 from tools.measure.project import copy_project, start_service
 from tools.serve.ports import free_port, free_triton_ports
 from tools.triton.control import TritonControl
+from tools.triton.control_key import KEYS, key_path
 
 REQUEST_TIMEOUT_SECONDS = 20
 DOWNLOAD_TIMEOUT_SECONDS = 3
@@ -71,7 +73,7 @@ class Service:
 
     def control(self) -> TritonControl:
         """A client of its Triton's control API. The key stays the same when Triton is restarted."""
-        file = self._project / ".cache" / "control" / f"triton-{self.triton.http}.key"
+        file = key_path(self.triton.http, self._project / KEYS.relative_to(ROOT))
         key = file.read_text().split()[0]
         return TritonControl(f"http://127.0.0.1:{self.triton.http}", key, f"127.0.0.1:{self.triton.grpc}")
 

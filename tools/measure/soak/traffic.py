@@ -16,7 +16,7 @@ import tritonclient.grpc.aio
 import tritonclient.http.aio
 from tritonclient.utils import InferenceServerException
 
-from tools.measure.soak.checked_load import Answer, Case, Judgement, ask_for_list, judge, timed
+from tools.measure.soak.answers import Answer, Case, Judgement, ask_for_list, judge, time_answer
 from tools.measure.soak.images import files
 from tools.measure.soak.service import REQUEST_TIMEOUT_SECONDS, Service
 from tools.triton import direct_grpc
@@ -72,7 +72,7 @@ class Traffic:
 
     async def _client(self, session: aiohttp.ClientSession, kind: str, ask: Ask) -> None:
         while not self._stopping:
-            answer = await timed(ask(session), _LIMIT)
+            answer = await time_answer(ask(session), _LIMIT)
             self.answers.append((kind, answer))
             if answer.verdict in ("refused", "unreachable"):
                 await asyncio.sleep(_PAUSE_AFTER_REFUSAL_SECONDS)

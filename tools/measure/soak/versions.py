@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.measure.soak.checked_load import Answer
+from tools.measure.soak.answers import Answer
 from tools.models import publishing
 from tools.models.repository import labels_path, read_default, savedmodel_path, version_numbers
 from tools.triton.control import TritonControl
@@ -32,7 +32,8 @@ class Default:
 class Versions:
     """Publishes, rolls back and retires the second version: the weights of the first under other labels.
 
-    So every answer shows which of the two it comes from. The changes repeat in this order: publish, roll back, retire.
+    Every answer therefore shows which of the two it comes from. The changes repeat in this order: publish, roll back,
+    retire.
     """
 
     def __init__(self, repository: Path, control: TritonControl) -> None:
@@ -66,7 +67,7 @@ class Versions:
         publishing.retire(self._repository, self.second, self._control)
         retiring.until = time.monotonic()
 
-    def checked(self, answer: Answer) -> Answer:
+    def judge(self, answer: Answer) -> Answer:
         """The answer, with the verdict `wrong` if its versions were not the default, or if it has several.
 
         A request that still runs when its version is retired gets its other images from the default.

@@ -81,16 +81,16 @@ class _EfficientNetLite0:
         return self._convolution(x, name + "_project_conv", name + "_bn2")
 
     def _convolution(self, x: tf.Tensor, conv: str, norm: str, stride: int = 1) -> tf.Tensor:
-        scale, shift = self._folded_norm(norm)
+        scale, shift = self._fold_norm(norm)
         kernel = self._state[conv + ".weight"].transpose(2, 3, 1, 0) * scale  # OIHW to HWIO
         return tf.nn.conv2d(x, kernel, stride, "SAME") + shift
 
     def _depthwise(self, x: tf.Tensor, conv: str, norm: str, stride: int) -> tf.Tensor:
-        scale, shift = self._folded_norm(norm)
+        scale, shift = self._fold_norm(norm)
         kernel = self._state[conv + ".weight"].transpose(2, 3, 0, 1) * scale[:, None]  # C1HW to HWC1
         return tf.nn.depthwise_conv2d(x, kernel, [1, stride, stride, 1], "SAME") + shift
 
-    def _folded_norm(self, norm: str) -> tuple[np.ndarray, np.ndarray]:
+    def _fold_norm(self, norm: str) -> tuple[np.ndarray, np.ndarray]:
         weight, bias, mean, variance = (
             self._state[f"{norm}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")
         )

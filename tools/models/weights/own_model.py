@@ -14,7 +14,7 @@ from tools.models.weights.classifier import Classifier, sample_batch
 from tools.models.weights.errors import first_line
 from tools.models.weights.labels import read_labels
 from tools.models.weights.model_files import find_savedmodel
-from tools.models.weights.preprocessing import scaled
+from tools.models.weights.preprocessing import scale_pixels
 from tools.models.weights.scores import scores_of
 from tools.models.weights.signature import Signature, load_signature
 
@@ -36,7 +36,7 @@ def load(model: OwnModel, default_size: tuple[int, int], scratch: Path) -> Class
     _check_scale(signature.pixels.dtype, model)
 
     def outputs(batch: tf.Tensor, names: tuple[str, ...]) -> dict[str, tf.Tensor]:
-        values = scaled(batch, signature.pixels.dtype, model.scale, model.mean, model.std)
+        values = scale_pixels(batch, signature.pixels.dtype, model.scale, model.mean, model.std)
         return dict(signature.compute(values, names))
 
     name, rows = _choose_output(signature, outputs, size, model, len(labels))

@@ -22,7 +22,7 @@ _SCALES: dict[Scale, Callable[[tf.Tensor], tf.Tensor]] = {
 }
 
 
-def scaled(
+def scale_pixels(
     pixels: tf.Tensor, dtype: tf.DType, scale: Scale | None, mean: Sequence[float] | None, std: Sequence[float] | None
 ) -> tf.Tensor:
     """Convert pixels, uint8 `[n, height, width, 3]`, to the model's input of type `dtype`.

@@ -33,7 +33,7 @@ def scores_of(rows: np.ndarray, stated: OutputKind | None, multi_label: bool) ->
     """
     values = rows.astype(np.float64)
     if stated is None:
-        return _recognized(rows, values, multi_label)
+        return _recognize(rows, values, multi_label)
     if stated == "logits":
         return _logits(multi_label, None)
     if stated == "percent":
@@ -46,20 +46,20 @@ def scores_of(rows: np.ndarray, stated: OutputKind | None, multi_label: bool) ->
     return _normalized(values, stated, multi_label, 1.0)
 
 
-def _recognized(rows: np.ndarray, values: np.ndarray, multi_label: bool) -> Scores:
+def _recognize(rows: np.ndarray, values: np.ndarray, multi_label: bool) -> Scores:
     if _within(values, 1.0):
         if multi_label:
             return Scores(_as_float, multi_label=True)
         if _sums_to(values, 1.0, _tolerance(rows)):
-            return Scores(_divided_by_sum)
+            return Scores(_divide_by_sum)
         raise ValueError(
             f"its output holds values from 0 to 1 that do not sum to 1 for each image (but to {_sums(values)}): if "
             "each label is scored by itself, as with a sigmoid, say --multi-label; for logits, say --output logits"
         )
     if not multi_label and _within(values, 100.0) and _sums_to(values, 100.0, 1.0):
-        return Scores(_divided_by_sum, "The output holds percentages: they are divided by 100.")
+        return Scores(_divide_by_sum, "The output holds percentages: they are divided by 100.")
     if not multi_label and _is_quantized(values, rows.dtype == np.uint8):
-        return Scores(_divided_by_sum, "The output holds probabilities in 8 bits: they are divided by their sum.")
+        return Scores(_divide_by_sum, "The output holds probabilities in 8 bits: they are divided by their sum.")
     return _logits(multi_label, "The output holds logits, not probabilities")
 
 
@@ -79,7 +79,7 @@ def _normalized(values: np.ndarray, stated: str, multi_label: bool, unit: float)
             f"its output is stated to be {stated}, but an image's values sum to {_sums(values * unit)}: say "
             "--multi-label if each label is scored by itself, or another --output"
         )
-    return Scores(_divided_by_sum)
+    return Scores(_divide_by_sum)
 
 
 def _require_range(values: np.ndarray, highest: float, stated: str) -> None:
@@ -133,6 +133,6 @@ def _as_float(rows: tf.Tensor) -> tf.Tensor:
     return tf.cast(rows, tf.float32)
 
 
-def _divided_by_sum(rows: tf.Tensor) -> tf.Tensor:
+def _divide_by_sum(rows: tf.Tensor) -> tf.Tensor:
     values = tf.maximum(_as_float(rows), 0.0)
     return values / tf.maximum(tf.reduce_sum(values, axis=1, keepdims=True), 1e-9)

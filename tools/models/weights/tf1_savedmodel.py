@@ -47,13 +47,13 @@ def load_tf1(savedmodel: Path, choose: Callable[[dict[str, Any]], str]) -> Tf1Gr
     def function(source: str, names: tuple[str, ...]) -> Any:
         if names not in functions:
             wanted = {name: outputs[name] for name in names}
-            functions[names] = _frozen(savedmodel, tags, inputs[source], wanted)
+            functions[names] = _freeze(savedmodel, tags, inputs[source], wanted)
         return functions[names]
 
     return Tf1Graph(specs, tuple(outputs), function)
 
 
-def _frozen(savedmodel: Path, tags: list[str], source: str, outputs: Mapping[str, str]) -> Any:
+def _freeze(savedmodel: Path, tags: list[str], source: str, outputs: Mapping[str, str]) -> Any:
     """The part of the graph between the tensor `source` and `outputs`, its variables replaced by their values."""
     v1 = tf.compat.v1
     operations = sorted({tensor.partition(":")[0] for tensor in outputs.values()})

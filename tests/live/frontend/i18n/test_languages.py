@@ -24,7 +24,7 @@ def test_codes_are_equal_in_every_language(frontend: httpx.Client, image_server:
         "invalid_url",
         "forbidden_url",
     ]
-    assert failures[2]["message"] == catalogue(language)["failures"]["invalid_url"]
+    assert failures[2]["message"] == catalogue(language)["failures"]["url_scheme"]
     assert (
         answer.json()["successful_results"][good][0]["common_name"] == "Great Red"
     )  # names of birds are not translated

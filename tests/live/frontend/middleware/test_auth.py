@@ -57,7 +57,7 @@ def test_images_over_the_limit_get_429(triton: TritonServer, image_server: Image
         for headers in ({}, NDJSON):
             refused = client.post("/", json={"images": urls}, headers=headers)
             assert refused.status_code == 429
-            assert 1 <= int(refused.headers["Retry-After"]) <= 3600
+            assert 1 <= int(refused.headers["Retry-After"]) <= 2 * 3600  # until images of this hour count less
             assert refused.json() == ClassifyResponse(errors=[message]).model_dump()
         assert client.post("/", json={"images": urls[:2]}).status_code == 200  # a refusal counts nothing
         assert client.post("/files", files=[PHOTO]).status_code == 200

@@ -15,7 +15,7 @@ from tests.support.images import RED, flat
 from tests.support.processes import eventually
 from tools.serve.triton_process import TritonServer
 from tools.triton.arguments import CONTROL_HEADER
-from tools.triton.control import read_key
+from tools.triton.control_key import read_key
 
 MADE = re.compile(r"[0-9a-f]{32}")
 

@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from frontend.api.media_types import JSON, LINE_TYPES, negotiated_media_type
+from frontend.api.media_types import JSON, LINE_TYPES, content_type, negotiate_media_type
+from frontend.i18n.quality_values import quality_values
 
 
 def negotiate(*headers: str) -> str:
     raw = [(b"accept", header.encode("latin-1")) for header in headers]
-    return negotiated_media_type(Request({"type": "http", "headers": raw}))
+    return negotiate_media_type(Request({"type": "http", "headers": raw}))
 
 
 @pytest.mark.parametrize(
@@ -52,3 +53,13 @@ def test_several_accept_headers_count_as_one() -> None:
 @given(st.text(alphabet=st.characters(max_codepoint=255)))
 def test_any_accept_header_gives_a_media_type(header: str) -> None:
     assert negotiate(header) in (JSON, *LINE_TYPES)
+
+
+def test_the_end_of_a_long_header_is_ignored() -> None:
+    """60,000 semicolons took 17 ms each time they were parsed, a Content-Type with 10,000 parameters 11 ms."""
+    assert quality_values(f"en{';' * 3_000},de") == {"en": 1.0}
+    header = b"multipart/form-data; " + b"a=b; " * 300 + b"boundary=c"
+    assert content_type(Request({"type": "http", "headers": [(b"content-type", header)]})) == (
+        "multipart/form-data",
+        {"a": "b"},
+    )

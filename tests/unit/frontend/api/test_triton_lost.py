@@ -8,8 +8,10 @@ from collections.abc import Coroutine
 from typing import Any
 
 import httpx
+import pytest
 from aiohttp import web
 
+from frontend.inference import server_pool
 from frontend.settings import Settings
 from tests.support.fake_triton import FakeTriton, running_in_a_thread
 from tests.support.frontend_server import running_frontend
@@ -20,26 +22,29 @@ from tests.support.network import LOOPBACK
 NDJSON = {"Accept": "application/x-ndjson"}
 
 
-def settings(triton_url: str, request_timeout: float) -> Settings:
-    return Settings(triton_url=triton_url, download_allow_networks=LOOPBACK, request_timeout=request_timeout)
+@pytest.fixture(autouse=True)
+def recovery_is_unlikely_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests wait for a lost Triton, but not for as long as users do."""
+    monkeypatch.setattr(server_pool, "RECOVERY_SECONDS", 0.5)
+
+
+def settings(triton_url: str) -> Settings:
+    return Settings(triton_url=triton_url, download_allow_networks=LOOPBACK)
 
 
 def test_dead_python_stub_gets_503(image_server: ImageServer) -> None:
-    """Triton does not restart a Python process that died, and still reports that it is ready.
-
-    The request waits for a recovery until shortly before its deadline.
-    """
+    """Triton does not restart a Python process that died, and still reports that it is ready."""
     triton = FakeTriton()
     triton.is_stub_dead = True
     image = image_server.add("/red.png", flat(RED))
-    with running_in_a_thread(triton) as address, running_frontend(settings(address, 3)) as url:
+    with running_in_a_thread(triton) as address, running_frontend(settings(address)) as url:
         response = httpx.post(url, json={"images": [image]}, timeout=60)
         assert httpx.get(f"{url}/health/ready", timeout=60).status_code == 503
     assert response.status_code == 503
 
 
 def test_last_line_reports_that_triton_was_lost(image_server: ImageServer) -> None:
-    """The image that is not finished waits for Triton to return, until shortly before the deadline."""
+    """The image that is not finished waits for Triton for as long as a return is likely."""
     release = asyncio.Event()
 
     async def held(_: web.Request) -> web.Response:
@@ -51,7 +56,7 @@ def test_last_line_reports_that_triton_was_lost(image_server: ImageServer) -> No
 
     images = [image_server.add("/slow.png", held), image_server.add("/quick.png", flat(GREEN))]
     triton = FakeTriton()
-    with running_frontend(settings(run(triton.start()), 8)) as url:
+    with running_frontend(settings(run(triton.start()))) as url:
         body = {"images": images}
         with httpx.stream("POST", url, json=body, headers=NDJSON, timeout=60) as response:
             lines = map(json.loads, response.iter_lines())

@@ -2,97 +2,82 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+import math
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 
-import numpy as np
 import pytest
 from anyio import current_time
+from grpc import StatusCode
 
-from frontend.classify.classifier import ClassifyOptions, ImageClassifier, images_at
-from frontend.errors import ImageError, InferenceFailed, TritonUnavailable, UnknownModelVersion
+from frontend.classify.classifier import ClassifyOptions, ImageClassifier, Outcome, images_at
+from frontend.errors import InferenceFailed, TritonUnavailable, UnknownModelVersion
 from frontend.inference.client import Inference
-from frontend.inference.scores import ImageScores, Labels
-from frontend.inference.versions import Catalogue, ModelVersions, VersionRoute
+from frontend.inference.versions import ModelVersions, VersionRoute
+from tests.support.fake_triton import FakeTriton, FakeVersion, InferenceCall, TritonFailure, dead_stub, running_tritons
 from tests.support.images import RED, flat
-
-
-class StillLoading(Inference):
-    """A Triton that accepts connections and has no model yet."""
-
-    async def scores(
-        self,
-        image: bytes,
-        timeout_seconds: float | None = None,
-        version: str | None = None,
-    ) -> ImageScores:
-        raise UnknownModelVersion(version=version or "")
-
-
-async def catalogue(_: float) -> Catalogue:
-    return Catalogue("1", {})
+from tests.support.tiny_model import LABELS
 
 
 def download(_: str) -> AbstractAsyncContextManager[bytes]:
     return nullcontext(flat(RED))
 
 
-async def outcome_of(route: VersionRoute) -> None:
-    classifier = ImageClassifier(StillLoading("127.0.0.1:1"), ModelVersions(catalogue), max_pixels=10_000_000)
-    outcomes = classifier.outcomes(images_at(["a"], download), ClassifyOptions(1, route, deadline=current_time() + 10))
-    async with aclosing(outcomes):
-        async for outcome in outcomes:
-            raise AssertionError(outcome)
+@asynccontextmanager
+async def classifier_of(triton: FakeTriton) -> AsyncIterator[ImageClassifier]:
+    async with running_tritons(triton) as url, Inference(url) as inference:
+        yield ImageClassifier(inference, ModelVersions(inference.catalogue), max_pixels=10_000_000)
+
+
+async def classify(classifier: ImageClassifier, route: VersionRoute, k: int = 1) -> Outcome:
+    """The outcome of one image."""
+    options = ClassifyOptions(k, route, deadline=current_time() + 60)
+    async with aclosing(classifier.outcomes(images_at(["a"], download), options)) as outcomes:
+        (outcome,) = [outcome async for outcome in outcomes]
+    return outcome
+
+
+def still_loading() -> FakeTriton:
+    """A Triton that describes its version 1 and has not loaded it yet."""
+
+    async def is_unknown(call: InferenceCall) -> None:
+        raise TritonFailure(StatusCode.NOT_FOUND, f"Request for unknown model: '{call.model}' is not found")
+
+    triton = FakeTriton()
+    triton.behaviour = is_unknown
+    return triton
 
 
 async def test_named_version_is_unknown() -> None:
-    with pytest.raises(UnknownModelVersion):
-        await outcome_of(VersionRoute("1", is_named=True))
+    async with classifier_of(still_loading()) as classifier:
+        with pytest.raises(UnknownModelVersion):
+            await classify(classifier, VersionRoute("1", is_named=True))
 
 
 async def test_unnamed_version_is_a_temporary_failure() -> None:
     """The caller made no mistake and may try again: 503."""
-    with pytest.raises(TritonUnavailable):
-        await outcome_of(VersionRoute("1"))
-
-
-class NotNumbers(Inference):
-    """A Triton whose model answers NaN."""
-
-    async def scores(
-        self,
-        image: bytes,
-        timeout_seconds: float | None = None,
-        version: str | None = None,
-    ) -> ImageScores:
-        return ImageScores(np.full(2, np.nan, np.float32), Labels(["Rubra maxima", "background"]))
+    async with classifier_of(still_loading()) as classifier:
+        with pytest.raises(TritonUnavailable):
+            await classify(classifier, VersionRoute("1"))
 
 
 @pytest.mark.parametrize("k", [0, 1, 2])
 async def test_scores_that_are_not_numbers_fail_the_image_alone(k: int) -> None:
     """The request goes on: other images have answers."""
-    classifier = ImageClassifier(NotNumbers("127.0.0.1:1"), ModelVersions(catalogue), max_pixels=10_000_000)
-    options = ClassifyOptions(k, VersionRoute("1"), deadline=current_time() + 60)
-    async with aclosing(classifier.outcomes(images_at(["a"], download), options)) as outcomes:
-        assert [type(outcome.result) async for outcome in outcomes] == [InferenceFailed]
-
-
-class Poisoned(Inference):
-    """A Triton whose Python process died of the image."""
-
-    calls = 0
-
-    async def scores(
-        self, image: bytes, timeout_seconds: float | None = None, version: str | None = None
-    ) -> ImageScores:
-        self.calls += 1
-        raise InferenceFailed()
+    triton = FakeTriton({"1": FakeVersion(answer=lambda _: [math.nan] * len(LABELS))})
+    async with classifier_of(triton) as classifier:
+        assert isinstance((await classify(classifier, VersionRoute("1"), k)).result, InferenceFailed)
 
 
 async def test_failed_image_is_not_sent_again() -> None:
     """inference/ has already sent it a second time, alone. Another attempt could kill more Python processes."""
-    inference = Poisoned("127.0.0.1:1")
-    classifier = ImageClassifier(inference, ModelVersions(catalogue), max_pixels=10_000_000)
-    options = ClassifyOptions(1, VersionRoute("1"), deadline=current_time() + 10)
-    results = [outcome.result async for outcome in classifier.outcomes(images_at(["a"], download), options)]
-    assert [result.code for result in results if isinstance(result, ImageError)] == ["inference_failed"]
-    assert inference.calls == 1
+
+    async def die_of_images(call: InferenceCall) -> None:
+        if not call.is_probe:
+            raise dead_stub()
+
+    triton = FakeTriton()
+    triton.behaviour = die_of_images
+    async with classifier_of(triton) as classifier:
+        assert isinstance((await classify(classifier, VersionRoute("1"))).result, InferenceFailed)
+    assert len(triton.images) == 2

@@ -9,7 +9,7 @@ import struct
 import bird_pixels
 import pytest
 import signatures
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -79,7 +79,7 @@ def test_frontend_and_preprocess_know_the_same_signatures(start: bytes) -> None:
     assert by_frontend(start + bytes(20)) == by_preprocess(start + bytes(20))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(0, 64), st.lists(st.sampled_from(BRANDS), min_size=2, max_size=8))
 def test_frontend_and_preprocess_know_the_same_brands(size: int, brands: list[bytes]) -> None:
     """The first brand is the major one, the second stands where the minor version is."""
@@ -171,7 +171,7 @@ def test_stops_early_in_a_run_of_fill_bytes() -> None:
     assert read_header(b"\xff\xd8" + b"\xff" * 20_000_000).size is None
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(sorted(FILES)), st.lists(st.tuples(st.integers(0, 300), st.integers(0, 255)), max_size=6))
 def test_never_refuses_what_preprocess_accepts(file: str, changes: list[tuple[int, int]]) -> None:
     data = bytearray(FILES[file])

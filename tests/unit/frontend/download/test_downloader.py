@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
+from aiohttp import StreamReader, web
 from anyio import fail_after
 
 from frontend.download.address_policy import AddressPolicy
@@ -23,8 +23,9 @@ from tests.support.image_server import ImageServer
 from tests.support.network import LOOPBACK
 from tests.support.raw_server import raw_server, replying
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 MAX_BYTES = 1_000_000
-TIMEOUT_SECONDS = 1.0
+TIMEOUT_SECONDS = 0.3
 
 
 def downloader(**options: Any) -> Downloader:
@@ -189,6 +190,40 @@ async def test_invalid_http_is_a_failed_download(reply: bytes) -> None:
         failed = await failure(url)
     assert isinstance(failed, DownloadFailed)
     assert failed.parameters["reason"] in ("protocol", "connection", "incomplete", "status")
+
+
+@pytest.mark.parametrize(("interim_heads", "is_complete"), [(100, True), (101, False)])
+async def test_interim_responses_are_limited(interim_heads: int, is_complete: bool) -> None:
+    """250 kB of them took 25 ms of CPU time."""
+    reply = b"HTTP/1.1 103 Early Hints\r\n\r\n" * interim_heads + b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nbytes"
+    async with raw_server(replying(reply)) as (url, _):
+        if is_complete:
+            assert await download(url) == b"bytes"
+        else:
+            assert isinstance(await failure(url), DownloadFailed)
+
+
+async def test_one_byte_chunks_end_the_download_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each costs 1.4 µs: 16 endless bodies, 21,000 chunks read of each, delayed other callers by 1.6 s."""
+    parsed = 0
+
+    def count(stream: StreamReader) -> None:
+        nonlocal parsed
+        parsed += 1
+        original(stream)
+
+    original = StreamReader.end_http_chunk_receiving
+    monkeypatch.setattr(StreamReader, "end_http_chunk_receiving", count)
+    async with raw_server(replying(CHUNKED, b"1\r\nx\r\n" * 300_000)) as (url, _):
+        failed = await failure(url)
+    assert isinstance(failed, DownloadFailed)
+    assert 1000 < parsed < 8000
+
+
+async def test_small_chunks_are_complete() -> None:
+    """More chunks than aiohttp keeps at a time: it pauses the connection until they are read."""
+    async with raw_server(replying(CHUNKED, b"30\r\n%b\r\n" % (b"x" * 48) * 20_000, b"0\r\n\r\n")) as (url, _):
+        assert await download(url) == b"x" * 960_000
 
 
 async def test_five_redirects_are_the_limit(image_server: ImageServer) -> None:

@@ -12,7 +12,7 @@ from email.utils import format_datetime
 
 import pytest
 from aiohttp import web
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from frontend.download.address_policy import AddressPolicy
@@ -100,7 +100,6 @@ async def test_habit_is_readable_byte_by_byte(habit: str) -> None:
         assert await download(url) == IMAGE
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300), st.binary(max_size=300))
 def test_rewriting_never_lets_other_lines_through(before: bytes, after: bytes) -> None:
     """For any head, the parser gets a status line and known headers, each on one line."""
@@ -211,7 +210,8 @@ async def test_compression_is_undone(
 
 
 async def test_body_is_not_decompressed_without_being_announced(image_server: ImageServer) -> None:
-    assert await download(image_server.add("/a.gz", gzip.compress(IMAGE))) == gzip.compress(IMAGE)
+    compressed = gzip.compress(IMAGE)  # has the time in it
+    assert await download(image_server.add("/a.gz", compressed)) == compressed
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,6 @@ async def test_compression_bomb_stops_at_the_limit(image_server: ImageServer) ->
     assert isinstance(await failure(url, max_bytes=3_000_000), TooLarge)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=2_000), st.integers(1, 50), st.sampled_from([gzip.compress, zlib.compress, raw_deflate]))
 def test_decoder_does_not_depend_on_segments(
     content: bytes, segment_bytes: int, compress: Callable[[bytes], bytes]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from frontend.download.urls import MAX_LENGTH, parse_url
-from frontend.errors import InvalidUrl
+from frontend.errors import InvalidUrl, UrlScheme
+from frontend.i18n.messages import failure_message
 
 INVALID = {
     "nothing": "",
@@ -60,6 +61,16 @@ INVALID = {
 def test_invalid_urls_are_refused(case: str) -> None:
     with pytest.raises(InvalidUrl):
         parse_url(INVALID[case])
+
+
+@pytest.mark.parametrize(
+    "url", ["www.example.org/owl.jpg", "example.org:8080/owl.jpg", "/owl.jpg", "ftp://example.org/"]
+)
+def test_url_without_http_scheme_is_said(url: str) -> None:
+    with pytest.raises(UrlScheme) as refusal:
+        parse_url(url)
+    assert refusal.value.code == "invalid_url"
+    assert "https://" in failure_message(refusal.value, "en")
 
 
 @pytest.mark.parametrize(

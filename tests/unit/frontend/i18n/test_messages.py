@@ -43,12 +43,12 @@ def test_catalogue_has_the_keys_of_english(language: str) -> None:
 
 
 @pytest.mark.parametrize("language", OTHERS)
-@pytest.mark.parametrize(("section", "key"), KEYS, ids=lambda value: value)
-def test_message_has_the_placeholders_of_english(language: str, section: str, key: str) -> None:
-    english = placeholders(next(messages_of(ENGLISH[section][key])))
-    for text in messages_of(catalogue(language)[section][key]):
-        assert text.strip()
-        assert placeholders(text) == english
+def test_messages_have_the_placeholders_of_english(language: str) -> None:
+    for section, key in KEYS:
+        english = placeholders(next(messages_of(ENGLISH[section][key])))
+        for text in messages_of(catalogue(language)[section][key]):
+            assert text.strip(), (section, key)
+            assert placeholders(text) == english, (section, key)
 
 
 @pytest.mark.parametrize("language", languages())

@@ -277,7 +277,7 @@ async def test_catalogue_call_keeps_a_removed_server_open(monkeypatch: pytest.Mo
         await settle(inference, *pods.running)
         for pod in pods.running:
             pod.catalogue_seconds = 1
-        questions = [asyncio.ensure_future(inference.catalogue(5)) for _ in range(2)]  # one to each server
+        questions = [asyncio.ensure_future(inference.catalogue(60)) for _ in range(2)]  # one to each server
         await asyncio.sleep(0.1)
         pods.names.addresses.remove("127.0.0.1")
         assert [catalogue.default for catalogue in await asyncio.gather(*questions)] == ["1", "1"]

@@ -37,14 +37,17 @@ def test_triton_survives_cancellation_from_2_57_on(version: str, survives: bool)
 
 
 class Call:
-    """A call that ends when it is released."""
+    """Starts a call that ends when it is released."""
 
     def __init__(self) -> None:
         self.release = asyncio.Event()
         self.end = "not started"
 
-    async def __call__(self, client_timeout: float | None) -> str:
-        self.client_timeout = client_timeout
+    def __call__(self, grpc_timeout_seconds: float | None) -> asyncio.Task[str]:
+        self.grpc_timeout_seconds = grpc_timeout_seconds
+        return asyncio.create_task(self._run())
+
+    async def _run(self) -> str:
         self.end = "running"
         try:
             await self.release.wait()
@@ -79,8 +82,8 @@ async def test_call_continues_after_the_deadline_without_its_caller(cancelled: b
     with pytest.raises(asyncio.CancelledError if cancelled else TimeoutError):
         await asking
     assert call.end == "running"
-    assert call.client_timeout is not None
-    assert call.client_timeout > 10  # gRPC ends it in the end
+    assert call.grpc_timeout_seconds is not None
+    assert call.grpc_timeout_seconds > 10  # gRPC ends it in the end
     call.release.set()
     await calls.finish()
     assert call.end == "done"

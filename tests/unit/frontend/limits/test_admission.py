@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 from anyio import current_time
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from frontend.errors import ServiceOverloaded
@@ -83,7 +83,6 @@ async def test_retry_after_varies_within_a_few_seconds() -> None:
     assert {refusal.headers["Retry-After"] for refusal in refusals if refusal} == {"1", "2", "3", "4", "5"}
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 1000)), max_size=30), st.integers(0, 400))
 async def test_few_busy_callers_never_refuse_a_newcomer(requests: list[tuple[str, int]], max_backlog: int) -> None:
     """At most three other callers are busy, and each counts at most as many images as the newcomer has."""

@@ -133,7 +133,7 @@ async def test_slot_granted_to_a_cancelled_request_comes_back() -> None:
     assert (slots.free, unlucky.held) == (1, 0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 12),
     st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_size=80),
@@ -168,7 +168,6 @@ async def test_no_slot_is_lost_and_nobody_starves(count: int, requests: list[tup
     assert most <= count
 
 
-@settings(deadline=None)
 @given(st.integers(1, 500), st.integers(1, 8))
 def test_full_shares_always_leave_room_for_a_newcomer(capacity: int, callers: int) -> None:
     held = [0] * callers

@@ -122,7 +122,7 @@ async def test_files_larger_than_the_budget_take_turns() -> None:
     assert most <= 1000 + 1500
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(100, 2000),
     st.lists(st.tuples(st.integers(0, 4), st.integers(1, 400), st.booleans()), min_size=1, max_size=40),

@@ -8,18 +8,17 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import pytest
-from anyio.streams.memory import MemoryObjectSendStream
 
-from frontend.limits.worker_pool import as_produced
+from frontend.limits.worker_pool import Put, as_produced
 
 
 async def test_items_of_all_workers_are_yielded() -> None:
     names = iter(range(3))
 
-    async def worker(out: MemoryObjectSendStream[tuple[int, int]]) -> None:
+    async def worker(put: Put[tuple[int, int]]) -> None:
         name = next(names)
         for n in range(100):
-            await out.send((name, n))
+            await put((name, n))
 
     items = [item async for item in as_produced(worker, 3, backlog=2)]
     assert sorted(items) == [(name, n) for name in range(3) for n in range(100)]
@@ -28,11 +27,11 @@ async def test_items_of_all_workers_are_yielded() -> None:
 async def test_slow_reader_holds_the_workers_back() -> None:
     made = 0
 
-    async def worker(out: MemoryObjectSendStream[int]) -> None:
+    async def worker(put: Put[int]) -> None:
         nonlocal made
         while True:
             made += 1
-            await out.send(made)
+            await put(made)
 
     stream = as_produced(worker, 4, backlog=3)
     await anext(stream)
@@ -44,9 +43,9 @@ async def test_slow_reader_holds_the_workers_back() -> None:
 async def test_error_follows_ready_items_and_ends_workers() -> None:
     ended = asyncio.Event()
 
-    async def worker(out: MemoryObjectSendStream[str]) -> None:
+    async def worker(put: Put[str]) -> None:
         if not ended.is_set() and first.pop("fails", False):
-            await out.send("ready")
+            await put("ready")
             raise ValueError("broken")
         try:
             await asyncio.sleep(30)
@@ -61,12 +60,23 @@ async def test_error_follows_ready_items_and_ends_workers() -> None:
     assert ended.is_set()
 
 
+async def test_worker_that_is_cancelled_ends_the_stream() -> None:
+    async def worker(put: Put[str]) -> None:
+        await put("ready")
+        raise asyncio.CancelledError
+
+    stream = as_produced(worker, 1, backlog=1)
+    assert await anext(stream) == "ready"
+    with pytest.raises(asyncio.CancelledError):
+        await anext(stream)
+
+
 async def test_closing_cancels_all_workers() -> None:
     cancelled = 0
 
-    async def worker(out: MemoryObjectSendStream[int]) -> None:
+    async def worker(put: Put[int]) -> None:
         nonlocal cancelled
-        await out.send(1)
+        await put(1)
         try:
             await asyncio.sleep(30)
         except asyncio.CancelledError:
@@ -87,7 +97,7 @@ async def test_cancelled_reader_during_failure_leaves_nothing_open(
 ) -> None:
     names = iter(range(2))
 
-    async def worker(out: MemoryObjectSendStream[int]) -> None:
+    async def worker(put: Put[int]) -> None:
         if next(names):
             raise ValueError("broken")
         try:

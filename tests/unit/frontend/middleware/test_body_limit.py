@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -18,9 +19,11 @@ from starlette.types import Message, Receive, Scope, Send
 
 from frontend.errors import ServiceError, ServiceOverloaded
 from frontend.limits.admission import Admission
+from frontend.limits.memory_budget import MemoryBudget, Reservation
 from frontend.middleware.body_limit import BodyLimitMiddleware
 from frontend.middleware.request_context import RequestContext
 from tests.support.frontend_server import StartFrontend
+from tests.support.processes import eventually
 from tests.support.raw_http import address_of, connect, read_response
 
 MAX_BYTES = 1_000_000  # so there are 4 MB for all bodies
@@ -77,6 +80,39 @@ def test_a_stalled_body_is_refused_with_503(url: str) -> None:
     assert response.headers[b"retry-after"]
 
 
+def test_announced_bodies_hold_memory_before_they_arrive(url: str) -> None:
+    """uvicorn reads ahead. There are 4 MB, one caller alone may hold 3 MB, and each body reserves 320 kB."""
+    with ExitStack() as stack:
+        stalled = []
+        for _ in range(10):
+            connection = socket.create_connection(address_of(url), 60, ("127.0.0.2", 0))
+            stalled.append(stack.enter_context(connection))
+            connection.sendall(HEAD % MAX_BYTES + b"\r\n[")
+        [refused], _, _ = select.select(stalled, [], [], 60)
+        assert read_response(refused).status == 503
+        assert post(url, "127.0.0.3", 10)[0] == 422
+
+
+def test_stalled_bodies_of_many_callers_lock_nobody_out(url: str) -> None:
+    with ExitStack() as stack:
+        for caller in range(2, 14):
+            for _ in range(10):
+                connection = socket.create_connection(address_of(url), 60, (f"127.0.0.{caller}", 0))
+                stack.enter_context(connection).sendall(HEAD % MAX_BYTES + b"\r\n[")
+        assert eventually(lambda: post(url, "127.0.0.20", MAX_BYTES)[0] == 422)
+
+
+async def test_complete_bodies_keep_only_their_size() -> None:
+    """The length of a chunked body is unknown until its end."""
+    budget = MemoryBudget(1_000_000)
+    reservation = Reservation(budget, "caller")
+    assert reservation.acquire_nowait(320_000)
+    reservation.shrink(10)
+    assert budget.held_bytes == reservation.held_bytes == 10
+    reservation.release()
+    assert budget.held_bytes == 0
+
+
 def test_bodies_in_memory_are_bounded() -> None:
     """40 bodies of 1,000 bytes arrive at once. There is room for four, and one more may be completed."""
     held: list[int] = []
@@ -102,7 +138,8 @@ def test_bodies_in_memory_are_bounded() -> None:
             raise AssertionError
 
         state = {"request_context": RequestContext(f"net:192.0.2.{number % 5}", anyio.current_time() + 60)}
-        scope = {"type": "http", "method": "POST", "path": "/", "headers": [], "state": state, "number": number}
+        headers = [(b"content-length", b"50")]  # so all of them may begin
+        scope = {"type": "http", "method": "POST", "path": "/", "headers": headers, "state": state, "number": number}
         await middleware(scope, receive, send)
 
     async def post_all() -> None:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
+from unittest.mock import Mock, patch
+
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from frontend.errors import RateLimited, TooManyImages
@@ -34,21 +40,49 @@ def test_the_number_of_counters_is_limited() -> None:
     assert len(counters) <= 8192
 
 
-def test_a_charge_expires_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 1_000_000.0
-    monkeypatch.setattr("limits.storage.memory.time.time", lambda: now)
-    limit = RateLimit("10/minute")
-    limit.charge("someone", 10)
-    with pytest.raises(RateLimited) as refusal:
-        limit.check("someone")
-    for _ in range(20):  # a caller that waits for Retry-After is soon admitted
-        now += float(refusal.value.parameters["seconds"])
+def test_counting_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The storage of the package `limits` starts one per request, which sweeps all counters: up to 0.8 ms."""
+    start = Mock()
+    monkeypatch.setattr(threading.Thread, "start", start)
+    RateLimit("10/minute").charge("someone", 1)
+    start.assert_not_called()
+
+
+@example(history=[(2.5, 8)], images=4)  # they fit after a whole number of seconds
+@given(
+    history=st.lists(st.tuples(st.floats(0, 150), st.integers(1, 10)), max_size=20),
+    images=st.integers(1, 10),
+)
+def test_retry_after_is_when_images_fit(history: list[tuple[float, int]], images: int) -> None:
+    with patch("time.monotonic", return_value=1_000_000.0) as clock:
+        limit = RateLimit("10/minute")
+        for pause, charged in history:
+            clock.return_value += pause
+            with suppress(RateLimited):
+                limit.charge("someone", charged)
         try:
-            limit.check("someone")
-            break
-        except RateLimited as again:
-            refusal.value.parameters = again.parameters
-    assert 1_000_000 < now <= 1_000_000 + 120
+            limit.charge("someone", images)
+            return
+        except RateLimited as refusal:
+            seconds = float(refusal.parameters["seconds"])
+        assert 1 <= seconds <= 121
+        clock.return_value += seconds - 1.01
+        if seconds > 1:
+            with pytest.raises(RateLimited):
+                limit.charge("someone", images)
+        clock.return_value += 1.01
+        limit.charge("someone", images)
+
+
+def test_a_steady_caller_gets_the_whole_limit() -> None:
+    with patch("time.monotonic", return_value=1_000_000.0) as clock:
+        limit, accepted = RateLimit("60/minute"), 0
+        for _ in range(2400):  # four requests per second for ten minutes
+            clock.return_value += 0.25
+            with suppress(RateLimited):
+                limit.charge("someone", 1)
+                accepted += 1
+    assert 600 <= accepted <= 660
 
 
 @pytest.mark.parametrize("limit", ["", "600", "many/minute", "600/fortnight", "-1/minute", "0/minute"])

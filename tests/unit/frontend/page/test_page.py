@@ -8,11 +8,13 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from frontend.i18n.messages import languages
+from frontend.i18n.messages import catalogue, languages
 from frontend.page.page import STATIC
 from frontend.settings import Settings
 from tests.support.frontend_server import running_frontend
+from tools import ROOT
 
+MODELS = ROOT / "docs" / "models.md"
 MAX_BYTES = 40_000  # of the page with its scripts, style and pictures, as sent
 _ADDRESS = re.compile(r'(?:src|href)="(static/[^"]+)"')
 _MESSAGE = re.compile(r'\btext\("(\w+)"')
@@ -51,6 +53,13 @@ def test_page_is_the_same_without_compression(frontend: httpx.Client) -> None:
     assert "Content-Encoding" not in plain.headers
     assert plain.text == frontend.get("/").text
     assert "Accept-Encoding" in plain.headers["Vary"]
+
+
+@pytest.mark.parametrize("language", languages())
+def test_reliability_on_the_page_is_the_documented_one(language: str) -> None:
+    measured = re.search(r"^\| 0\.45 or more \| (\d+) \| (\d+) \(", MODELS.read_text("utf-8"), re.MULTILINE)
+    assert measured
+    assert sorted(re.findall(r"\d+", catalogue(language)["page"]["reliability"])) == sorted(measured.groups())
 
 
 def test_page_has_the_limits_of_the_settings(frontend: httpx.Client) -> None:

@@ -19,14 +19,14 @@ from frontend.server.slow_clients import SlowClientProtocol
 from frontend.settings import Settings
 from tests.support.frontend_server import running_frontend
 from tests.support.processes import eventually
-from tests.support.raw_http import LIVE, connect, is_closed, read_response
+from tests.support.raw_http import LIVE, address_of, connect, is_closed, read_response
 from tools.serve.ports import free_port
 
 
 @pytest.fixture
 def url_of_three(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The URL of a frontend that holds three connections."""
-    monkeypatch.setattr(connection_limit, "MAX_CONNECTIONS", 3)
+    """The URL of a frontend that holds three connections of one caller, and four in all."""
+    monkeypatch.setattr(connection_limit, "MAX_CONNECTIONS", 4)
     monkeypatch.setattr(SlowClientProtocol, "receive_timeout_seconds", 600)  # only the limit closes connections
     with running_frontend(Settings(triton_url=f"127.0.0.1:{free_port()}")) as url:
         yield url
@@ -47,6 +47,15 @@ def test_a_connection_over_the_limit_is_refused(url_of_three: str) -> None:
         with connect(url_of_three) as fourth:
             assert is_closed(fourth)
         assert all(is_answered(connection) for connection in held)
+
+
+def test_one_caller_leaves_a_connection_for_others(url_of_three: str) -> None:
+    host, port = address_of(url_of_three)
+    with ExitStack() as stack:
+        for _ in range(10):
+            stack.enter_context(socket.create_connection((host, port), source_address=("127.0.9.1", 0)))
+        with connect(url_of_three) as innocent:
+            assert is_answered(innocent)
 
 
 def test_a_closed_connection_makes_room(url_of_three: str) -> None:
@@ -79,7 +88,7 @@ def test_refused_connections_are_counted_and_logged(url_of_three: str, caplog: p
             return "birds_refused_connections_total 5.0" in text
 
         assert eventually(counted)
-    assert [record.args for record in caplog.records if "refused connections" in record.msg] in ([(1, 3)], [])
+    assert [record.args for record in caplog.records if "refused connections" in record.msg] in ([(1, 4, 3)], [])
 
 
 def test_refusals_share_a_log_line_per_interval(
@@ -87,13 +96,15 @@ def test_refusals_share_a_log_line_per_interval(
 ) -> None:
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    refused = connection_limit.RefusedConnections()
+    monkeypatch.setattr(connection_limit, "MAX_CONNECTIONS", 4)
+    shares = connection_limit.ConnectionShares()
+    assert all(shares.take("a", others) for others in range(3))
     for _ in range(4):
-        refused.add(3)
+        assert not shares.take("a", 3)
     now += 11
-    refused.add(3)
+    assert not shares.take("a", 3)
     lines = [record.args for record in caplog.records if record.name == connection_limit.__name__]
-    assert lines == [(1, 3), (4, 3)]
+    assert lines == [(1, 4, 3), (4, 4, 3)]
 
 
 @pytest.mark.parametrize(("soft", "most"), [(256, 128), (1_000_000, 4096), (resource.RLIM_INFINITY, 4096)])

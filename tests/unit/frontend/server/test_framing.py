@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from tests.support.frontend_server import running_app
 from tests.support.raw_http import RawResponse, connect, read_response, read_responses
@@ -27,14 +28,33 @@ UPGRADES = {
 BODIES = {"Content-Length": (LENGTH, SMUGGLED), "chunked": (CHUNKED, CHUNKED_SMUGGLED)}
 
 
-@pytest.fixture
-def recorder() -> Recorder:
-    return Recorder()
+class Application:
+    """Hands each request to the recorder of the current test."""
+
+    recorder = Recorder()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.recorder(scope, receive, send)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[str, Application]]:
+    application = Application()
+    with running_app(application) as url:
+        yield url, application
 
 
 @pytest.fixture
-def connection(recorder: Recorder) -> Iterator[socket.socket]:
-    with running_app(recorder) as url, connect(url) as connection:
+def recorder(server: tuple[str, Application]) -> Recorder:
+    _, application = server
+    application.recorder = Recorder()
+    return application.recorder
+
+
+@pytest.fixture
+def connection(server: tuple[str, Application], recorder: Recorder) -> Iterator[socket.socket]:
+    url, _ = server
+    with connect(url) as connection:
         yield connection
 
 

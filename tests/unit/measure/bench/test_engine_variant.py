@@ -29,7 +29,7 @@ def test_configured_changes_nothing(tmp_path: Path) -> None:
 
 def test_own_repository_is_never_edited() -> None:
     with pytest.raises(ValueError, match="a copy"):
-        apply_variant(EngineVariant("tensorflow", "tensorflow"), MODEL_REPOSITORY)
+        apply_variant(EngineVariant("tensorflow", {"engine": "tensorflow"}), MODEL_REPOSITORY)
 
 
 def test_refuses_a_parameter_that_is_not_configured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,4 +41,4 @@ def test_refuses_a_parameter_that_is_not_configured(monkeypatch: pytest.MonkeyPa
         parse_variant("openvino/f32")
     config.parameters["precision"].string_value = "f32"
     assert parse_variant("openvino/bf16").parameters == {"engine": "openvino", "precision": "bf16"}
-    assert parse_variant("openvino").effective("precision", "") == "f32"
+    assert parse_variant("openvino").effective("precision") == "f32"

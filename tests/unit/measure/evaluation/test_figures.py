@@ -50,7 +50,7 @@ def test_report_names_the_confusions_and_the_doubt() -> None:
     assert lines[:3] == ["Version 2: 7 photos in 3 folders", "top-1   42.9%  (3 of 7)", "top-3   71.4%  (5 of 7)"]
     assert "Owl         Crow (Corvus)       2             1" in lines
     assert "≥ 0.80        2       1    50% (9% to 91%)" in lines
-    assert any(line.startswith("The service is not sure below 0.4 (BIRDS_NOT_SURE_BELOW): 1 of 3") for line in lines)
+    assert "Not sure, with a score below 0.4 (BIRDS_NOT_SURE_BELOW): 1 of 3 answers right" in lines
     assert lines[-1].startswith("Fewer than 300 photos")
 
 

@@ -35,7 +35,7 @@ def test_broken_program_on_path_is_replaced(
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     (tmp_path / "fetched").mkdir()
     fetched = PerfAnalyzer(program(tmp_path / "fetched", "echo fetched"))
-    monkeypatch.setattr(binary, "_fetched", lambda _: fetched)
+    monkeypatch.setattr(binary, "_fetch", lambda _: fetched)
     assert find_perf_analyzer() is fetched
     assert "GLIBC_2.38 not found; fetching another" in capsys.readouterr().err
 
@@ -60,7 +60,7 @@ def test_wheel_fits_the_c_library(
 
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.setattr(platform, "libc_ver", lambda: glibc)
-    monkeypatch.setattr(binary, "_fetched", fetched)
+    monkeypatch.setattr(binary, "_fetch", fetched)
     find_perf_analyzer()
     assert chosen == [wheel]
 
@@ -77,7 +77,7 @@ def test_a_wheel_with_other_contents_is_refused(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(binary, "_CACHE", tmp_path / "cache")
     monkeypatch.setattr(subprocess, "run", pip)
     with pytest.raises(PerfAnalyzerMissing, match=r"^pip cannot fetch tritonclient==2.48.0: .*HASHES$"):
-        binary._fetched(binary._OLD)
+        binary._fetch(binary._OLD)
     assert requests == [f"tritonclient==2.48.0 --hash=sha256:{binary._OLD.sha256}\n"]
     assert not list((tmp_path / "cache").iterdir())
 
@@ -87,7 +87,7 @@ def test_without_the_triton_wheel_the_missing_libraries_are_named(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(PerfAnalyzerMissing, match=r"libb64\.so\.0d, libcudart\.so\.12 come with the wheel"):
-        binary._libraries(tmp_path / "lib")
+        binary._link_libraries(tmp_path / "lib")
 
 
 def test_missing_perf_analyzer_is_one_line() -> None:

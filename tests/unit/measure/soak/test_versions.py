@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.model_repository import copy_templates, install_classifier
 from tools.measure.soak import versions as module
-from tools.measure.soak.checked_load import Answer
+from tools.measure.soak.answers import Answer
 from tools.measure.soak.faults import Faults
 from tools.measure.soak.versions import Versions
 from tools.models.repository import labels_path, read_default, version_numbers
@@ -88,8 +88,8 @@ def test_answer_has_the_default_version(
     soaked: Versions, at: float, seconds: float, answered_by: set[str], allowed: bool
 ) -> None:
     answer = Answer(at, seconds, "complete", Counter(), "", frozenset(answered_by))
-    assert (soaked.checked(answer) == answer) == allowed
-    assert (soaked.checked(answer).verdict == "complete") == allowed
+    assert (soaked.judge(answer) == answer) == allowed
+    assert (soaked.judge(answer).verdict == "complete") == allowed
 
 
 @pytest.mark.parametrize("seed", range(5))

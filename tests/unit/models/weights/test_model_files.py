@@ -6,6 +6,7 @@ import stat
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,17 +124,14 @@ def test_other_files_get_a_hint(tmp_path: Path, make: Callable[[Path], Path], me
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # in Keras, of NumPy 2
 @pytest.mark.parametrize("name", ["m.keras", "m.h5"])
-def test_keras_files_are_exported(tmp_path: Path, name: str) -> None:
-    import keras
-
-    keras.Sequential([keras.layers.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2)]).save(
-        tmp_path / name
-    )
+def test_keras_files_are_exported(tf: Any, tmp_path: Path, name: str) -> None:
+    layers = tf.keras.layers
+    tf.keras.Sequential([layers.Input((8, 8, 3)), layers.Flatten(), layers.Dense(2)]).save(tmp_path / name)
     found = find_savedmodel(tmp_path / name, tmp_path / "scratch")
     assert (found / "saved_model.pb").is_file()
 
 
-def test_a_keras_file_that_is_damaged_is_refused(tmp_path: Path) -> None:
+def test_a_keras_file_that_is_damaged_is_refused(tf: Any, tmp_path: Path) -> None:
     (tmp_path / "m.keras").write_bytes(b"PK\x03\x04 not really")
     with pytest.raises(ValueError, match=r"Keras cannot load and export .*: export it yourself, with Keras"):
         find_savedmodel(tmp_path / "m.keras", tmp_path / "scratch")

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tools.measure.soak.checked_load import Case, CheckedLoad, judge
+from tests.support.checked_load import CheckedLoad
+from tools.measure.soak.answers import Case, judge
 
 GOOD, OTHER, BAD = Case("http://a/1", bird="Rubra"), Case("http://a/2", bird="Viridis"), Case("http://a/3", code="x")
 CASES = [GOOD, BAD]

@@ -16,7 +16,7 @@ class _End:
     error: Exception | None
 
 
-async def merged(worker: Worker[T], count: int) -> AsyncGenerator[T, None]:
+async def run_workers(worker: Worker[T], count: int) -> AsyncGenerator[T, None]:
     """Run `worker` `count` times concurrently and yield the items that the workers send.
 
     Each worker waits while `count` items wait for the reader. An exception of one worker is raised here, after the

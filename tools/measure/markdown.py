@@ -1,12 +1,20 @@
-"""Pages in docs/ that are written by hand, except for one part that a command generates."""
+"""Markdown: tables, and pages in docs/ that are written by hand except for one part that a command generates."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tools.errors import ToolError
 
 _BEGIN, _END = "<!-- written by birds bench from here -->", "<!-- to here -->"
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """A table with aligned columns. The first row has their headings."""
+    widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
+    head, *others = [f"| {' | '.join(map(str.ljust, row, widths))} |" for row in rows]
+    return "\n".join([head, f"| {' | '.join('-' * width for width in widths)} |", *others])
 
 
 def replace_generated_part(page: Path, text: str) -> None:
