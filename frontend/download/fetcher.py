@@ -8,6 +8,7 @@ import random
 import time
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from traceback import clear_frames
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
@@ -21,7 +22,7 @@ from frontend.download.host_slots import HostSlots
 from frontend.download.redirects import MAX_REDIRECTS, redirect_target
 from frontend.download.resolver import resolving_for
 from frontend.download.response_protocol import ResponseFramingError
-from frontend.errors import DownloadFailed, DownloadTimeout, InvalidUrl, Overloaded, TooLarge
+from frontend.errors import DownloadFailed, DownloadTimeout, ImageError, InvalidUrl, Overloaded, TooLarge
 from frontend.limits.memory_budget import Reservation
 from frontend.telemetry import request_stats
 
@@ -66,8 +67,12 @@ class Fetcher:
         """
         with CancelScope(deadline=current_time() + self._timeout_seconds) as scope:
             reservation.on_evicted = scope.cancel
-            with resolving_for(reservation.caller, scope.deadline):
-                body = await self._with_one_retry(target, reservation)
+            try:
+                with resolving_for(reservation.caller, scope.deadline):
+                    body = await self._with_one_retry(target, reservation)
+            except ImageError as failure:
+                _free_frames(failure)
+                raise
             reservation.complete()
             return body
         # The download waited for memory, or it stalled while others waited for that memory.
@@ -117,7 +122,7 @@ class Fetcher:
                 return await self._read(response, reservation)
         except Refused as refused:
             log.info("download from %s refused: %s", _log_name(target), refused.verdict.code)
-            raise refused.verdict from refused
+            raise refused.verdict from None  # it is the cause of `refused`
         except aiohttp.ClientError as error:
             log.info("download from %s failed: %s", _log_name(target), _detail(error))
             failure = _translated(error)
@@ -161,9 +166,22 @@ class Fetcher:
             raise DownloadFailed(reason="incomplete") from error
         finally:
             request_stats.downloaded(raw_size)
-            # A failure's traceback keeps this frame alive for as long as the failure itself.
-            chunks.clear()
-            chunk = raw = b""
+            if not response.content.is_eof():  # aiohttp's reader and response refer to each other until its end
+                response.content.set_exception(aiohttp.ClientConnectionError("nobody reads the rest"))
+
+
+def _free_frames(failure: BaseException) -> None:
+    """Free what the finished frames in the traceback of `failure` hold, such as half a body.
+
+    The failure is in a reference cycle with the task that it ended, so all of it would stay until a garbage collection.
+    Several downloads may have the same other errors, such as that of a DNS lookup: their frames may still be running.
+    """
+    freed: list[BaseException] = []
+    error: BaseException | None = failure
+    while isinstance(error, ImageError | aiohttp.ClientError | _WorthRetrying) and error not in freed:
+        clear_frames(error.__traceback__)
+        freed.append(error)
+        error = error.__cause__
 
 
 def _retry_after_seconds(value: str) -> float | None:

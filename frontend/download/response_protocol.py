@@ -54,13 +54,14 @@ class BoundedResponseHandler(ResponseHandler):
             self._receive(data)
         data = self._waiting + data
         position = 0
-        while position < len(data) and not self._reading_paused:
+        while position < len(data) and not self._reading_paused and self._exception is None:
             end = len(data) if self._head is None and self._content_length is not None else position + _SLICE_BYTES
             self._receive(data[position:end])
             position = end
-        self._waiting = data[position:]
+        self._waiting = data[position:] if self._exception is None else b""
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        self._waiting = b""
         if self._head and self._parser is not None:
             super().data_received(bytes(self._head))  # the parser finds what is wrong with an incomplete head
         super().connection_lost(exc)
