@@ -9,7 +9,18 @@ from pathlib import Path
 
 import psutil
 
-_PACKAGES = ("nvidia-pytriton", "tensorflow", "openvino", "numpy", "pillow", "aiohttp", "fastapi", "uvicorn", "grpcio")
+_PACKAGES = (
+    "nvidia-pytriton",
+    "tensorflow",
+    "tensorflow-cpu",
+    "openvino",
+    "numpy",
+    "pillow",
+    "aiohttp",
+    "fastapi",
+    "uvicorn",
+    "grpcio",
+)
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "amx_bf16", "amx_int8")
 
 
