@@ -27,7 +27,8 @@ class FramingProtocol(HttpToolsProtocol):
       trailer, so the next request on the connection would never be answered.
     - A request with `Expect: 100-continue` is the last one on its connection. When it is refused, the client may send
       its body or leave it out, so the server can't know what the next bytes are.
-    - The 400 response to an invalid request never takes the place of the response to an earlier request.
+    - The 400 response to an invalid request never takes the place of another response, and a request never gets two
+      responses. Where it would, the connection is closed instead.
     """
 
     _is_declining_upgrade = False
@@ -93,11 +94,14 @@ class FramingProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         cycle = self.cycle
-        is_current = cycle is None or cycle.response_complete or not cycle.response_started
-        if is_current and not self.pipeline:
+        if cycle is not None and cycle.more_body:  # the invalid bytes are in the body of this request
+            is_next_response = not cycle.response_started
+        else:  # they are in a request of which this server has no headers yet
+            is_next_response = cycle is None or cycle.response_complete
+        if is_next_response and not self.pipeline:
             super().send_400_response(msg)
         else:
             self.transport.close()
         if cycle is not None and not cycle.response_complete:
-            cycle.disconnected = True  # ends the work for a request whose body is invalid
+            cycle.disconnected = True  # ends the work for this request
             cycle.message_event.set()

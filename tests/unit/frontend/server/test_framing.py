@@ -229,3 +229,21 @@ def test_a_bad_body_does_not_replace_an_earlier_response(connection: socket.sock
     first = b"POST /first HTTP/1.1\r\nHost: x\r\n" + LENGTH + b"\r\n" + SMUGGLED
     responses = exchange(connection, first + b"POST /bad HTTP/1.1\r\nHost: x\r\n" + CHUNKED + b"\r\nnot a size\r\n")
     assert [response.status for response in responses] in ([], [200])
+
+
+def test_garbage_does_not_replace_an_earlier_response(connection: socket.socket, recorder: Recorder) -> None:
+    """The first request is complete, and its response has not begun when the parser fails."""
+    first = b"POST /first HTTP/1.1\r\nHost: x\r\n" + LENGTH + b"\r\n" + SMUGGLED
+    assert [response.status for response in exchange(connection, first + b"not a request\r\n\r\n")] in ([], [200])
+
+
+def test_a_bad_rest_of_a_refused_body_gets_no_second_response(connection: socket.socket) -> None:
+    connection.sendall(b"POST /refused HTTP/1.1\r\nHost: x\r\n" + CHUNKED + b"\r\n")
+    assert read_response(connection).status == 401
+    assert exchange(connection, b"not a size\r\n") == []
+
+
+def test_garbage_after_a_response_is_answered_with_400(connection: socket.socket) -> None:
+    connection.sendall(b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert read_response(connection).status == 200
+    assert [response.status for response in exchange(connection, b"not a request\r\n\r\n")] == [400]
