@@ -80,7 +80,15 @@ class Screen:
             TextColumn("{task.fields[failed]}", style="red", markup=False),
         )
         disabled = quiet or not (self._prints_above_bar or sys.stderr.isatty())
-        self._bar = Progress(*columns, console=console, disable=disabled, transient=True)
+        self._bar = Progress(
+            *columns,
+            console=console,
+            disable=disabled,
+            transient=True,
+            # By default, rich also sends to the bar's terminal what is written to a file or a pipe.
+            redirect_stdout=False,
+            redirect_stderr=sys.stderr.isatty(),
+        )
         self._already, self._started = tally.done, time.monotonic()
         self._classifying = message("cli", "classifying", language)
         self._task = self._bar.add_task(self._classifying, total=total, completed=tally.done, rate="", failed="")

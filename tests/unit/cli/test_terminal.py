@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,6 +82,18 @@ def test_every_result_is_on_the_screen_once(
         assert len(re.findall(rf"(?<!\d){re.escape(name)}", text)) == 1, name
     assert re.fullmatch(r"38 birds of 1 species, 2 failed, [\d.]+ images/s", lines[-1])
     assert not any("Classifying" in line for line in lines)  # the bar is gone
+
+
+@pytest.mark.parametrize("output", ["> results.csv", "| cat > results.csv"], ids=["file", "pipe"])
+def test_redirected_results_stay_off_the_screen(
+    environment: dict[str, str], many: list[str], tmp_path: Path, output: str
+) -> None:
+    command = f"{shlex.join(CLASSIFY)} many --k 1 --format csv {output}"
+    lines, _ = run_on_terminal(["/bin/sh", "-c", command], environment, tmp_path)
+    images = [row["image"] for row in csv.DictReader((tmp_path / "results.csv").read_text().splitlines())]
+    assert sorted(images) == sorted(many)
+    assert len(lines) == 1
+    assert lines[0].startswith("38 birds of 1 species, 2 failed, ")
 
 
 def test_json_on_the_screen_is_whole(environment: dict[str, str], many: list[str], tmp_path: Path) -> None:
