@@ -18,10 +18,10 @@ from frontend.middleware.request_context import RequestContext, request_context_
 # The memory for bodies holds this many bodies of the maximum size, or many more smaller ones.
 _LARGEST_BODIES = 4
 _MEMORY_WAIT_SECONDS = 5.0
-# uvicorn reads up to this much of each body before this middleware sees it, so this much is acquired in advance: 3,000
-# stalled bodies of one caller took 588 MB and delayed other callers by 12 s. A small body acquires its memory when it
-# has arrived, and may wait for it.
-_READ_AHEAD_BYTES = 320_000
+# uvicorn reads up to this much of each body before this middleware sees it: 64 KiB, and the read of the socket that
+# exceeds them, of 256 KiB at most. So this much is acquired in advance: 3,000 stalled bodies of one caller took 588 MB
+# and delayed other callers by 12 s. A small body acquires its memory when it has arrived, and may wait for it.
+_READ_AHEAD_BYTES = 327_680
 _SMALL_BODY_BYTES = 16_384
 _MAX_COUNTED_BYTES = 65_536  # largest body that is parsed only to count its images: 0.3 ms at most
 
@@ -117,7 +117,7 @@ class _LimitedBody:
         self._is_complete = False
 
     def reserve(self, size_bytes: int) -> bool:
-        """Acquire memory for the first `size_bytes`. Return whether there was any for them."""
+        """Acquire memory for the first `size_bytes`. Return whether there was enough."""
         return self._reservation.acquire_nowait(size_bytes)
 
     async def peek(self) -> Message:
@@ -131,6 +131,8 @@ class _LimitedBody:
             return peeked
         if self._is_complete:
             return await self._receive()
+        if self._reservation.is_evicted:  # between two messages, when there was nothing to cancel
+            raise ServiceOverloaded(seconds=1)
         with CancelScope(deadline=self._deadline) as self._cancel_scope:
             return await self._receive_within_limits()
         raise ServiceOverloaded(seconds=1) if self._reservation.is_evicted else RequestTimeout()
@@ -145,12 +147,12 @@ class _LimitedBody:
         self._received_bytes += size_bytes
         if self._received_bytes > self._max_bytes:
             raise RequestTooLarge(max=self._max_bytes)
-        excess_bytes = max(self._received_bytes - self._reservation.held_bytes, 0)
-        self._reservation.note_progress(size_bytes - excess_bytes)
-        if excess_bytes:
+        missing_bytes = max(self._received_bytes - self._reservation.held_bytes, 0)
+        self._reservation.note_progress(size_bytes - missing_bytes)
+        if missing_bytes:
             try:
                 with fail_after(_MEMORY_WAIT_SECONDS):
-                    await self._reservation.acquire(excess_bytes)
+                    await self._reservation.acquire(missing_bytes)
             except (TimeoutError, Overloaded) as error:
                 raise ServiceOverloaded(seconds=1) from error
         if not message.get("more_body", False):

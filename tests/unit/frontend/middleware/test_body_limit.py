@@ -6,22 +6,28 @@ import asyncio
 import select
 import socket
 import time
+from asyncio.selector_events import _SelectorTransport  # type: ignore[attr-defined]
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from unittest.mock import Mock
 
 import anyio
 import httpx
 import pytest
+import uvicorn
 from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
+from uvicorn.server import ServerState
 
+from frontend.__main__ import PROTOCOL
 from frontend.errors import ServiceError, ServiceOverloaded
 from frontend.limits.admission import Admission
 from frontend.limits.memory_budget import MemoryBudget, Reservation
-from frontend.middleware.body_limit import BodyLimitMiddleware
+from frontend.middleware.body_limit import _READ_AHEAD_BYTES, BodyLimitMiddleware
 from frontend.middleware.request_context import RequestContext
+from frontend.server.slow_clients import SlowClientProtocol
 from tests.support.frontend_server import StartFrontend
 from tests.support.processes import eventually
 from tests.support.raw_http import address_of, connect, read_response
@@ -81,7 +87,7 @@ def test_a_stalled_body_is_refused_with_503(url: str) -> None:
 
 
 def test_announced_bodies_hold_memory_before_they_arrive(url: str) -> None:
-    """uvicorn reads ahead. There are 4 MB, one caller alone may hold 3 MB, and each body reserves 320 kB."""
+    """uvicorn reads ahead. There are 4 MB, one caller alone may hold 3 MB, and each body reserves 328 kB."""
     with ExitStack() as stack:
         stalled = []
         for _ in range(10):
@@ -91,6 +97,59 @@ def test_announced_bodies_hold_memory_before_they_arrive(url: str) -> None:
         [refused], _, _ = select.select(stalled, [], [], 60)
         assert read_response(refused).status == 503
         assert post(url, "127.0.0.3", 10)[0] == 422
+
+
+async def test_uvicorn_reads_no_more_ahead_than_is_acquired() -> None:
+    """It stops reading after the read that exceeds its limit. An event loop reads up to `max_size` bytes at once."""
+    is_over = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await is_over.wait()
+
+    config = uvicorn.Config(app, http=PROTOCOL, log_config=None)
+    config.load()
+    protocol = SlowClientProtocol(config, ServerState(), {})
+    transport = Mock(asyncio.Transport)
+    transport.is_closing.return_value = False
+    transport.get_extra_info.return_value = None
+    protocol.connection_made(transport)
+    protocol.data_received(HEAD % 10_000_000 + b"\r\n")
+    buffered_bytes = 0
+    while not transport.pause_reading.called:
+        buffered_bytes = len(protocol.cycle.body)
+        protocol.data_received(bytes(1024))
+    protocol.connection_lost(None)
+    is_over.set()
+    assert 0 < buffered_bytes + _SelectorTransport.max_size <= _READ_AHEAD_BYTES
+
+
+async def test_a_body_evicted_between_reads_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("frontend.limits.memory_budget._STALLED_SECONDS", 0)
+    messages = iter([{"type": "http.request", "body": b" " * 250, "more_body": True}])
+    refusals: list[ServiceError] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        assert Reservation(middleware._budget, "another caller").acquire_nowait(3_900)
+        try:
+            await receive()
+        except ServiceOverloaded as error:
+            refusals.append(error)
+
+    async def refuse(request: Request, error: ServiceError) -> Response:
+        raise error
+
+    async def receive() -> Message:
+        return next(messages)
+
+    async def send(message: Message) -> None:
+        raise AssertionError
+
+    middleware = BodyLimitMiddleware(app, "/", 1000, Admission(10), refuse)
+    state = {"request_context": RequestContext("net:192.0.2.1", anyio.current_time() + 60)}
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": [], "state": state}
+    await middleware(scope, receive, send)
+    assert len(refusals) == 1
 
 
 def test_stalled_bodies_of_many_callers_lock_nobody_out(url: str) -> None:
