@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from typing import NamedTuple
-
-from limits import RateLimitItem, parse
 
 from frontend.errors import RateLimited, TooManyImages
 
@@ -15,6 +14,12 @@ from frontend.errors import RateLimited, TooManyImages
 # choose which callers share its counter, because that depends on a secret of this process.
 _COUNTERS = 8192
 _ROUNDING_SECONDS = 1e-6
+
+_PERIODS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
+_LIMIT = re.compile(
+    rf"\s*(?P<images>[0-9]+)\s*(?:/|per)\s*(?P<count>[0-9]*)\s*(?P<period>{'|'.join(_PERIODS)})s?\s*",
+    re.ASCII | re.IGNORECASE,
+)
 
 
 class RateLimit:
@@ -25,9 +30,7 @@ class RateLimit:
     """
 
     def __init__(self, limit: str) -> None:
-        item = parse_limit(limit)
-        self._max_images = item.amount
-        self._period_seconds = item.get_expiry()
+        self._max_images, self._period_seconds = parse_limit(limit)
         self._counts: dict[int, _Counts] = {}  # by counter
         self._secret = os.urandom(16)
 
@@ -77,12 +80,11 @@ class _Counts(NamedTuple):
     current: int
 
 
-def parse_limit(limit: str) -> RateLimitItem:
-    """Parse a limit such as `600/minute`. Raises ValueError."""
-    try:
-        item = parse(limit)
-    except ValueError:
-        item = None
-    if item is None or not item.amount:
-        raise ValueError("write it like 600/minute")
-    return item
+def parse_limit(limit: str) -> tuple[int, int]:
+    """Return the images and the seconds of a limit such as `600/minute` or `100 per 10 minutes`. Raises ValueError."""
+    match = _LIMIT.fullmatch(limit)
+    if match is not None:
+        images, seconds = int(match["images"]), int(match["count"] or 1) * _PERIODS[match["period"].lower()]
+        if images and seconds:
+            return images, seconds
+    raise ValueError("write it like 600/minute, with a period of seconds, minutes, hours or days")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import suppress
-from unittest.mock import Mock, patch
+from unittest.mock import patch
 
 import pytest
 from hypothesis import example, given
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from frontend.errors import RateLimited, TooManyImages
-from frontend.middleware.rate_limit import RateLimit
+from frontend.middleware.rate_limit import RateLimit, parse_limit
 from frontend.middleware.request_context import network_caller
 from frontend.settings import Settings
 
@@ -38,14 +37,6 @@ def test_the_number_of_counters_is_limited() -> None:
     limit = RateLimit("1/hour")
     counters = {limit._counter(f"net:10.{a}.{b}.1") for a in range(256) for b in range(256)}
     assert len(counters) <= 8192
-
-
-def test_counting_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The storage of the package `limits` starts one per request, which sweeps all counters: up to 0.8 ms."""
-    start = Mock()
-    monkeypatch.setattr(threading.Thread, "start", start)
-    RateLimit("10/minute").charge("someone", 1)
-    start.assert_not_called()
 
 
 @example(history=[(2.5, 8)], images=4)  # they fit after a whole number of seconds
@@ -85,7 +76,35 @@ def test_a_steady_caller_gets_the_whole_limit() -> None:
     assert 600 <= accepted <= 660
 
 
-@pytest.mark.parametrize("limit", ["", "600", "many/minute", "600/fortnight", "-1/minute", "0/minute"])
+@pytest.mark.parametrize(
+    ("limit", "images_and_seconds"),
+    [
+        ("600/minute", (600, 60)),
+        ("5/second", (5, 1)),
+        (" 2 / Hour ", (2, 3600)),
+        ("10 per day", (10, 86_400)),
+        ("100/10 minutes", (100, 600)),
+        ("100per10minutes", (100, 600)),
+    ],
+)
+def test_a_limit_names_images_and_a_period(limit: str, images_and_seconds: tuple[int, int]) -> None:
+    assert parse_limit(limit) == images_and_seconds
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        "",
+        "600",
+        "many/minute",
+        "600/fortnight",
+        "-1/minute",
+        "0/minute",
+        "5/0 minutes",
+        "600/minute; 5/second",
+        "600/minute,5/second",
+    ],
+)
 def test_an_unusable_limit_is_refused(limit: str) -> None:
     with pytest.raises(ValidationError, match="rate_limit"):
         Settings(rate_limit=limit)
