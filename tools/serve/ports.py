@@ -10,6 +10,7 @@ from frontend.settings import Settings
 from tools.triton.arguments import Ports
 
 _PORTS = range(20_000, 32_768)  # below Linux's default ip_local_port_range, which outgoing connections use
+_EVERY_ADDRESS = "0.0.0.0"  # noqa: S104
 
 
 def free_port() -> int:
@@ -43,8 +44,8 @@ def problems_with_ports(settings: Settings, ports: Ports) -> list[str]:
     ]
     problems = []
     for address, port, purpose, remedy in wanted:
-        others = [other for other_address, other, *_ in wanted if other_address == address]
-        reason = "another listener uses it" if others.count(port) > 1 else _why_not_bindable(address, port)
+        rivals = [other for host, other, *_ in wanted if host == address or _EVERY_ADDRESS in (host, address)]
+        reason = "another listener uses it" if rivals.count(port) > 1 else _why_not_bindable(address, port)
         if reason:
             problems.append(
                 f"{host_port(address, port)} cannot be used for {purpose}: {reason} (to change it: {remedy})"
