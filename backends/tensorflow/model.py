@@ -167,7 +167,7 @@ def _parameter(config: Config, name: str, default: str) -> str:
 def _proven_engine(savedmodel: Path) -> str | None:
     try:
         return str(json.loads((savedmodel / _ABOUT).read_text(encoding="utf-8"))["engine"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None  # the SavedModel was not built by the tools
 
 

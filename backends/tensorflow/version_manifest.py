@@ -89,7 +89,7 @@ def check_manifest(version: Path) -> Manifest | None:
                 f"(if you changed it on purpose, delete {FILE})"
             )
     if LABELS in manifest.files and count_labels(version) != manifest.labels:
-        raise VersionDamaged(f"{FILE} does not have the number of lines of {LABELS}")
+        raise VersionDamaged(f"{FILE} and {LABELS} do not have the same number of labels")
     return manifest
 
 

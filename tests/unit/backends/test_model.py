@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,3 +93,15 @@ def test_uses_the_cores_that_triton_may_use(backend: Any, version: Path, monkeyp
     monkeypatch.setattr(backend, "load_engine", load_engine)
     backend.TritonPythonModel().initialize(arguments(version))
     assert asked == [3]
+
+
+def test_another_programs_note_about_the_model_is_ignored(backend: Any, version: Path, tiny_savedmodel: Path) -> None:
+    """The file in which the tools record the engine may be another program's, and hold anything."""
+    savedmodel = version / "model.savedmodel"
+    savedmodel.unlink()
+    shutil.copytree(tiny_savedmodel, savedmodel)
+    (savedmodel / "assets.extra").mkdir(exist_ok=True)
+    (savedmodel / "assets.extra" / "birds.json").write_text("[]")
+    loaded = backend.TritonPythonModel()
+    loaded.initialize(arguments(version))
+    assert loaded.engine.name == "openvino"

@@ -64,7 +64,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "label count": (
         lambda v: (v / FILE).write_text((v / FILE).read_text().replace('"labels": 3', '"labels": 4')),
-        "does not have the number of lines",
+        "do not have the same number of labels",
     ),
 }
 
