@@ -2,7 +2,7 @@
 
 Mutates valid files, and keeps the most expensive ones of each format as parents of the next. The limits are those of
 production: a small file may claim 50 million pixels. A file that is decoded in Triton's own process (`is_cheap`) and
-takes more than 1 s of processor time or 300 MB is a finding: it is written to .cache/fuzz and the exit code is 1. Files
+takes more than 1 s of CPU time or 300 MB is a finding: it is written to .cache/fuzz and the exit code is 1. Files
 for the worker processes may take more, because those are killed; the most expensive one of each format is reported.
 """
 
@@ -39,7 +39,7 @@ _MEMORY_LIMIT = 4_000_000_000
 
 @dataclass(order=True)
 class Cost:
-    """What one decode took: processor time in seconds, and peak memory in bytes."""
+    """What one decode took: CPU time in seconds, and peak memory in bytes."""
 
     seconds: float
     peak_bytes: int = field(compare=False)

@@ -35,7 +35,7 @@ class TritonSettings(EnvironmentSettings):
         None, ge=1, description="maximum size of an image file, in bytes; the frontend's setting too"
     )
     decode_seconds: float | None = Field(
-        None, gt=0, le=60, description="processor time that a worker process may spend on one image"
+        None, gt=0, le=60, description="CPU seconds that a worker process may spend on one image"
     )
     triton_open_apis: Annotated[tuple[ControlApi, ...], NoDecode, CommaSeparated] = Field(
         (), description="control APIs, separated by commas, that Triton answers without the key"

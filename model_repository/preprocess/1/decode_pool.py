@@ -63,7 +63,7 @@ class DecodePool:
     """Worker processes, started on demand: at most one for each concurrent call of decode()."""
 
     def __init__(self, seconds: float, memory_bytes: int, max_bytes: int, max_pixel_bytes: int) -> None:
-        """Limit each decode to `seconds` of processor time, and all together to `memory_bytes`.
+        """Limit each decode to `seconds` of CPU time, and all together to `memory_bytes`.
 
         `max_bytes` and `max_pixel_bytes` are the sizes of the largest encoded file and of the largest output.
         Raises WorkersUnavailable.

@@ -27,10 +27,10 @@ from image_limits import ImageRejected
 _WORKER = Path(__file__).with_name("decode_worker.py")
 _START_SECONDS = 30
 _END_SECONDS = 1.0  # time that a worker has to end after it has closed its socket
-# The limit is processor time; on a busy machine a decode may wait this many times longer for it.
+# The limit is CPU time; on a busy machine a decode may wait this many times longer for it.
 _MAX_WAIT_FACTOR = 5
 _MESSAGE_BYTES = 65_536
-# Pages of a large file are given back after its decode.
+# The pages of a file larger than this are given back to the kernel after its decode.
 _KEPT_BYTES = 1_000_000
 _INHERITED = ("LD_LIBRARY_PATH", "PYTHONHOME")
 
@@ -50,7 +50,7 @@ class DecodeProcess:
 
     def __init__(self, region_bytes: int) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # Last, because unlike a socket nothing closes it if the next step fails.
+        # The descriptor comes last: unlike the sockets, it would stay open if a step after it failed.
         descriptor = os.memfd_create("decode", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(descriptor, region_bytes)
@@ -119,8 +119,8 @@ class DecodeProcess:
                     message = self._socket.recv(_MESSAGE_BYTES)
                 except TimeoutError:
                     used = self._cpu_seconds() - cpu_before
-                    patience = started + _MAX_WAIT_FACTOR * seconds - time.monotonic()
-                    remaining = min(seconds - used, patience)
+                    longest_wait = started + _MAX_WAIT_FACTOR * seconds - time.monotonic()
+                    remaining = min(seconds - used, longest_wait)
                     continue
                 if message:
                     reply: dict[str, Any] = json.loads(message)
@@ -130,7 +130,7 @@ class DecodeProcess:
             remaining = seconds
         if remaining <= 0:
             self._process.kill()
-            raise ImageRejected("too_expensive", f"decoding it takes more than {seconds:g} s of processor time")
+            raise ImageRejected("too_expensive", f"decoding it takes more than {seconds:g} s of CPU time")
         return self._explain_end()
 
     def _explain_end(self) -> dict[str, Any]:
@@ -145,7 +145,7 @@ class DecodeProcess:
         raise ImageRejected("not_an_image", "the decoder crashed on it")
 
     def _cpu_seconds(self) -> float:
-        """Return the processor time of the process so far, from its own kernel clock; see clock_getcpuclockid(3)."""
+        """Return the CPU time of the process so far, from its own kernel clock; see clock_getcpuclockid(3)."""
         try:
             return time.clock_gettime((~self._process.pid << 3) | 2)
         except OSError:  # it has ended

@@ -76,11 +76,10 @@ def _first_frame(data: bytes, track: _Span) -> Iterator[Picture]:
     if not header or not sizes or not descriptions:
         return
     width, height = _size(data, header[1] - 8)  # fixed-point numbers, 16.16
-    # For all frames, or each.
+    # The bytes of every frame; if they differ, the common size is 0 and each frame has its own.
     common_size, first_size = read_number(data, sizes[0] + 4, 4), read_number(data, sizes[0] + 12, 4)
-    codec = (
-        b"av01" if b"av01" in data[slice(*descriptions)] else b""
-    )  # a track can have several descriptions; one for AV1 is enough
+    # A track can have several descriptions; one for AV1 is enough.
+    codec = b"av01" if b"av01" in data[slice(*descriptions)] else b""
     for name, offset_bytes in ((b"stco", 4), (b"co64", 8)):
         if chunks := _find(data, table, name):
             start = read_number(data, chunks[0] + 8, offset_bytes)

@@ -125,7 +125,7 @@ def test_kills_decode_that_takes_too_long() -> None:
     """A BMP of 1,100 bytes that takes 5 s."""
     with closing(new_pool(seconds=0.3)) as pool:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        with pytest.raises(ImageRejected, match=r"^too_expensive: decoding it takes more than 0.3 s of processor time"):
+        with pytest.raises(ImageRejected, match=r"^too_expensive: decoding it takes more than 0.3 s of CPU time"):
             pool.decode(bmp_row_of_zeros(), WANTED)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)  # the killed worker has been waited for
         assert after.ru_utime - before.ru_utime < 2
