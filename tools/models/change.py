@@ -69,7 +69,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Workplace:
+class Workspace:
     """The folder of a change that is under way."""
 
     folder: Path
@@ -114,34 +114,34 @@ def exclusive(repository: Path, control: TritonControl | None, wait: bool = Fals
 
 
 @contextmanager
-def workplace(repository: Path, control: TritonControl | None) -> Iterator[Workplace]:
+def workspace(repository: Path, control: TritonControl | None) -> Iterator[Workspace]:
     """Yield the folder for one change. If the change fails, it is undone."""
-    place = Workplace(repository / _FOLDER)
-    place.folder.mkdir()
+    work = Workspace(repository / _FOLDER)
+    work.folder.mkdir()
     try:
-        yield place
+        yield work
     except BaseException:
         with suppress(ControlError):  # the user needs to see the first error, not that Triton no longer answers
             recover(repository, control)
         recover(repository)
         raise
-    discard(place.folder)
+    discard(work.folder)
 
 
 def recover(repository: Path, control: TritonControl | None = None) -> None:
     """Complete or undo a change that was killed. The caller holds the lock."""
-    place = Workplace(repository / _FOLDER)
-    change = place.read_announced()
+    work = Workspace(repository / _FOLDER)
+    change = work.read_announced()
     if change is not None:
         folder = version_path(repository, change.version)
         if change.kind == "publish" and change.version not in live_config.described_versions(repository):
             if control:
                 control.unload(live_config.ensemble_of(change.version))
             discard(folder)
-        if change.kind == "replace" and not folder.exists() and place.previous.exists():
-            move_folder(place.previous, folder)
+        if change.kind == "replace" and not folder.exists() and work.previous.exists():
+            move_folder(work.previous, folder)
         _follow(repository, change.version, control)
-    discard(place.folder)
+    discard(work.folder)
 
 
 def _follow(repository: Path, changed: int, control: TritonControl | None) -> None:

@@ -224,7 +224,7 @@ def _set_batch_size(config: ModelConfig, size: int | None) -> None:
 
 
 def _bound_queue(config: ModelConfig, size: int | None) -> None:
-    """Bound the queue to `size` images. Each waits as long as its request allows; probes have their own level."""
+    """Bound the queue to `size` images. Each waits as long as its request allows. Probes have their own priority."""
     if size is None:
         return
     batching = config.dynamic_batching

@@ -14,7 +14,6 @@ from tools.errors import UsageError
 Source = Literal["aiy-birds-v1", "imagenet-birds"]
 Scale = Literal["0..255", "0..1", "-1..1", "imagenet", "caffe"]
 OutputKind = Literal["probabilities", "logits", "scores", "percent"]
-SOURCES: tuple[Source, ...] = get_args(Source)
 SCALES: tuple[Scale, ...] = get_args(Scale)
 FALLBACK: Source = "imagenet-birds"
 _LARGEST_SIZE = 4096  # pixels on a side: a batch of 16 then takes 800 MB

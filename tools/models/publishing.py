@@ -1,7 +1,7 @@
 """Publishes, replaces and retires versions of the classifier, and chooses the default.
 
-A running Triton follows at once. Every change takes effect with one rename. A change that fails or is killed before
-that is undone: see change.py.
+A running Triton follows at once. Every change takes effect with one rename. If a change fails or is killed before its
+rename, it is undone: see change.py.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from tools.models import live_config
 from tools.models.change import (
     ChangeUnderWay,
     PublishingError,
-    Workplace,
+    Workspace,
     exclusive,
     load_preprocess,
     make_default,
-    workplace,
+    workspace,
 )
 from tools.models.durable import move_folder
 from tools.models.integrity import (
@@ -67,12 +67,12 @@ def publish(
         new_default = number if becomes_default or default is None else default
         if new_default != number:
             _require_intact(repository, new_default, versions)
-        with workplace(repository, control) as place:
-            place.draft.mkdir(parents=True)
-            build(place.draft)
-            write_manifest(place.draft)
-            place.announce("publish", number)
-            move_folder(place.draft, version_path(repository, number))
+        with workspace(repository, control) as work:
+            work.draft.mkdir(parents=True)
+            build(work.draft)
+            write_manifest(work.draft)
+            work.announce("publish", number)
+            move_folder(work.draft, version_path(repository, number))
             try:
                 _serve(repository, number, control)
                 make_default(repository, intact_versions(repository), new_default, control)
@@ -84,15 +84,15 @@ def publish(
 
 def replace(repository: Path, build: Callable[[Path], None], number: int = 1) -> None:
     """Install what `build` writes as version `number`, replacing an existing one. Triton must not be running."""
-    with exclusive(repository, None), workplace(repository, None) as place:
-        place.draft.mkdir(parents=True)
-        build(place.draft)
-        write_manifest(place.draft)
-        place.announce("replace", number)
+    with exclusive(repository, None), workspace(repository, None) as work:
+        work.draft.mkdir(parents=True)
+        build(work.draft)
+        write_manifest(work.draft)
+        work.announce("replace", number)
         target = version_path(repository, number)
         if target.exists():
-            move_folder(target, place.previous)
-        move_folder(place.draft, target)
+            move_folder(target, work.previous)
+        move_folder(work.draft, target)
 
 
 def set_default(repository: Path, number: int | None = None, control: TritonControl | None = None) -> int:
@@ -123,19 +123,19 @@ def retire(repository: Path, number: int, control: TritonControl | None = None) 
         if number == default or default is None:
             raise PublishingError(f"version {number} is the default: publish another or roll back first")
         remaining = {other: version for other, version in versions.items() if other != number}
-        with workplace(repository, control) as place:
-            place.announce("retire", number)
+        with workspace(repository, control) as work:
+            work.announce("retire", number)
             if default in remaining:
                 make_default(repository, remaining, default, control)  # `birds` no longer describes the version
-            _remove(repository, number, remaining, place, control)
+            _remove(repository, number, remaining, work, control)
 
 
 def _remove(
-    repository: Path, number: int, remaining: dict[int, Version], place: Workplace, control: TritonControl | None
+    repository: Path, number: int, remaining: dict[int, Version], work: Workspace, control: TritonControl | None
 ) -> None:
     if control:
         control.unload(live_config.ensemble_of(number))
-    move_folder(version_path(repository, number), place.previous)
+    move_folder(version_path(repository, number), work.previous)
     live_config.write_ensembles_of(repository, remaining)
     live_config.write_classifier(repository, remaining)
     load_preprocess(repository, remaining, control)

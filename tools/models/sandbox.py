@@ -1,8 +1,8 @@
 """Confines this process while it runs an untrusted model: its memory, its network, and where it may write.
 
 It uses what the kernel offers without root: a network namespace without interfaces (in a user namespace), and Landlock,
-which denies writing outside one folder. Reading files is not limited. Both are used by system calls, because Python has
-no functions for them.
+which denies writing outside one folder. Reading files is not limited. Python has functions for neither, so this module
+makes the system calls itself.
 """
 
 from __future__ import annotations

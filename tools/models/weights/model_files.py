@@ -7,7 +7,7 @@ import stat
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from tools.models.weights.errors import first_line
+from tools.models.weights.first_line import first_line
 
 _GRAPH = "saved_model.pb"
 _SEARCH_DEPTH = 3  # my_model/1/model.savedmodel/saved_model.pb

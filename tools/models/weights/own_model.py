@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tools.models.options import SCALES, OwnModel
 from tools.models.weights.classifier import Classifier, sample_batch
-from tools.models.weights.errors import first_line
+from tools.models.weights.first_line import first_line
 from tools.models.weights.labels import read_labels
 from tools.models.weights.model_files import find_savedmodel
 from tools.models.weights.preprocessing import scale_pixels

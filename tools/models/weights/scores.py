@@ -57,7 +57,7 @@ def _recognize(rows: np.ndarray, values: np.ndarray, multi_label: bool) -> Score
             "each label is scored by itself, as with a sigmoid, say --multi-label; for logits, say --output logits"
         )
     if not multi_label and _within(values, 100.0) and _sums_to(values, 100.0, 1.0):
-        return Scores(_divide_by_sum, "The output holds percentages: they are divided by 100.")
+        return Scores(_divide_by_sum, "The output holds percentages: they are divided by their sum.")
     if not multi_label and _is_quantized(values, rows.dtype == np.uint8):
         return Scores(_divide_by_sum, "The output holds probabilities in 8 bits: they are divided by their sum.")
     return _logits(multi_label, "The output holds logits, not probabilities")

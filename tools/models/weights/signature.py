@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tools.models.weights.errors import first_line
+from tools.models.weights.first_line import first_line
 from tools.models.weights.tf1_savedmodel import is_tf1, load_tf1
 
 # Names under which a classifier is exported, the likeliest first: Keras and TF Serving, then TF1 hub modules.
