@@ -76,7 +76,7 @@ def evaluate(
     \b
     Exit code: 0 every photo was classified, 1 some failed, 2 the command or
     the name of a folder is wrong, 3 every photo failed, 4 stopped early (the
-    service is gone), 130 interrupted.
+    service does not answer), 130 interrupted.
     """
     if plot and plot.suffix.lower() != ".svg":
         raise UsageError(f"--plot {plot}: the plot is an SVG file, such as precision.svg")
@@ -89,10 +89,10 @@ def evaluate(
 def run(request: Request) -> tuple[int, int]:
     """Print the figures, and return how many photos failed and succeeded. Raises UsageError or StoppedEarly."""
     from tools.cli.inputs import find_images
-    from tools.cli.language import language_of_this_person
+    from tools.cli.language import user_language
     from tools.cli.runner import explain_client_errors
 
-    language = language_of_this_person()
+    language = user_language()
     if not request.folder.is_dir():
         raise UsageError(f"{request.folder}: this is not a folder")
     inputs = find_images([str(request.folder)], [])

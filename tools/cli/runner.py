@@ -28,7 +28,7 @@ from frontend.i18n.messages import message, service_error_message
 from tools.cli.formats import BACKGROUND, FORMATS, record
 from tools.cli.inputs import Inputs, find_images, name_of, read_list
 from tools.cli.interrupt import run_until_ctrl_c
-from tools.cli.language import language_of_this_person
+from tools.cli.language import user_language
 from tools.cli.progress import Screen, Tally
 from tools.cli.results_file import ResultsFile
 from tools.errors import ToolError, UsageError
@@ -84,7 +84,7 @@ class Request:
 def classify_all(request: Request) -> Tally:
     """Classify every image and write its result. Raises UsageError, StoppedEarly or Stopped."""
     logging.basicConfig(level=logging.ERROR, format="birds: %(message)s")
-    language = language_of_this_person()
+    language = user_language()
     inputs = find_images(request.sources, request.lists)
     if not inputs.images:
         raise UsageError(_no_images(request, inputs, language))

@@ -72,7 +72,7 @@ def lay_out(wheel: Path, repository: Path, scratch: Path) -> None:
     scratch.mkdir(mode=0o700)
     (scratch / "models").symlink_to(repository.absolute())
     # The stub finds the virtual environment by PATH. On Python 3.13 it aborts ("pybind11::cast_error") if that path is
-    # not ASCII, as this link's is.
+    # not ASCII. The path of this link always is.
     (scratch / _ENVIRONMENT).symlink_to(sys.prefix)
     python = scratch / "backends" / "python"
     shutil.copytree(wheel / "tritonserver" / "backends" / "python", python)

@@ -33,7 +33,7 @@ class ControlError(ToolError):
 
 
 class NoAnswer(ControlError):
-    """Triton does not answer, or not like a Triton."""
+    """Triton does not answer, or what answers is not a Triton."""
 
 
 class Refused(ControlError):

@@ -1,6 +1,6 @@
 """HTTP to services of this machine: never through a proxy, whatever http_proxy says. Standard library only.
 
-A proxy cannot reach another machine's loopback, and would learn the control key.
+A proxy on another machine cannot reach the loopback interface of this one, and it would learn the control key.
 """
 
 from __future__ import annotations

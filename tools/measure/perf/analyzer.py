@@ -113,7 +113,7 @@ def _run(program: PerfAnalyzer, arguments: list[str], seconds: float) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise PerfAnalyzerFailed(f"no end after {error.timeout:.0f} s: {' '.join(arguments)}") from error
+        raise PerfAnalyzerFailed(f"it did not end within {error.timeout:.0f} s: {' '.join(arguments)}") from error
     if ended.returncode != 0:
         said = [line for line in (ended.stdout + ended.stderr).splitlines() if line.strip()]
         raise PerfAnalyzerFailed(f"exit code {ended.returncode}: {' / '.join(said[-3:])}")

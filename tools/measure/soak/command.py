@@ -48,11 +48,11 @@ _RECOVERY_SECONDS = 180
 class Options:
     """`seed` decides the order of the faults and the traffic; `clients` is the number of each kind."""
 
-    minutes: float = 20
-    seed: int = 1
-    clients: int = 1
-    pause_seconds: float = 10
-    report: Path = REPORT
+    minutes: float
+    seed: int
+    clients: int
+    pause_seconds: float
+    report: Path
 
 
 class Soak:
