@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal, get_args
@@ -59,8 +59,8 @@ class Metrics:
             "Requests that failed as a whole, by code, including streamed answers that ended early.",
             ["code"],
         )
-        for kind in ServiceError.__subclasses__():
-            self._service_errors.labels(kind.code)  # start at 0, so that the first failure is an increase
+        for code in _codes_of(ServiceError):
+            self._service_errors.labels(code)  # start at 0, so that the first failure is an increase
 
     def _add_image_metrics(self) -> None:
         self._images = self._counter(
@@ -194,6 +194,13 @@ class Metrics:
         every_worker = CollectorRegistry()
         MultiProcessCollector(every_worker, folder)  # type: ignore[no-untyped-call]
         return generate_latest(every_worker)
+
+
+def _codes_of(base: type[ServiceError]) -> Iterator[str]:
+    """Yield the codes of all kinds of an error."""
+    for kind in base.__subclasses__():
+        yield kind.code
+        yield from _codes_of(kind)
 
 
 def _drop_gauges_of_dead_workers(folder: Path) -> None:
