@@ -63,7 +63,7 @@ class _GuardedResolver(AbstractResolver):
         return results
 
     async def close(self) -> None:
-        await self._resolver.close()
+        """Do nothing: aiohttp never calls this, and the Downloader closes the resolver."""
 
 
 def _guarded_socket_factory(policy: AddressPolicy) -> Callable[[Any], socket.socket]:

@@ -46,8 +46,9 @@ class Downloader:
     """Downloads images over one shared session; use as an async context manager.
 
     With `proxy`, the URL of a forward proxy, the proxy resolves names and decides which of them are allowed.
-    `resolver` replaces the system's resolver. `contact` is an address or URL for the owners of image servers.
-    `ca_file` has the certificates (PEM) of private authorities that are trusted in addition to the public ones.
+    `resolver` replaces the system's resolver, and is closed with the downloader. `contact` is an address or URL for the
+    owners of image servers. `ca_file` has the certificates (PEM) of private authorities that are trusted in addition to
+    the public ones.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Downloader:
         self._timeout_seconds = timeout_seconds
         self._max_bytes = max_bytes
         self._proxy = proxy
-        self._resolver = resolver
+        self._resolver = resolver or SystemResolver()
         self._running: dict[tuple[str, str], _Download] = {}  # by caller and URL
         self.budget = MemoryBudget(max_bytes_in_flight)
 
@@ -85,11 +86,10 @@ class Downloader:
         )
 
     async def __aenter__(self) -> Downloader:
-        resolver = self._resolver or SystemResolver()
         if self._proxy:
             connector = proxy_connector(self._tls_context)
         else:
-            connector = guarded_connector(self._policy, resolver, self._tls_context)
+            connector = guarded_connector(self._policy, self._resolver, self._tls_context)
         self._session = aiohttp.ClientSession(
             connector=connector,
             headers={"User-Agent": self._user_agent, **_HEADERS},
@@ -100,12 +100,13 @@ class Downloader:
             trust_env=False,
         )
         self._fetcher = Fetcher(
-            self._session, self._policy, self._timeout_seconds, self._max_bytes, resolver, self._proxy
+            self._session, self._policy, self._timeout_seconds, self._max_bytes, self._resolver, self._proxy
         )
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
+        await self._resolver.close()
 
     @asynccontextmanager
     async def download(self, url: str, caller: str = "") -> AsyncIterator[bytes]:

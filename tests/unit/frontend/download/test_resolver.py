@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -121,6 +122,14 @@ async def test_failed_lookup_is_not_remembered(name_server: SilentNameServer) ->
         await asyncio.sleep(0)
     assert name_server.asked == ["birds.silent"] * 2
     await resolver.close()
+
+
+async def test_downloader_closes_its_resolver() -> None:
+    """aiohttp closes only a resolver that it made. Without this, the threads would stay."""
+    resolver = Mock(SystemResolver)
+    async with Downloader(AddressPolicy(), timeout_seconds=1, max_bytes=1000, resolver=resolver):
+        resolver.close.assert_not_awaited()
+    resolver.close.assert_awaited_once()
 
 
 async def test_remembered_lookups_are_bounded(name_server: SilentNameServer) -> None:
