@@ -30,6 +30,9 @@ while True:
 """
 
 
+HEARTBEAT_SECONDS = 2  # a busy disk can delay a heartbeat by half a second
+
+
 class Worker(SupervisedProcess):
     """A process that writes a heartbeat to a file. It reports a problem while a file named `unhealthy` exists."""
 
@@ -63,7 +66,7 @@ class Worker(SupervisedProcess):
     def health_checks(self) -> list[HealthCheck]:
         return [
             HealthCheck(self._problem, 5, "no answer", interval_seconds=0.02),
-            HealthCheck(self._wait_for_heartbeat, 0.5, "no heartbeat", interval_seconds=0.02),
+            HealthCheck(self._wait_for_heartbeat, HEARTBEAT_SECONDS, "no heartbeat", interval_seconds=0.02),
         ]
 
     def _problem(self) -> str | None:
@@ -136,7 +139,7 @@ def test_a_dead_or_frozen_process_is_restarted(supervised: Supervised, number: s
 
 def test_a_healthy_process_keeps_running(supervised: Supervised) -> None:
     before = supervised.pid
-    supervised.tick_for(0.8)
+    supervised.tick_for(1.5 * HEARTBEAT_SECONDS)
     assert (supervised.reports, supervised.pid, supervised.worker.starts) == ([], before, 1)
 
 
@@ -144,7 +147,7 @@ def test_a_check_that_raises_restarts_nothing(supervised: Supervised, caplog: py
     """Not even after its timeout, which its silence once reached."""
     (supervised.worker.folder / "check broken").touch()
     (supervised.worker.folder / "heartbeat").unlink()  # the other check raises until the next heartbeat
-    supervised.tick_for(1.5)
+    supervised.tick_for(1.5 * HEARTBEAT_SECONDS)
     assert (supervised.reports, supervised.worker.starts) == ([], 1)
     tracebacks = [
         record for record in caplog.records if record.exc_info and "the check is broken" in str(record.exc_text)

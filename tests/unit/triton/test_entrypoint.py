@@ -160,7 +160,7 @@ def test_later_failure_restarts_triton(running: Running) -> None:
     """Once Triton has classified, its container must not end because one start goes wrong."""
     (running.folder / "broken").touch()
     os.kill(running.stub("preprocess_0_0"), signal.SIGKILL)
-    assert eventually(lambda: len(running.starts) == 3)
+    assert eventually(lambda: len(running.starts) >= 3)
     (running.folder / "broken").unlink()
     assert eventually(running.is_ready, 60)
     assert running.process.poll() is None

@@ -355,7 +355,7 @@ async def test_bytes_in_flight_are_bounded(image_server: ImageServer) -> None:
 async def test_download_that_gets_no_memory_is_overloaded(image_server: ImageServer) -> None:
     """The first fits, the second is the one that may overdraw, the third waits."""
     urls = [image_server.add(f"/{number}", bytes(600_000)) for number in range(3)]
-    async with downloader(max_bytes_in_flight=1_000_000, timeout_seconds=0.5) as loader:
+    async with downloader(max_bytes_in_flight=1_000_000, timeout_seconds=3) as loader:
         async with loader.download(urls[0]), loader.download(urls[1]):
             with pytest.raises(Overloaded):
                 await body_of(loader, urls[2])

@@ -80,7 +80,7 @@ async def test_process_of_one_version_leaves_the_others_served() -> None:
     triton.behaviour = second_is_dead
     async with running_tritons(triton) as url, Inference(url) as inference:
         with pytest.raises(TritonUnavailable):
-            await inference.scores(PHOTO, 0.5, "2")
+            await inference.scores(PHOTO, 3, "2")
         await ask(inference)
 
 

@@ -112,13 +112,14 @@ def test_a_reader_that_stops_is_disconnected(monkeypatch: pytest.MonkeyPatch) ->
     transport.close.assert_not_called()
 
 
-def test_idle_connections_do_not_delay_the_shutdown() -> None:
+def test_idle_connections_do_not_delay_the_shutdown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lingering_close, "LINGER_SECONDS", 60.0)
     with running_frontend(Settings(triton_url=f"127.0.0.1:{free_port()}")) as url:
         connections = [connect(url) for _ in range(3)]
         connections[0].sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
         assert read_response(connections[0]).status == 200
         stopping = time.monotonic()
-    assert time.monotonic() - stopping < 2 * lingering_close.LINGER_SECONDS
+    assert time.monotonic() - stopping < 10
     for connection in connections:
         assert isinstance(connection, socket.socket)
         assert is_closed(connection)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +28,7 @@ from tests.support.raw_http import LIVE, address_of, connect, is_closed, read_re
 from tools.serve.ports import free_port
 
 LARGE = 20_000_000
+RECEIVE_SECONDS = 2  # long enough that a busy machine sends the next bytes before
 CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 ENDLESS = {
     "a header": (b"GET / HTTP/1.1\r\nX-Long: ", b"a"),
@@ -51,7 +53,7 @@ def url() -> Iterator[str]:
 @pytest.fixture
 def connection(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     """A connection on which the server waits only briefly for the client."""
-    monkeypatch.setattr(SlowClientProtocol, "receive_timeout_seconds", 0.5)
+    monkeypatch.setattr(SlowClientProtocol, "receive_timeout_seconds", RECEIVE_SECONDS)
     with connect(url) as connection:
         yield connection
 
@@ -99,13 +101,14 @@ def test_a_refused_body_leaves_the_connection_usable(connection: socket.socket) 
     assert read_response(connection).status == 401
     connection.sendall(b"x" * 300_000 + LIVE)
     assert read_response(connection).status == 200
-    assert not is_closed(connection, seconds=1)  # only uvicorn's limit for idle connections applies now
+    # Only uvicorn's limit for idle connections applies now.
+    assert not is_closed(connection, seconds=1.5 * RECEIVE_SECONDS)
 
 
 def test_the_application_decides_about_slow_bodies(connection: socket.socket) -> None:
     head = b"POST / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer key\r\nContent-Type: application/json\r\n"
     connection.sendall(head + b"Content-Length: 20\r\n\r\n")
-    assert not is_closed(connection, seconds=1.5)
+    assert not is_closed(connection, seconds=1.5 * RECEIVE_SECONDS)
     connection.sendall(b" " * 20)
     connection.settimeout(60)
     assert read_response(connection).status == 422
@@ -231,16 +234,25 @@ def test_pipelined_requests_are_limited() -> None:
 
 def test_a_response_that_is_not_read_is_aborted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SlowClientProtocol, "send_timeout_seconds", 0.5)
+    ended = threading.Event()
+    connection_lost = SlowClientProtocol.connection_lost
+
+    def note(protocol: SlowClientProtocol, error: Exception | None) -> None:
+        connection_lost(protocol, error)
+        ended.set()
+
+    monkeypatch.setattr(SlowClientProtocol, "connection_lost", note)
     with large_response() as connection:
-        time.sleep(2)  # reads nothing for longer than the limit; the kernel's buffers can't hold the response
+        assert ended.wait(60)  # the client reads nothing, and the kernel's buffers can't hold the response
         assert received_bytes(connection) < LARGE
 
 
 def test_a_response_that_is_read_slowly_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SlowClientProtocol, "send_timeout_seconds", 1)
+    """The rest must be read in the second period of three seconds."""
+    monkeypatch.setattr(SlowClientProtocol, "send_timeout_seconds", 3)
     with large_response() as connection:
         before = received_bytes(connection, at_most=3 * LARGE // 4)
-        time.sleep(1.5)
+        time.sleep(3.5)
         assert before + received_bytes(connection) > LARGE
 
 
