@@ -59,15 +59,16 @@ class Screen:
     """Prints results to standard output, and on a terminal a bar below them; use as a context manager.
 
     Results and bar share one console, which redraws the bar below each result. With `quiet` only the results are
-    printed.
+    printed. If the results go through a pipe, bar and summary are left out: the next program, such as `head` or `less`,
+    may write to the same terminal.
     """
 
-    def __init__(self, total: int, tally: Tally, language: str, quiet: bool) -> None:
+    def __init__(self, total: int, tally: Tally, language: str, quiet: bool, into_pipe: bool = False) -> None:
         self.tally = tally
         self._language = language
         self._quiet = quiet
         self._prints_above_bar = sys.stdout.isatty() and not quiet
-        self._shows_summary = sys.stderr.isatty() and not quiet
+        self._shows_summary = sys.stderr.isatty() and not quiet and not into_pipe
         console = Console(stderr=not self._prints_above_bar, highlight=False)
         self.width = Console().width if sys.stdout.isatty() else None
         columns = (
@@ -79,7 +80,7 @@ class Screen:
             TimeRemainingColumn(),
             TextColumn("{task.fields[failed]}", style="red", markup=False),
         )
-        disabled = quiet or not (self._prints_above_bar or sys.stderr.isatty())
+        disabled = not (self._prints_above_bar or self._shows_summary)
         self._bar = Progress(
             *columns,
             console=console,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import stat
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
@@ -126,7 +128,8 @@ def _to_screen(request: Request, inputs: Inputs, language: str) -> Tally:
     for stream in (sys.stdout, sys.stderr):  # a terminal may know fewer characters than a name has
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     output_format = "jsonl" if request.out else request.output_format
-    screen = Screen(len(inputs.images), Tally(), language, request.quiet)
+    into_pipe = stat.S_ISFIFO(os.fstat(1).st_mode)
+    screen = Screen(len(inputs.images), Tally(), language, request.quiet, into_pipe)
     writer = FORMATS[output_format]([name_of(image) for image in inputs.images], screen.width, language)
 
     def write(result: Result, is_not_sure: bool) -> None:

@@ -84,16 +84,21 @@ def test_every_result_is_on_the_screen_once(
     assert not any("Classifying" in line for line in lines)  # the bar is gone
 
 
-@pytest.mark.parametrize("output", ["> results.csv", "| cat > results.csv"], ids=["file", "pipe"])
-def test_redirected_results_stay_off_the_screen(
-    environment: dict[str, str], many: list[str], tmp_path: Path, output: str
-) -> None:
-    command = f"{shlex.join(CLASSIFY)} many --k 1 --format csv {output}"
+def test_redirected_results_stay_off_the_screen(environment: dict[str, str], many: list[str], tmp_path: Path) -> None:
+    command = f"{shlex.join(CLASSIFY)} many --k 1 --format csv > results.csv"
     lines, _ = run_on_terminal(["/bin/sh", "-c", command], environment, tmp_path)
     images = [row["image"] for row in csv.DictReader((tmp_path / "results.csv").read_text().splitlines())]
     assert sorted(images) == sorted(many)
     assert len(lines) == 1
     assert lines[0].startswith("38 birds of 1 species, 2 failed, ")
+
+
+def test_pipe_on_a_terminal_gets_results_alone(environment: dict[str, str], many: list[str], tmp_path: Path) -> None:
+    (tmp_path / "many" / "notes.txt").touch()
+    command = f"{shlex.join(CLASSIFY)} many --k 1 | cat"
+    lines, _ = run_on_terminal(["/bin/sh", "-c", command], environment, tmp_path)
+    lines.remove("birds: 1 file skipped (.txt)")  # cat may print its last results later
+    assert sorted(line.split()[0] for line in lines) == sorted(many)
 
 
 def test_json_on_the_screen_is_whole(environment: dict[str, str], many: list[str], tmp_path: Path) -> None:
