@@ -41,6 +41,7 @@ from frontend.middleware.host_check import ANY, HostCheckMiddleware
 from frontend.middleware.paths import PathMiddleware
 from frontend.middleware.rate_limit import RateLimit
 from frontend.middleware.request_context import RequestContextMiddleware
+from frontend.middleware.upload_refusal import UploadRefusalMiddleware
 from frontend.page.page import add_page
 from frontend.settings import Settings
 from frontend.telemetry import request_stats
@@ -58,12 +59,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or Settings()
     metrics = Metrics()
     tracing = Tracing.from_environment()
-    url_admission = Admission(settings.max_backlog)
+    url_admission, upload_admission = Admission(settings.max_backlog), Admission(settings.max_backlog)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         try:
-            async with _running_services(settings, metrics, url_admission) as services:
+            async with _running_services(settings, metrics, url_admission, upload_admission) as services:
                 app.state.services = services
                 yield {"metrics": metrics}  # uvicorn hands this to the protocol (frontend/server/)
         finally:
@@ -82,7 +83,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         # frontend/telemetry/ traces. FastAPI's own spans would follow any client's traceparent.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    _add_middleware(app, settings, metrics, tracing, url_admission)
+    _add_middleware(app, settings, metrics, tracing, url_admission, upload_admission)
     app.include_router(router)
     add_page(app)
     app.add_exception_handler(RequestValidationError, _invalid_query)
@@ -94,7 +95,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def _add_middleware(
-    app: FastAPI, settings: Settings, metrics: Metrics, tracing: Tracing | None, url_admission: Admission
+    app: FastAPI,
+    settings: Settings,
+    metrics: Metrics,
+    tracing: Tracing | None,
+    url_admission: Admission,
+    upload_admission: Admission,
 ) -> None:
     """Add the middleware, innermost first: the one added last sees a request first."""
     keys = ApiKeys(settings.all_api_keys)
@@ -104,6 +110,13 @@ def _add_middleware(
         path="/",
         max_bytes=settings.max_request_bytes,
         admission=url_admission,
+        refuse=_service_error,
+    )
+    app.add_middleware(
+        UploadRefusalMiddleware,
+        path="/files",
+        max_images=settings.max_images,
+        admission=upload_admission,
         refuse=_service_error,
     )
     app.add_middleware(AuthMiddleware, keys=keys, refuse=_service_error)
@@ -141,7 +154,9 @@ def _allowed_hosts(settings: Settings) -> Collection[str] | None:
 
 
 @asynccontextmanager
-async def _running_services(settings: Settings, metrics: Metrics, url_admission: Admission) -> AsyncIterator[Services]:
+async def _running_services(
+    settings: Settings, metrics: Metrics, url_admission: Admission, upload_admission: Admission
+) -> AsyncIterator[Services]:
     if not settings.all_api_keys and not _is_loopback(settings.host):
         log.warning("BIRDS_API_KEYS is not set: anyone who can reach %s can use the service", settings.host)
     async with AsyncExitStack() as stack:
@@ -163,7 +178,7 @@ async def _running_services(settings: Settings, metrics: Metrics, url_admission:
             url_classifier=ImageClassifier(inference, versions, settings.max_pixels),
             url_admission=url_admission,
             upload_classifier=ImageClassifier(inference, versions, settings.max_pixels),
-            upload_admission=Admission(settings.max_backlog),
+            upload_admission=upload_admission,
             answer_budget=MemoryBudget(MAX_UNREAD_BYTES),
         )
 

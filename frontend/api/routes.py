@@ -38,12 +38,11 @@ from frontend.errors import UnknownModelVersion
 from frontend.i18n.messages import service_error_message
 from frontend.inference.scores import BACKGROUND
 from frontend.middleware.request_context import request_context_of
+from frontend.middleware.upload_refusal import expected_files
 from frontend.telemetry.metrics import CONTENT_TYPE
 
 # Maximum outcomes that wait for a slow reader of a streamed answer. With more, the workers pause.
 _MAX_UNREAD_OUTCOMES = 16
-
-_TYPICAL_PHOTO_BYTES = 200_000
 
 router = APIRouter()
 
@@ -104,7 +103,7 @@ async def classify_files(
     except RequestRefused as refusal:
         return answer.of_mistakes(refusal.messages)
     answer.model_version = options.route.version
-    expected = _expected_files(request, settings.max_images)
+    expected = expected_files(request, settings.max_images)
     ticket = context.exit_stack.enter_context(
         services.upload_admission.admit(context.caller, expected, context.deadline)
     )
@@ -179,9 +178,3 @@ async def ready(services: ServicesDependency, response: Response) -> dict[str, s
         return {"status": "ready"}
     response.status_code = 503
     return {"status": "not ready"}
-
-
-def _expected_files(request: Request, max_files: int) -> int:
-    """Estimate from its Content-Length how many photos the body holds, because the request does not say."""
-    announced_bytes = int(request.headers.get("content-length", 0))
-    return max(1, min(announced_bytes // _TYPICAL_PHOTO_BYTES, max_files))

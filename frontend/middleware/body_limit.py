@@ -18,10 +18,10 @@ from frontend.middleware.request_context import RequestContext, request_context_
 # The memory for bodies holds this many bodies of the maximum size, or many more smaller ones.
 _LARGEST_BODIES = 4
 _MEMORY_WAIT_SECONDS = 5.0
-# uvicorn reads up to this much of each body before this middleware sees it: 64 KiB, and the read of the socket that
-# exceeds them, of 256 KiB at most. So this much is acquired in advance: 3,000 stalled bodies of one caller took 588 MB
-# and delayed other callers by 12 s. A small body acquires its memory when it has arrived, and may wait for it.
-_READ_AHEAD_BYTES = 327_680
+# One read of a body (frontend/server/sized_reads.py) is in memory before this middleware sees it, so this much is
+# acquired in advance: 3,000 stalled bodies of one caller took 588 MB and delayed other callers by 12 s. A small body
+# acquires its memory when it has arrived, and may wait for it.
+_READ_AHEAD_BYTES = 262_144
 _SMALL_BODY_BYTES = 16_384
 _MAX_COUNTED_BYTES = 65_536  # largest body that is parsed only to count its images: 0.3 ms at most
 

@@ -9,6 +9,7 @@ from frontend.middleware.request_context import network_caller
 from frontend.server.connection_limit import ConnectionShares
 from frontend.server.framing import FramingProtocol, LimitExceeded
 from frontend.server.lingering_close import LingeringTransport
+from frontend.server.sized_reads import BODY_READ_BYTES, HEAD_READ_BYTES, SizedReadProtocol, SizedReads
 
 # Maximum requests that a client may send before it gets a response. uvicorn queues all that have arrived: 20
 # connections with 14,000 small requests each (5 MB in all) took 85 MB.
@@ -27,7 +28,7 @@ SEND_TIMEOUT_SECONDS = 60.0
 _connection_shares = ConnectionShares()
 
 
-class SlowClientProtocol(FramingProtocol):
+class SlowClientProtocol(FramingProtocol, SizedReadProtocol):
     """uvicorn's HTTP protocol with limits that uvicorn lacks:
 
     - The process holds at most `max_connections()` connections, which callers share. It closes further ones at once.
@@ -40,6 +41,7 @@ class SlowClientProtocol(FramingProtocol):
     - There are at most MAX_HEADER_FIELDS and MAX_QUERY_PARAMETERS. Cookies are dropped: the service has none, but
       FastAPI would parse those of each request.
     - A body must not be cut into tiny chunks.
+    - Before the application asks for a body, only HEAD_READ_BYTES of the request are read; then one read at a time.
     - While a response waits to be read, half of the waiting bytes must leave in every `send_timeout_seconds`. uvicorn
       would hold them forever, even after its own close().
 
@@ -55,9 +57,11 @@ class SlowClientProtocol(FramingProtocol):
     _in_headers = False
     _header_bytes = 0
     _pieces = _body_bytes = 0  # of the current body
+    _is_new_request = False  # whether the last read had the headers of a request
     _lingering: LingeringTransport
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        transport.set_protocol(SizedReads(self))
         self._lingering = LingeringTransport(transport, self.loop, self._is_idle)
         super().connection_made(self._lingering)  # type: ignore[arg-type]
         caller = network_caller(self.client[0] if self.client else "")
@@ -83,7 +87,9 @@ class SlowClientProtocol(FramingProtocol):
             return
         if self._in_headers:
             self._header_bytes += len(data)
+        self._is_new_request = False
         super().data_received(data)
+        self._limit_read_ahead()
         if self._header_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
             self.send_400_response("The request's headers are too large.")
 
@@ -116,6 +122,7 @@ class SlowClientProtocol(FramingProtocol):
         if self.url.count(b"&") >= MAX_QUERY_PARAMETERS:
             raise LimitExceeded("The request has too many query parameters.")
         super().on_headers_complete()
+        self._is_new_request = True
         if len(self.pipeline) > MAX_PIPELINED_REQUESTS:
             raise LimitExceeded("There are too many pipelined requests.")
 
@@ -142,6 +149,18 @@ class SlowClientProtocol(FramingProtocol):
             self._start_receive_timer()
             self.cycle.body.clear()  # nobody will read it
         super().on_response_complete()
+
+    def _limit_read_ahead(self) -> None:
+        """Stop reading an incomplete body until the application asks for more of it.
+
+        After a read without any bytes of the body, the application may be waiting already: then reading goes on.
+        """
+        cycle = self.cycle
+        is_body = cycle is not None and cycle.more_body
+        self.read_bytes = BODY_READ_BYTES if is_body else HEAD_READ_BYTES
+        has_news = is_body and (cycle.body or self._is_new_request)
+        if has_news and not cycle.response_complete and not self.transport.is_closing():
+            self.flow.pause_reading()
 
     def _is_idle(self) -> bool:
         """Whether the connection waits between two requests, or for its first one."""
