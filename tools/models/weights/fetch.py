@@ -9,6 +9,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 from frontend.download.user_agent import user_agent
@@ -46,7 +47,7 @@ def fetch(file: PinnedFile, mirror: str | None = None, cache: Path | None = None
     for url in (*_mirror_urls(file, mirror), file.url):
         try:
             _download(url, file.sha256, target)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, HTTPException) as error:
             failures.append(f"{url}: {getattr(error, 'reason', error)}")
         else:
             return target
@@ -74,19 +75,24 @@ def _download(url: str, sha256: str, target: Path) -> None:
                 while chunk := response.read(_CHUNK_BYTES):
                     sink.write(chunk)
                     digest.update(chunk)
-                    _progress(target.name, sink.tell(), total)
+                    _show_progress(target.name, sink.tell(), total)
             if digest.hexdigest() != sha256:
                 raise ValueError(f"checksum {digest.hexdigest()} instead of {sha256}")
             os.replace(partial, target)
         finally:
+            _end_progress()
             Path(partial).unlink(missing_ok=True)
 
 
-def _progress(name: str, done: int, total: int) -> None:
+def _show_progress(name: str, done: int, total: int) -> None:
     if sys.stderr.isatty():
-        percent = f" of {total / 1e6:.1f}" if total else ""
-        end = "\n" if done == total else ""
-        print(f"\r  {name}: {done / 1e6:.1f}{percent} MB", end=end, file=sys.stderr, flush=True)
+        of_total = f" of {total / 1e6:.1f}" if total else ""
+        print(f"\r  {name}: {done / 1e6:.1f}{of_total} MB", end="", file=sys.stderr, flush=True)
+
+
+def _end_progress() -> None:
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
 
 
 def _sha256(path: Path) -> str:
