@@ -46,7 +46,7 @@ class Costs:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Hardware:
     """The hardware for a rate of images. `limits` are the images per second that one of each part can do."""
 
     triton_pods: int
@@ -77,7 +77,7 @@ def frontend_images_per_second(costs: Costs) -> float:
     return min(_FRONTEND_USE * 1000 / costs.frontend_ms, _FRONTEND_IMAGES / _IMAGE_SECONDS)
 
 
-def plan(rate: float, costs: Costs, gpu: bool = False) -> Plan:
+def hardware_for(rate: float, costs: Costs, gpu: bool = False) -> Hardware:
     """The hardware for `rate` images per second, on CPU or on GPU nodes."""
     cores, cpu_ms = (_GPU_CORES, costs.triton_ms - costs.classifier_ms) if gpu else (_TRITON_CORES, costs.triton_ms)
     by_cpu = cores * costs.utilisation * 1000 / cpu_ms
@@ -94,7 +94,7 @@ def plan(rate: float, costs: Costs, gpu: bool = False) -> Plan:
         "Triton pods that one frontend can know": _CONNECTIONS * pod * _PEAK_USE,
     }
     dollars_an_hour = all_cores * _CORE_HOUR + gpus * _GPU_HOUR
-    return Plan(
+    return Hardware(
         triton_pods=triton_pods,
         frontend_pods=frontend_pods,
         cores=all_cores,
@@ -121,16 +121,16 @@ def render(recorded: Recorded) -> str:
     ]
     head = ["engine variant", "preprocess, ms", "classifier, ms", "all of Triton, ms", "frontend, ms"]
     head += ["use of the cores", "images/s per core of Triton", "images/s per frontend pod"]
-    rows = [_row(rate, plan(rate, every[best], gpu), gpu) for gpu in (False, True) for rate in RATES]
-    plans = ["images/s", "nodes", "Triton pods", "frontend pods", "cores", "GPUs", "$ per million images"]
-    plans += ["more than one needed of", "next limit"]
+    rows = [_row(rate, hardware_for(rate, every[best], gpu), gpu) for gpu in (False, True) for rate in RATES]
+    columns = ["images/s", "nodes", "Triton pods", "frontend pods", "cores", "GPUs", "$ per million images"]
+    columns += ["more than one needed of", "next limit"]
     return (
         f"### What an image costs\n\nRecorded {recorded.started} on {recorded.cores} cores of {recorded.cpu}.\n\n"
-        f"{table([head, *steps])}\n\n### What a rate takes: {best}\n\n{table([plans, *rows])}\n"
+        f"{table([head, *steps])}\n\n### What a rate takes: {best}\n\n{table([columns, *rows])}\n"
     )
 
 
-def _row(rate: float, found: Plan, gpu: bool) -> list[str]:
+def _row(rate: float, found: Hardware, gpu: bool) -> list[str]:
     full = [name for name, limit in found.limits.items() if limit <= rate]
     following = next(((name, limit) for name, limit in found.limits.items() if limit > rate), None)
     return [

@@ -88,10 +88,11 @@ def running_in(folder: Path) -> list[str]:
     ("arguments", "code", "message"),
     [
         (["--variants", "openvino/f99x/y", "--quick"], 2, "birds: openvino/f99x/y: "),
+        (["--variants", ",", "--quick"], 2, "birds: --variants: name at least one engine variant"),
         (["--report", "--json", "nothing.json"], 1, "birds: nothing.json: No such file"),
         (["--report", "--json", "pyproject.toml"], 2, "is not a result of birds bench"),
     ],
-    ids=["unknown variant", "no results", "other results"],
+    ids=["unknown variant", "no variant", "no results", "other results"],
 )
 def test_mistake_is_one_line(project: Path, arguments: list[str], code: int, message: str) -> None:
     (project / "pyproject.toml").write_text("[project]\n")

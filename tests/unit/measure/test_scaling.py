@@ -14,7 +14,7 @@ from tools.errors import ToolError
 from tools.measure import scaling
 from tools.measure.bench.goals import Recorded, Speed
 from tools.measure.bench.report import last_recorded
-from tools.measure.scaling import Costs, costs_of, plan
+from tools.measure.scaling import Costs, costs_of, hardware_for
 
 COSTS = Costs(preprocess_ms=4, classifier_ms=5, triton_ms=10, frontend_ms=2, utilisation=0.9)
 
@@ -44,7 +44,7 @@ def test_missing_step_is_named() -> None:
 
 
 def test_pods_and_dollars_are_right() -> None:
-    found = plan(1000, COSTS)
+    found = hardware_for(1000, COSTS)
     assert found.pod_images_per_second == pytest.approx(2 * 0.9 * 1000 / 10)  # 180; 70% of them are planned with
     assert found.triton_pods == 8
     assert found.frontend_pods == math.ceil(1000 / (64 / 0.3))
@@ -53,13 +53,13 @@ def test_pods_and_dollars_are_right() -> None:
 
 
 def test_gpu_node_is_limited_by_its_cpu() -> None:
-    found = plan(1000, COSTS, gpu=True)
+    found = hardware_for(1000, COSTS, gpu=True)
     assert found.pod_images_per_second == pytest.approx(8 * 0.9 * 1000 / 5)
     assert found.gpus == found.triton_pods
 
 
 def test_at_least_two_pods_of_each_kind() -> None:
-    found = plan(0.001, COSTS)
+    found = hardware_for(0.001, COSTS)
     assert (found.triton_pods, found.frontend_pods) == (2, 2)
 
 
@@ -69,6 +69,6 @@ def test_frontend_limit_is_the_codes_own() -> None:
 
 @given(st.floats(0.1, 1e6), st.floats(1, 10), st.booleans())
 def test_more_images_never_take_less(rate: float, factor: float, gpu: bool) -> None:
-    less, more = plan(rate, COSTS, gpu), plan(rate * factor, COSTS, gpu)
+    less, more = hardware_for(rate, COSTS, gpu), hardware_for(rate * factor, COSTS, gpu)
     assert more.triton_pods >= less.triton_pods
     assert more.cores >= less.cores

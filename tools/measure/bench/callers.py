@@ -55,9 +55,8 @@ class Callers:
         cpu = self._cpu_seconds(target)
         before = read_statistics(target.triton.grpc) if target.triton else {}
         images_url = f"{self._images_url}/{photos}"
-        result = self._ask(
-            LoadSpec(target.url, images_url, concurrency, seconds=seconds, warm_up_seconds=WARM_UP_SECONDS)
-        )
+        spec = LoadSpec(target.url, images_url, concurrency, seconds=seconds, warm_up_seconds=WARM_UP_SECONDS)
+        result = self._ask(spec)
         steps = between(before, read_statistics(target.triton.grpc)) if target.triton else {}
         spent = {role: now - cpu.get(role, 0) for role, now in self._cpu_seconds(target).items()}
         spent["load generator"] = result.cpu_seconds

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from tools import ROOT
-from tools.errors import ToolError
+from tools.errors import ToolError, UsageError
 from tools.measure.bench import machine
 from tools.measure.bench.engine_variant import parse_variant
 from tools.measure.bench.plan import Plan
@@ -28,6 +28,8 @@ RESULTS = ROOT / ".cache" / "bench" / "results.json"
 
 def bench(plan: Plan, names: list[str], path: Path = RESULTS) -> None:
     """Measure the baseline and the service with each engine variant; write the results to `path`. Raises ToolError."""
+    if not names:
+        raise UsageError("--variants: name at least one engine variant")
     variants = [parse_variant(name) for name in names]
     if not savedmodel_path().is_dir():
         raise ToolError("there is no classifier yet; to build it: birds models build")

@@ -18,10 +18,6 @@ sys.path.append(str(ROOT / "backends" / "tensorflow"))
 from savedmodel_engines import ENGINES, PRECISIONS
 
 
-class UnknownVariant(UsageError):
-    """An engine variant that the classifier's configuration has no parameter for."""
-
-
 @dataclass(frozen=True)
 class EngineVariant:
     """`parameters` replace those of the classifier's config.pbtxt."""
@@ -36,15 +32,15 @@ class EngineVariant:
 
 
 def parse_variant(text: str) -> EngineVariant:
-    """Parse `engine`, `engine/precision`, or `configured` (the values of config.pbtxt). Raises UnknownVariant."""
+    """Parse `engine`, `engine/precision`, or `configured` (the values of config.pbtxt). Raises UsageError."""
     if text == "configured":
         return EngineVariant(text)
     engine, slash, precision = text.partition("/")
     if engine not in ENGINES or (slash and precision not in PRECISIONS):
-        raise UnknownVariant(f"{text}: engines are {', '.join(ENGINES)}; precisions {', '.join(PRECISIONS)}")
+        raise UsageError(f"{text}: engines are {', '.join(ENGINES)}; precisions {', '.join(PRECISIONS)}")
     variant = EngineVariant(text, {"engine": engine, **({"precision": precision} if slash else {})})
     if missing := variant.parameters.keys() - set(read_config("classifier").parameters):
-        raise UnknownVariant(f"{text}: the classifier's config.pbtxt has no parameter {', '.join(sorted(missing))}")
+        raise UsageError(f"{text}: the classifier's config.pbtxt has no parameter {', '.join(sorted(missing))}")
     return variant
 
 

@@ -21,6 +21,8 @@ from tools.measure.bench.plan import BATCHES, CAMERA_LOAD, LOAD, SINGLE_CALLS, P
 from tools.measure.bench.results import BASELINE, SPEED, Results
 from tools.measure.photos import CAMERA
 
+Bound = Literal["least", "most"]
+
 
 class Source(NamedTuple):
     """A figure of the variant, or of `target`. Of several loads, the highest value counts."""
@@ -41,7 +43,7 @@ class Goal(NamedTuple):
     """`figure`, divided by `per` if that is given, should be at least (or at most) `value`."""
 
     name: str
-    bound: Literal["least", "most"]
+    bound: Bound
     value: float
     figure: Source
     per: Source | None = None
@@ -75,7 +77,7 @@ class Ratio(BaseModel):
     variant: str
     value: float
     goal: float
-    bound: Literal["least", "most"]
+    bound: Bound
 
     @property
     def met(self) -> bool:

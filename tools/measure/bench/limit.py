@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tools import ROOT
 from tools.measure.bench.engine_variant import EngineVariant
 from tools.measure.bench.own_process import own_process
 from tools.measure.decoding import decode, pixel_format
@@ -44,7 +42,6 @@ class Limit:
 def _load_engine(variant: EngineVariant, savedmodel: Path) -> None:
     global _engine
     os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")  # no GPU, and no log lines of TensorFlow
-    sys.path.append(str(ROOT / "backends" / "tensorflow"))
     from placement import Device
     from savedmodel_engines import load_engine
 

@@ -26,7 +26,6 @@ class LoadSpec:
     url: str
     images_url: str
     concurrency: int = 1
-    images_per_call: int = IMAGES_PER_CALL
     seconds: float = 0
     warm_up_seconds: float = 0
     calls: int = 0
@@ -40,7 +39,6 @@ class LoadResult:
     `total_images` and `cpu_seconds` (of the generator itself) include the time before and after.
     """
 
-    seconds: float
     images_per_second: float
     latencies_ms: list[float]
     failed_images: int
@@ -66,7 +64,6 @@ def run(spec: LoadSpec) -> LoadResult:
     # A call counts by the share of its duration inside the measured time: 16 whole calls are a step of 80 images.
     images = sum(call.successes * call.share_within(start, end) for call in calls)
     return LoadResult(
-        seconds=end - start,
         images_per_second=images / (end - start),
         latencies_ms=[round(1000 * (call.ended - call.started), 3) for call in measured],
         failed_images=sum(call.failures for call in measured),
@@ -101,7 +98,7 @@ async def _run(spec: LoadSpec) -> tuple[list[_Call], float, float]:
 
 
 async def _call(session: aiohttp.ClientSession, spec: LoadSpec) -> _Call:
-    urls = [f"{spec.images_url}/{next(_fresh)}.jpg" for _ in range(spec.images_per_call)]
+    urls = [f"{spec.images_url}/{next(_fresh)}.jpg" for _ in range(IMAGES_PER_CALL)]
     started, successes = time.perf_counter(), 0
     try:
         async with session.post(spec.url, json={"images": urls, "k": 3}) as response:
@@ -109,4 +106,4 @@ async def _call(session: aiohttp.ClientSession, spec: LoadSpec) -> _Call:
                 successes = len((await response.json())["successful_results"])
     except (asyncio.TimeoutError, aiohttp.ClientError):
         pass  # its images count as failed
-    return _Call(started, time.perf_counter(), successes, spec.images_per_call - successes)
+    return _Call(started, time.perf_counter(), successes, IMAGES_PER_CALL - successes)

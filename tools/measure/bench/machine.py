@@ -10,16 +10,8 @@ from pathlib import Path
 import psutil
 
 _PACKAGES = (
-    "nvidia-pytriton",
-    "tensorflow",
-    "tensorflow-cpu",
-    "openvino",
-    "numpy",
-    "pillow",
-    "aiohttp",
-    "fastapi",
-    "uvicorn",
-    "grpcio",
+    *("nvidia-pytriton", "tensorflow", "tensorflow-cpu", "openvino", "numpy", "pillow"),
+    *("aiohttp", "fastapi", "uvicorn", "grpcio"),
 )
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "amx_bf16", "amx_int8")
 

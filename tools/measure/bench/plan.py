@@ -43,12 +43,10 @@ class Plan:
         )
 
     def minutes(self, variants: int) -> float:
-        """A rough estimate, for servers that classify 100 images per second and start in 15 s."""
-        calls = [self.seconds + WARM_UP_SECONDS + 2 * level * IMAGES_PER_CALL / 100 for level in self.concurrency]
-        camera = self.seconds + 2 * CALLERS * IMAGES_PER_CALL / 20
-        bare = 2 * len(BATCHES) * self.seconds + len(self.direct_concurrency) * (self.seconds + 3)
-        repeat = (variants + 1) * (sum(calls) + camera + self.single_calls * 0.3) + variants * bare
-        return ((variants + 1) * 30 + self.repeats * repeat) / 60
+        """A rough estimate: 3 s around each measurement, and half a minute to start each server."""
+        by_callers, by_variant = len(self.concurrency) + 1, len(self.direct_concurrency) + 2 * len(BATCHES)
+        measurements = self.repeats * ((variants + 1) * by_callers + variants * by_variant)
+        return (measurements * (self.seconds + 3) + (variants + 1) * 30) / 60
 
 
 QUICK = Plan(1, 2, (1, 16), (16,), single_calls=5)

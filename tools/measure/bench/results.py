@@ -69,13 +69,11 @@ class Results(BaseModel):
         found = self.by_repeat(target, load, name).values()
         return statistics.median(found) if found else None
 
-    def members(self, load: str) -> list[tuple[str, str]]:
-        """Group and name of every figure under `load` that belongs to a group."""
-        names = dict.fromkeys(figure.name for figure in self.figures if figure.load == load and "/" in figure.name)
-        return [(group, name) for group, _, name in (name.partition("/") for name in names)]
+    def names(self, load: str) -> list[str]:
+        """The figures that were measured under `load`, in the order of the run."""
+        return list(dict.fromkeys(figure.name for figure in self.figures if figure.load == load))
 
     def group(self, target: str, load: str, group: str) -> dict[str, float]:
         """The medians of a group such as `cpu_ms`, by the part of the name after the slash."""
-        names = [name for found, name in self.members(load) if found == group]
-        values = {name: self.median(target, load, f"{group}/{name}") for name in names}
-        return {name: value for name, value in values.items() if value is not None}
+        values = {name: self.median(target, load, name) for name in self.names(load) if name.startswith(f"{group}/")}
+        return {name.partition("/")[2]: value for name, value in values.items() if value is not None}

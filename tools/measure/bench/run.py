@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-import tritonclient.grpc.model_config_pb2 as model_config
 
 from tools.measure.bench import accuracy
 from tools.measure.bench.callers import Callers
@@ -17,11 +16,11 @@ from tools.measure.bench.engine_variant import EngineVariant
 from tools.measure.bench.limit import Limit
 from tools.measure.bench.plan import BATCHES, CALLERS, CAMERA_LOAD, SINGLE_CALLS, Plan, direct_load, limit_load
 from tools.measure.bench.results import SPEED, Results
-from tools.measure.bench.targets import Baseline, Service, Target
-from tools.measure.perf.analyzer import Load, analyze
+from tools.measure.bench.targets import Target, run_baseline, run_service
+from tools.measure.perf.analyzer import Load, Server, analyze
 from tools.measure.perf.binary import PerfAnalyzer
-from tools.measure.perf.inputs import write_input_data
-from tools.measure.photos import CAMERA, PHOTO, PHOTOS, load_photos, numbered_photo
+from tools.measure.perf.inputs import Inputs
+from tools.measure.photos import CAMERA, PHOTO, PHOTOS
 from tools.measure.processes import usage
 from tools.models.repository import savedmodel_path
 
@@ -29,7 +28,6 @@ _WARM_UP_SECONDS = 2
 _LOADING_SECONDS = 0.1  # the first measurement of a bare process ends only once its engine is loaded
 _PAUSE_SECONDS = 0.2  # before a single call
 _IDLE_SECONDS = 5
-_DIRECT_IMAGES_PER_SECOND = 250  # more than two cores classify, so that perf_analyzer sends no image twice
 
 
 class Run:
@@ -40,41 +38,46 @@ class Run:
         self._variants = variants
         self._program = program
         self._results = results
-        self._photos = load_photos()
-        self._direct_photo = 0
 
     def measure(self) -> None:
         """Fill the results step by step. If a step fails, the results of the earlier steps remain."""
         with ExitStack() as stack:
             self._callers = stack.enter_context(Callers())
-            self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="birds-bench-")))
-            services = [stack.enter_context(Service(variant)) for variant in self._variants]
-            targets: list[Target] = [*services, stack.enter_context(Baseline())]
-            for target in targets:
-                self._start(target)
-            for service in services:
-                if (expected := accuracy.references()) and service.triton:
-                    self._add(service.name, "LiteRT", 0, accuracy.measure(service.triton.grpc, expected))
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="birds-bench-")))
+            images = self._callers.first_images()
+            targets = []
+            for server in (*(run_service(variant, images) for variant in self._variants), run_baseline(images)):
+                targets.append(stack.enter_context(server))
+                self._costs(targets[-1])
+            tritons = {target.name: target.triton for target in targets if target.triton}
+            inputs = Inputs(next(iter(tritons.values())).grpc, "birds", folder, always_new=True)
+            if expected := accuracy.references():
+                for name, triton in tritons.items():
+                    self._add(name, "LiteRT", 0, accuracy.measure(triton.grpc, expected))
             limits = [stack.enter_context(Limit(variant, savedmodel_path())) for variant in self._variants]
             for limit in limits:
                 limit.images_per_second(_LOADING_SECONDS, BATCHES[0])
             for repeat in range(self._plan.repeats):
                 self._end_to_end(targets, repeat)
                 self._single_calls(targets, repeat)
-                self._direct(services, repeat)
+                self._direct(tritons, inputs, repeat)
                 self._limits(limits, repeat)
 
-    def _start(self, target: Target) -> None:
-        """Measure the first answer, the idle CPU and the memory after some calls."""
-        seconds = target.start(self._callers.first_images())
+    def _costs(self, target: Target) -> None:
+        """Measure the idle CPU of a server that has just started, and its memory after some calls."""
         time.sleep(1)  # until the work of the start is done
         before = sum(usage(target.pid, target.role, memory=False).cpu_seconds.values())
         time.sleep(_IDLE_SECONDS)
         idle = sum(usage(target.pid, target.role, memory=False).cpu_seconds.values()) - before
         self._callers.warm_up(target, _WARM_UP_SECONDS)
         found = usage(target.pid, target.role)
-        costs = {"first_answer_seconds": seconds, "idle_cpu_percent": 100 * idle / _IDLE_SECONDS}
-        self._add(target.name, "costs", 0, {**costs, "memory_mb": found.memory_mb, "processes": found.processes})
+        costs = {
+            "first_answer_seconds": target.first_answer_seconds,
+            "idle_cpu_percent": 100 * idle / _IDLE_SECONDS,
+            "memory_mb": found.memory_mb,
+            "processes": found.processes,
+        }
+        self._add(target.name, "costs", 0, costs)
 
     def _end_to_end(self, targets: Sequence[Target], repeat: int) -> None:
         loads = [(f"{level} callers", level, PHOTO) for level in self._plan.concurrency]
@@ -92,18 +95,14 @@ class Run:
         for name, found in latencies.items():
             self._add(name, SINGLE_CALLS, repeat, {"p50_ms": float(np.median(found)), "slowest_ms": max(found)})
 
-    def _direct(self, services: Sequence[Service], repeat: int) -> None:
+    def _direct(self, tritons: Mapping[str, Server], inputs: Inputs, repeat: int) -> None:
         """Measure the ensemble with perf_analyzer, one image per request."""
         for concurrency in self._plan.direct_concurrency:
-            for service in services:
-                assert service.triton is not None
-                path, count = self._folder / "photos.json", int(_DIRECT_IMAGES_PER_SECOND * self._plan.seconds)
-                photos = (numbered_photo(self._photos, self._direct_photo + n) for n in range(count))
-                self._direct_photo += count
-                write_input_data(path, "IMAGE", model_config.TYPE_STRING, photos)
-                load = Load("birds", "concurrency", concurrency)
-                found = analyze(self._program, service.triton, load, path, self._plan.seconds)
-                self._add(service.name, direct_load(concurrency), repeat, {SPEED: found.images_per_second})
+            load = Load("birds", "concurrency", concurrency)
+            for name, triton in tritons.items():
+                path = inputs.file_for(self._plan.seconds)
+                found = analyze(self._program, triton, load, path, self._plan.seconds)
+                self._add(name, direct_load(concurrency), repeat, {SPEED: found.images_per_second})
 
     def _limits(self, limits: Sequence[Limit], repeat: int) -> None:
         for photos in PHOTOS:

@@ -66,7 +66,11 @@ def _latency(results: Results) -> str:
 
 
 def _times(results: Results, load: str) -> str:
-    rows = {f"{_GROUPS[group]}: {name}": [(load, f"{group}/{name}")] for group, name in results.members(load)}
+    rows = {}
+    for name in results.names(load):
+        group, slash, part = name.partition("/")
+        if slash:
+            rows[f"{_GROUPS[group]}: {part}"] = [(load, name)]
     note = "Milliseconds per image: CPU time by process, and Triton's own times per request."
     return _by_target(results, f"Where the time goes: {load}", rows, note)
 

@@ -37,21 +37,21 @@ def model_input(grpc_url: str, model: str) -> tuple[str, int]:
 class Inputs:
     """The input files for the loads of one model.
 
-    If Triton's response cache is on for a model, each load gets new photos, so that the model is measured and not the
-    cache. Other models get the same few photos in turn.
+    If `always_new`, or if Triton's response cache is on for a model, each load gets new photos, so that the model is
+    measured and not a cache. Other models get the same few photos in turn.
     """
 
-    def __init__(self, grpc_url: str, model: str, folder: Path) -> None:
+    def __init__(self, grpc_url: str, model: str, folder: Path, always_new: bool = False) -> None:
         self._name, self._data_type = model_input(grpc_url, model)
-        self._cached = _answers_from_cache(grpc_url, model)
+        self._always_new = always_new or _answers_from_cache(grpc_url, model)
         self._path = folder / f"{model}.json"
         self._photos = load_photos()
         self._next_photo = 0
 
     def file_for(self, seconds: float) -> Path:
         """The input file for a load of `seconds`."""
-        if self._cached or not self._path.exists():
-            count = int(_PHOTOS_PER_SECOND * (seconds + 1)) if self._cached else _PHOTOS_IN_TURN
+        if self._always_new or not self._path.exists():
+            count = int(_PHOTOS_PER_SECOND * (seconds + 1)) if self._always_new else _PHOTOS_IN_TURN
             photos = (numbered_photo(self._photos, self._next_photo + n) for n in range(count))
             write_input_data(self._path, self._name, self._data_type, photos)
             self._next_photo += count

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.measure.bench.engine_variant import EngineVariant, UnknownVariant, apply_variant, parse_variant
+from tools.errors import UsageError
+from tools.measure.bench.engine_variant import EngineVariant, apply_variant, parse_variant
 from tools.models.repository import MODEL_REPOSITORY, read_config
 
 
@@ -37,7 +38,7 @@ def test_refuses_a_parameter_that_is_not_configured(monkeypatch: pytest.MonkeyPa
     config.parameters.pop("precision", None)
     monkeypatch.setattr("tools.measure.bench.engine_variant.read_config", lambda *_: config)
     assert parse_variant("openvino").parameters == {"engine": "openvino"}
-    with pytest.raises(UnknownVariant, match=r"^openvino/f32: .* no parameter precision$"):
+    with pytest.raises(UsageError, match=r"^openvino/f32: .* no parameter precision$"):
         parse_variant("openvino/f32")
     config.parameters["precision"].string_value = "f32"
     assert parse_variant("openvino/bf16").parameters == {"engine": "openvino", "precision": "bf16"}
