@@ -90,7 +90,7 @@ class _Limits(NamedTuple):
 
     max_k: int
     default_k: int
-    min_score: float  # in percent
+    min_score: str  # in percent
     not_sure_below: float
     max_bytes: int
     megabytes: int
@@ -100,7 +100,7 @@ def _limits(settings: Settings) -> _Limits:
     return _Limits(
         max_k=settings.max_k,
         default_k=min(DEFAULT_K, settings.max_k),
-        min_score=round(100 * settings.min_score, 1),
+        min_score=f"{round(100 * settings.min_score, 1):g}",
         not_sure_below=settings.not_sure_below,
         max_bytes=settings.download_max_bytes,
         megabytes=settings.download_max_bytes // 1_000_000,

@@ -60,7 +60,7 @@ export class Card {
     this.row = copyOf("failure");
     Object.assign($(this.row, "name"), { textContent: this.name, title: this.name });
     const advice = code === "invalid_url" && HOST_FIRST.test(this.name) ? "add_scheme" : ADVICE[code];
-    $(this.row, "reason").textContent = [`${message}.`, advice && text(advice)].filter(Boolean).join(" ");
+    $(this.row, "reason").textContent = text("failure", { message, advice: advice ? text(advice) : "" }).trim();
     this.row.title = code;
     Object.assign(this.row.querySelector("button"), { hidden: !this.canRetry, textContent: text("retry") });
   }

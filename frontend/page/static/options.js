@@ -30,7 +30,9 @@ export async function offerChoices() {
   }
   if (lists) {
     const named = lists.lists.map(({ name, species }) => new Option(`${name} (${species})`, `list:${name}`));
+    const chosen = $("species").value;
     $("species").replaceChildren($("species").options[0], ...named, $("species").querySelector("[value=own]"));
+    $("species").value = chosen; // taking the chosen option out chose another one
   }
 }
 

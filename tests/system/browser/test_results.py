@@ -47,6 +47,15 @@ async def test_large_photo_has_a_small_copy(page: Page) -> None:
     await expect(page.locator("#viewer img")).to_have_js_property("naturalWidth", 1200)
 
 
+async def test_photo_without_its_small_copy_yet_shows_no_frame(page: Page) -> None:
+    """Browsers draw the frame and icon of a broken image for an image without an address."""
+    await page.evaluate("() => { window.createImageBitmap = () => new Promise(() => {}); }")
+    await choose(page, {"large.png": flat(RED, size=(1200, 900), compress_level=0)})
+    await expect_kinds(page, "All 1", "Identified 1")
+    await expect(page.locator(".card .photo")).to_be_visible()
+    await expect(page.locator(".card img")).to_be_hidden()
+
+
 async def test_removed_photo_leaves_no_small_copy(page: Page) -> None:
     """It is removed while its small copy is being made. The copy would stay in memory until the tab is closed."""
     await page.evaluate(
@@ -235,6 +244,12 @@ async def test_cancelled_photos_are_not_failed(page: Page, image_server: ImageSe
     await expect_kinds(page, "All 200", "Identified 200")
 
 
+@pytest.mark.context(locale="zh-CN")
+async def test_chinese_failure_has_chinese_punctuation(page: Page) -> None:
+    await choose(page, {"bad.png": b"none"})
+    await expect(page.locator("#failures .reason")).to_have_text("文件不是图片，或已损坏。请选择其他文件。")
+
+
 @pytest.mark.context(viewport={"width": 1280, "height": 800})
 async def test_page_moves_to_the_results(page: Page) -> None:
     await choose(page, {f"{n}.png": flat(RED) for n in range(30)})
@@ -251,6 +266,14 @@ async def test_k_sets_the_number_of_species_shown(page: Page) -> None:
     await choose(page, {"red.png": flat(RED)})
     await expect_kinds(page, "All 1", "Identified 1")
     await expect(page.locator(".card details")).to_be_hidden()
+
+
+async def test_options_start_with_all_species(page: Page) -> None:
+    await page.click("#options summary")
+    await expect(page.locator("#species option")).to_have_text(["All species", "garden (2)", "Only the species I list"])
+    await expect(page.locator("#species")).to_have_value("")
+    await expect(page.locator("#own")).to_be_hidden()
+    await expect(page.locator("#min-score")).to_have_value("0")
 
 
 async def test_changed_options_offer_to_ask_again(page: Page) -> None:
