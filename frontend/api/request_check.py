@@ -63,7 +63,7 @@ async def _species(
         return lists[wanted[0]]
     labels = await services.inference.labels(version, context.remaining_seconds) if version else None
     if labels is not None:
-        check_species(wanted, labels.names)
+        check_species(wanted, dict(labels))
     return wanted
 
 

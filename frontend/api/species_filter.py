@@ -37,12 +37,15 @@ def list_named(name: str, lists: Mapping[str, Sequence[str]]) -> Sequence[str]:
     return lists[name]
 
 
-def check_species(names: Collection[str], known: Collection[str]) -> None:
-    """Raise UnknownSpecies, with the nearest matches, for the first name that is not among `known`."""
-    known_names = set(known)
+def check_species(names: Collection[str], known: Mapping[str, str | None]) -> None:
+    """Raise UnknownSpecies for the first name that is not among the scientific names of `known`.
+
+    `known` has the common name of each. The error gives the scientific names of a common name, or the nearest matches.
+    """
     for name in names:
-        if name not in known_names:
-            raise UnknownSpecies(name=_shown(name), suggestions=nearest_matches(name, known))
+        if name not in known:
+            same = [one for one, common in known.items() if common and common.lower() == name.lower()]
+            raise UnknownSpecies(name=_shown(name), suggestions=", ".join(same) or nearest_matches(name, known))
 
 
 def _shown(name: str) -> str:

@@ -38,11 +38,6 @@ class Labels:
             self._names.append((name, common))
             self._positions.setdefault(name, []).append(position)
 
-    @property
-    def names(self) -> Collection[str]:
-        """The distinct `bird_name`s."""
-        return self._positions.keys()
-
     def __len__(self) -> int:
         return len(self._names)
 

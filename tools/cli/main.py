@@ -45,7 +45,8 @@ def _run(arguments: Sequence[str] | None) -> int:
             return 2
         context = getattr(error, "ctx", None)
         help_command = f"{context.command_path if context else 'birds'} --help"
-        return _fail(f"{error.format_message()} (see {help_command})", 2)
+        text = error.format_message().replace("Value error, ", "")  # Typer passes on pydantic's prefix
+        return _fail(f"{text} (see {help_command})", 2)
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise

@@ -211,5 +211,9 @@ def _is_not_sure(result: Result, not_sure_below: float) -> bool:
 
 
 def _species(named: str) -> str | list[str]:
-    """Return the names in the file `named`. If there is no such file, `named` is the name of a list of the service."""
-    return read_list(named) if Path(named).is_file() else named
+    """Return the names in the file `named`. If it cannot be a file, `named` is the name of a list of the service."""
+    if not (Path(named).is_file() or "/" in named or named.endswith(".txt")):
+        return named
+    if names := read_list(named):
+        return names
+    raise UsageError(f"{named}: this file names no species")

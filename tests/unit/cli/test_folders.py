@@ -142,6 +142,20 @@ def test_score_and_species_are_passed_on(classify: Run, red: Path, image_server:
     assert {body["min_score"] for body in bodies} == {0.3}
 
 
+@pytest.mark.parametrize(
+    ("named", "reason"),
+    [
+        ("none.txt", "this file names no species"),
+        ("missing.txt", "No such file or directory"),
+        ("lists/europe", "No such file or directory"),
+    ],
+)
+def test_unusable_species_file_is_named(classify: Run, red: Path, tmp_path: Path, named: str, reason: str) -> None:
+    (tmp_path / "none.txt").write_text("# to be done\n\n")
+    done = classify("red bird.png", "--species", named)
+    assert (done.returncode, done.stderr) == (2, f"birds: {named}: {reason}\n")
+
+
 def test_missing_key_names_the_option(classify: Run, red: Path, image_server: ImageServer) -> None:
     async def guarded(_: web.Request) -> web.Response:
         return web.json_response({"errors": ["A valid API key is required"]}, status=401)

@@ -46,6 +46,12 @@ def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
     assert birds_client.__version__ == VERSION
 
 
+def test_wrong_choice_is_told_from_the_right_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["classify", "a.jpg", "--format", "xml"]) == 2
+    text = "Invalid value for '--format' / '-f': 'xml' is not one of 'table', 'json', 'jsonl', 'csv'."
+    assert capsys.readouterr().err == f"birds: {text} (see birds classify --help)\n"
+
+
 def test_help_fits_a_screen_and_begins_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -12,7 +12,12 @@ from frontend.api.species_filter import check_species, list_named, read_species_
 from frontend.errors import UnknownSpecies, UnknownSpeciesList
 from frontend.i18n.messages import service_error_message
 
-KNOWN = ["Ara macao", "Ara ararauna", "Athene cunicularia", "background"]
+KNOWN = {
+    "Ara macao": "Scarlet Macaw",
+    "Ara ararauna": "Blue-and-yellow Macaw",
+    "Athene cunicularia": "Burrowing Owl",
+    "background": None,
+}
 
 
 def test_lists_are_read_from_text_files(tmp_path: Path) -> None:
@@ -28,6 +33,7 @@ def test_lists_are_read_from_text_files(tmp_path: Path) -> None:
     [
         ("Ara makao", "Ara macao, Ara ararauna"),
         ("ARA MACAO", "Ara macao, Ara ararauna"),
+        ("Burrowing owl", "Athene cunicularia"),
         ("Qqq", "—"),
         ("x" * 200, "—"),
     ],
@@ -50,7 +56,7 @@ def test_unknown_species_is_compared_with_few(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(species_filter, "get_close_matches", record)
     labels = [f"Genus{number} species{number}" for number in range(1000)]
     with pytest.raises(UnknownSpecies):
-        check_species(["Genus77 speces77"], labels)
+        check_species(["Genus77 speces77"], dict.fromkeys(labels))
     assert "genus77 species77" in compared
     assert len(compared) <= 30
 
