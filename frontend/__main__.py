@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import uvicorn
 from pydantic import ValidationError
@@ -17,8 +18,15 @@ from frontend.settings import Settings
 from frontend.telemetry.logging import log_config
 from frontend.telemetry.tracing import TracingError, exporter_name
 
-# A name, not the class: worker processes import this module, and it must stay light so that they start quickly.
-PROTOCOL = "frontend.server.slow_clients:SlowClientProtocol"
+# The options of uvicorn on which the application depends. Tests use them too.
+SERVER_OPTIONS: dict[str, Any] = {
+    # A name, not the class: worker processes import this module, and it must stay light so that they start quickly.
+    "http": "frontend.server.slow_clients:SlowClientProtocol",
+    "ws": "none",
+    "server_header": False,
+    "proxy_headers": False,  # BIRDS_TRUSTED_PROXIES decides whose headers are used
+    "reset_contextvars": True,  # otherwise a pipelined request inherits the context, such as the trace, of the last one
+}
 _GRACEFUL_SHUTDOWN_SECONDS = 8  # for requests in progress
 _WORKER_HEALTHCHECK_SECONDS = 15  # a worker that does not respond for this long is replaced
 
@@ -29,7 +37,7 @@ def main() -> int:
     argparse.ArgumentParser(prog="python -m frontend", description=__doc__, epilog=epilog).parse_args()
     try:
         settings = Settings()
-        exporter_name(os.environ)
+        exporter_name(os.environ)  # raises TracingError
         raise_open_files_limit()
     except ValidationError as error:
         for problem in error.errors():
@@ -47,12 +55,9 @@ def main() -> int:
             workers=settings.workers,
             timeout_worker_healthcheck=_WORKER_HEALTHCHECK_SECONDS,
             timeout_graceful_shutdown=_GRACEFUL_SHUTDOWN_SECONDS,
-            http=PROTOCOL,
-            ws="none",
-            server_header=False,
             log_config=log_config(settings.log_format, settings.log_level),
-            proxy_headers=False,  # BIRDS_TRUSTED_PROXIES decides whose headers are used
             access_log=False,  # AccessLogMiddleware writes the access log
+            **SERVER_OPTIONS,
         )
     return 0
 

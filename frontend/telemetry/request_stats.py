@@ -55,7 +55,7 @@ def current() -> RequestStats | None:
 
 
 def begin(stats: RequestStats) -> None:
-    """Make `stats` those of the current request. The server gives each request its own context."""
+    """Make `stats` those of the current request. The server gives each request a context of its own."""
     _current.set(stats)
 
 

@@ -12,7 +12,7 @@ import httpx
 import uvicorn
 from starlette.types import ASGIApp
 
-from frontend.__main__ import PROTOCOL
+from frontend.__main__ import SERVER_OPTIONS
 from frontend.app import create_app
 from frontend.settings import Settings
 
@@ -31,7 +31,7 @@ def running_app(app: ASGIApp) -> Iterator[str]:
     """Yield the base URL of this application, which the test can look into."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(app, log_level="warning", http=PROTOCOL, ws="none", proxy_headers=False)
+        config = uvicorn.Config(app, log_level="warning", **SERVER_OPTIONS)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

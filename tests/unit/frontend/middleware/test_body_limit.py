@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from frontend.__main__ import PROTOCOL
+from frontend.__main__ import SERVER_OPTIONS
 from frontend.errors import ServiceError, ServiceOverloaded
 from frontend.limits.admission import Admission
 from frontend.limits.memory_budget import MemoryBudget, Reservation
@@ -105,7 +105,7 @@ async def test_no_more_is_read_ahead_than_is_acquired() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await is_over.wait()
 
-    config = uvicorn.Config(app, http=PROTOCOL, log_config=None)
+    config = uvicorn.Config(app, log_config=None, **SERVER_OPTIONS)
     config.load()
     protocol = SlowClientProtocol(config, ServerState(), {})
     transport = Mock(asyncio.Transport)
