@@ -44,9 +44,8 @@ def batches(images: Iterable[Image]) -> Iterator[list[Image]]:
     for image in images:
         if image in seen:
             continue
-        if isinstance(
-            image, (str, Path)
-        ):  # contents are not remembered, because an endless supply would fill the memory
+        # The contents of files are not remembered: an endless supply would fill the memory.
+        if isinstance(image, (str, Path)):
             seen.add(image)
         image_bytes, is_url = _size(image), isinstance(image, str)
         limit = _URLS_PER_REQUEST if is_url else _FILES_PER_REQUEST
