@@ -47,6 +47,14 @@ def _require_limit(limit: str) -> str:
     return limit
 
 
+def _require_certificates(path: Path) -> Path:
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as error:  # SSLError too
+        raise ValueError("the file cannot be read, or it has no certificate in PEM format") from error
+    return path
+
+
 def _require_plain_number(value: Any) -> Any:
     """Refuse texts that pydantic accepts as numbers but that are probably mistakes: 1_0, inf, nan."""
     if isinstance(value, str) and _NOT_PLAIN.search(value):
@@ -68,14 +76,6 @@ Workers = Annotated[_WorkerCount, PlainNumber, BeforeValidator(_resolve_auto, js
 Network = IPv4Network | IPv6Network
 HostName = Annotated[str, Field(pattern=r"^(\*|[A-Za-z0-9_.-]+)$")]
 Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/?#\s@]+)$")]
-
-
-def _require_certificates(path: Path) -> Path:
-    try:
-        ssl.create_default_context(cafile=path)
-    except OSError as error:  # SSLError too
-        raise ValueError("the file cannot be read, or it has no certificate in PEM format") from error
-    return path
 
 
 class EnvironmentSettings(BaseSettings):
@@ -191,7 +191,7 @@ class Settings(EnvironmentSettings):
         (),
         description="host names that requests may use, separated by commas, or * for every name; IP addresses and "
         "names without a dot are always allowed. If not set: only those if the frontend listens on the loopback "
-        "interface without keys and trusted proxies, otherwise every name",
+        "interface and has neither keys nor trusted proxies, otherwise every name",
     )
     cors_origins: Annotated[tuple[Origin, ...], NoDecode, CommaSeparated] = Field(
         (),
