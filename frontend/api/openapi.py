@@ -31,7 +31,7 @@ _NDJSON_CONTENT = {
 CLASSIFY_RESPONSES: Responses = {
     200: {"content": {NDJSON: _NDJSON_CONTENT}},
     400: {
-        "description": "Not a valid HTTP request. The address and the headers have at most 64 kB",
+        "description": "Not a valid HTTP request, or its address and headers take more than 64 kB",
         "content": {"text/plain": {"schema": {"type": "string"}}},
     },
     401: {

@@ -23,7 +23,7 @@ from frontend.errors import ImageDataInsteadOfUrl, ImageError, InvalidRequest, I
 # An answer shows only this many characters of a string that is longer than MAX_LENGTH: it must not repeat megabytes.
 _NAME_CHARACTERS = 100
 # A list of too many images is read up to this many times the limit, to find the request's other mistakes.
-_MAX_EXCESS = 20
+_MAX_EXCESS_FACTOR = 20
 _MAX_MISTAKES = 10
 
 # How base64 text of an image begins: JPEG, PNG, GIF, RIFF (WebP), BMP, and TIFF in both byte orders.
@@ -42,7 +42,7 @@ class UrlRequest:
     fields: ClassifyRequest
     rejected: dict[str, type[InvalidUrl]]
 
-    is_complete = True
+    is_complete = True  # of the body, as responses.ImageSource asks: it has arrived
 
     @property
     def names(self) -> list[str]:
@@ -206,7 +206,7 @@ class _Parser:
             text = reader.string()
             if position <= self._max_images:
                 self._add(text)
-            elif position > _MAX_EXCESS * self._max_images:
+            elif position > _MAX_EXCESS_FACTOR * self._max_images:
                 return False
         return True
 

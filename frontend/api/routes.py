@@ -61,7 +61,8 @@ async def classify(body: UrlRequestDependency, request: Request, services: Servi
     One bad image never affects another: it is listed in `failures`, with a code. With `Accept: application/x-ndjson`
     the answer comes as lines, one for each image as soon as it is done. Closing the connection cancels the rest.
     """
-    answer, context, fields = Answer(request, services.answer_budget), request_context_of(request.scope), body.fields
+    answer, context = Answer(request, services.answer_budget), request_context_of(request.scope)
+    fields = body.fields
     try:
         options = await check_options(len(fields.images), fields, context, services, answer.language)
     except RequestRefused as refusal:
@@ -93,11 +94,8 @@ async def classify_files(
     File names take the place of URLs. If two names are equal, the second is answered as `name (2)`. The first files
     are classified while later ones are still arriving.
     """
-    answer, context, settings = (
-        Answer(request, services.answer_budget),
-        request_context_of(request.scope),
-        services.settings,
-    )
+    answer, context = Answer(request, services.answer_budget), request_context_of(request.scope)
+    settings = services.settings
     try:
         options = await check_options(1, query, context, services, answer.language)
     except RequestRefused as refusal:

@@ -184,7 +184,7 @@ class SpeciesBody(BaseModel):
 class SpeciesResponse(BaseModel):
     """The species that a version of the classifier can name; none if the version was put in place by hand."""
 
-    model_version: str | None = Field(None, description="the version that these are the species of")
+    model_version: str | None = Field(None, description="the version that can name these species")
     species: list[SpeciesBody] = Field([], description="without `background`")
     errors: list[str] = Field([], description="what is wrong with the request; then there are no species")
 
