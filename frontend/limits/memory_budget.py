@@ -1,4 +1,4 @@
-"""The bytes that image files may hold in memory, shared among callers."""
+"""How many bytes image files, request bodies and answers may hold in memory, shared among callers."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class MemoryBudget:
 
     - While someone waits for memory, stalled reservations are evicted, the longest idle one first. A reservation is
       stalled if its sender sends too little, or if it waits for memory itself. The first kind gives way to
-      callers that hold no more than its own caller (or to all, if nothing else moves), the second kind only to
-      callers that hold less.
+      callers that hold no more than its own caller (or to all, if nothing else moves). The second kind gives way only
+      to callers that hold less than its own caller even with the bytes that they wait for.
     - One reservation at a time may overdraw the budget: the oldest one that waits. Otherwise all could wait while
       each holds a part of a file. So the bytes in flight stay below the capacity plus one file.
     """
@@ -51,7 +51,7 @@ class MemoryBudget:
             self._waiting.pop(reservation, None)
 
     def acquire_nowait(self, reservation: Reservation, size_bytes: int) -> bool:
-        """Give `reservation` `size_bytes` more if they fit, if need be by evicting stalled ones. Return whether."""
+        """Give `reservation` `size_bytes` more, perhaps by evicting stalled ones. Return whether it did."""
         while not self._fits(reservation, size_bytes):
             if not self._evict_for(reservation, size_bytes):
                 return False
@@ -125,8 +125,7 @@ class MemoryBudget:
         """Evict the reservation that has been stalled for longest, or set a timer for when there may be one."""
         now = asyncio.get_running_loop().time()
         stalled = [one for one in self._reservations if one.idle_since <= now - _STALLED_SECONDS]
-        held = self._held[waiting.caller]
-        victims = [one for one in stalled if self._held[one.caller] >= held + one.is_waiting * (size_bytes + 1)]
+        victims = [one for one in stalled if self._gives_way(one, waiting, size_bytes)]
         if not victims and all(one.is_waiting or one in stalled for one in self._reservations):
             victims = [one for one in stalled if not one.is_waiting]
         if not victims:
@@ -140,6 +139,10 @@ class MemoryBudget:
             granted.set_exception(Overloaded())
         return True
 
+    def _gives_way(self, stalled: Reservation, waiting: Reservation, size_bytes: int) -> bool:
+        own, others = self._held[stalled.caller], self._held[waiting.caller]
+        return own > others + size_bytes if stalled.is_waiting else own >= others
+
     def _look_again_when_one_stalls(self, now: float) -> None:
         if self._stall_timer:
             self._stall_timer.cancel()
@@ -150,7 +153,10 @@ class MemoryBudget:
 
 
 class Reservation:
-    """The bytes of one image file, from its first byte until they are no longer needed. Compared by identity."""
+    """The bytes of one file, body or answer, from the first byte until they are no longer needed.
+
+    Compared by identity.
+    """
 
     def __init__(self, budget: MemoryBudget, caller: str = "", on_evicted: Callable[[], object] = lambda: None) -> None:
         """`on_evicted` is called when the bytes must be freed at once: it drops them and ends their transfer."""
@@ -167,7 +173,9 @@ class Reservation:
     @property
     def idle_since(self) -> float:
         """When it last got bytes or, while it waits for memory, when it asked for it. Infinite once complete."""
-        return inf if self.is_complete else self._asked_at if self.is_waiting else self._progress_at
+        if self.is_complete:
+            return inf
+        return self._asked_at if self.is_waiting else self._progress_at
 
     async def acquire(self, size_bytes: int) -> None:
         """Wait until there is room for `size_bytes` more. Raises Overloaded if evicted before or during the wait."""
