@@ -142,10 +142,11 @@ def _add_middleware(
 
 
 def _allowed_hosts(settings: Settings) -> Collection[str] | None:
-    """Return the host names that requests may have, or None if every name is allowed.
+    """Return the host names that requests may use, or None if every name is allowed.
 
-    Without the setting, a service without keys on the loopback interface is checked, unless a proxy is in front of it,
-    which passes on names that this service cannot know.
+    IP addresses and names without a dot are always allowed (host_check.py). If the operator names no hosts, only these
+    are allowed for a service on the loopback interface without keys, because a web page could reach it by DNS
+    rebinding. Behind a proxy every name is allowed then: the proxy passes on names that this service cannot know.
     """
     if settings.allowed_hosts:
         return None if ANY in settings.allowed_hosts else settings.allowed_hosts

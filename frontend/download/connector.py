@@ -18,11 +18,11 @@ _MAX_CONNECTIONS = 64
 
 
 class Refused(aiohttp.ClientError):
-    """Carries the policy's refusal of an address through aiohttp's connector, which passes on only its own errors."""
+    """Carries the policy's failure of an address through aiohttp's connector, which passes on only its own errors."""
 
-    def __init__(self, verdict: ImageError) -> None:
-        super().__init__(verdict.code)
-        self.verdict = verdict
+    def __init__(self, failure: ImageError) -> None:
+        super().__init__(failure.code)
+        self.failure = failure
 
 
 def guarded_connector(
@@ -80,5 +80,5 @@ def _guarded_socket_factory(policy: AddressPolicy) -> Callable[[Any], socket.soc
 def _check(policy: AddressPolicy, address: str, port: int) -> None:
     try:
         policy.check(address, port)
-    except ImageError as verdict:
-        raise Refused(verdict) from verdict
+    except ImageError as failure:
+        raise Refused(failure) from failure

@@ -121,8 +121,8 @@ class Fetcher:
                 self._check_head(response)
                 return await self._read(response, reservation)
         except Refused as refused:
-            log.info("download from %s refused: %s", _log_name(target), refused.verdict.code)
-            raise refused.verdict from None  # it is the cause of `refused`
+            log.info("download from %s refused: %s", _log_name(target), refused.failure.code)
+            raise refused.failure from None  # `refused` has it as its cause: the two would refer to each other
         except aiohttp.ClientError as error:
             log.info("download from %s failed: %s", _log_name(target), _detail(error))
             failure = _translated(error)

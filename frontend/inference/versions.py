@@ -98,15 +98,15 @@ class ModelVersions:
         """Return the catalogue as of at most a second ago; with `fresh`, as of now.
 
         Raises TritonUnavailable, also if there is no answer after `timeout_seconds`. That ends only this caller's wait:
-        the call to Triton continues for the others.
+        if others wait too, one of them asks Triton again.
         """
         try:
             with fail_after(timeout_seconds):
                 if fresh and None in self._calls:  # sent before now: its response may be outdated
-                    await self._remembered()
+                    await self._shared_call()
                 if self._known is not None and not fresh and _age(self._known_at) <= _FRESH_SECONDS:
                     return self._known
-                return await self._remembered()
+                return await self._shared_call()
         except TimeoutError:
             raise TritonUnavailable() from None
 
@@ -136,7 +136,8 @@ class ModelVersions:
             return VersionRoute(catalogue.default)
         return VersionRoute(catalogue.default, canary=canary, canary_percent=self._canary_percent)
 
-    async def _remembered(self) -> Catalogue:
+    async def _shared_call(self) -> Catalogue:
+        """Join the running call to Triton, or make one. Raises TritonUnavailable at once after a recent failure."""
         if _age(self._failed_at) <= _FRESH_SECONDS:
             raise TritonUnavailable()
         return await self._calls.run(None, self._ask_triton)

@@ -32,8 +32,9 @@ _MAX_PATH_CHARACTERS = 200
 class AccessLogMiddleware:
     """Logs, counts and traces every request.
 
-    A caller with one of the `keys` is trusted to name the trace that its request belongs to. `api_paths` are the paths
-    of the API. If other middleware responds before a route is known, the path is logged as the route.
+    A caller with one of the `keys` is trusted to name the trace that its request belongs to. A request for one of
+    `api_paths`, the paths of the API, has its path as its route, because other middleware may respond before the
+    router has found the route.
     """
 
     def __init__(
