@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from anyio import current_time, fail_after
 from multipart import MultipartError, MultipartSegment
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from frontend.api.media_types import content_type
 from frontend.api.multipart_form import FormParser, field_name, file_name
@@ -100,19 +100,18 @@ class Upload:
         self._budget = budget
         self._names: dict[str, int] = {}  # in order of arrival, each with how many files have asked for it
         self._body_received = asyncio.Event()
+        self.is_complete = False  # whether all images have been taken from the body
 
     @property
     def names(self) -> list[str]:
         """The names of the images that have arrived so far, in order."""
         return list(self._names)
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether the whole body has arrived."""
-        return self._body_received.is_set()
-
     async def client_disconnected(self) -> None:
-        """Return when the client disconnects after the end of the body. Before, `images` raises ClientDisconnect."""
+        """Return when the client disconnects after the end of the body. Before, `images` raises ClientDisconnect.
+
+        The last images may still wait for their turn when the body has arrived.
+        """
         await self._body_received.wait()
         await client_disconnected(self._request)
 
@@ -150,19 +149,27 @@ class Upload:
         media_type, options = content_type(self._request)
         if media_type != "multipart/form-data" or not options.get("boundary"):
             raise InvalidUpload(field=FILES_FIELD)
-        body = self._request.stream()
         try:
             with FormParser(options["boundary"]) as parser:
-                while chunk := await self._next_chunk(body):
+                while chunk := await self._next_chunk():
                     for event in parser.parse(chunk):
                         yield event
         except MultipartError as error:
             raise InvalidUpload(field=FILES_FIELD) from error
-        self._body_received.set()
+        self.is_complete = True
 
-    async def _next_chunk(self, body: AsyncIterator[bytes]) -> bytes:
-        with self._before_deadline():
-            return await anext(body, b"")
+    async def _next_chunk(self) -> bytes:
+        """Return the next bytes of the body, or none at its end."""
+        while not self._body_received.is_set():
+            with self._before_deadline():
+                message = await self._request.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect()
+            if not message.get("more_body", False):
+                self._body_received.set()
+            if chunk := bytes(message.get("body", b"")):
+                return chunk
+        return b""
 
     def _new_part(self, segment: MultipartSegment) -> _Part:
         """Return a new part for a file. Raises InvalidUpload, which says what is wrong, if the part is not a file."""

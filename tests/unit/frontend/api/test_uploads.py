@@ -8,6 +8,7 @@ from contextlib import aclosing, suppress
 from math import inf
 
 import pytest
+from anyio import fail_after
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
@@ -42,7 +43,10 @@ def upload_of(chunks: Iterable[bytes], budget: MemoryBudget | None = None) -> Up
         if isinstance(chunks, list)
         else ({"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks)
     )
+    return upload_in(messages, budget)
 
+
+def upload_in(messages: Iterator[Message], budget: MemoryBudget | None = None) -> Upload:
     async def receive() -> Message:
         return next(messages, {"type": "http.request", "body": b"", "more_body": False})
 
@@ -116,6 +120,19 @@ async def test_image_part_without_a_file_name_is_a_file(content_type: bytes) -> 
 async def test_bad_headers_of_a_part_fail_no_other(more: bytes) -> None:
     good = part(b'name="files"; filename="good.jpg"', b"good")
     assert await files(good, part(None, b"bad", more)) == {"good.jpg": b"good", "file": b"bad"}
+
+
+async def test_disconnect_is_noticed_while_files_wait() -> None:
+    """The body has arrived, but its last files are not taken yet: the images before them are slow."""
+    body = part(b'name="files"; filename="a"') + part(b'name="files"; filename="b"') + END
+    received: Message = {"type": "http.request", "body": body, "more_body": False}
+    upload = upload_in(iter([received, {"type": "http.disconnect"}]))
+    async with aclosing(upload.images()) as images:
+        await anext(images)
+        with fail_after(10):
+            await upload.client_disconnected()
+    assert upload.names == ["a"]
+    assert not upload.is_complete
 
 
 async def test_equal_file_names_are_numbered() -> None:
