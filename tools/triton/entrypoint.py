@@ -106,7 +106,7 @@ class Container:
     def _watch(self, process: subprocess.Popen[bytes]) -> str | None:
         """Wait until `process` has ended. Return a problem instead if it must be restarted."""
         start_deadline = time.monotonic() + _START_TIMEOUT_SECONDS
-        expected: dict[int, Instance] = {}
+        expected: dict[int, Instance] | None = None  # until Triton has classified an image
         lost = 0
         while True:
             try:
@@ -117,9 +117,11 @@ class Container:
             _reap_orphans(process.pid)
             if self._stopping:
                 continue
-            if not expected and time.monotonic() > start_deadline:
-                return f"Triton was not ready within {_START_TIMEOUT_SECONDS} s"
-            if not expected and self._is_ready():
+            if expected is None:
+                if time.monotonic() > start_deadline:
+                    return f"Triton was not ready within {_START_TIMEOUT_SECONDS} s"
+                if not self._is_ready():
+                    continue
                 try:
                     problem = first_inference_problem(self._url)
                 except (OSError, HTTPException):

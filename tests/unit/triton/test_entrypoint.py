@@ -32,7 +32,8 @@ def stub(model, *names):
     path = folder / "models" / model / "1" / "model.py"
     arguments = ["/backends/triton_python_backend_stub", str(path), "prefix", *names]
     return subprocess.Popen(arguments, executable=sys.executable)
-stubs = [stub("preprocess", "preprocess_0_0"), stub("classifier", "classifier_0_0"), stub("classifier", "classifier")]
+names = [("preprocess", "preprocess_0_0"), ("classifier", "classifier_0_0"), ("classifier", "classifier")]
+stubs = [stub(*name) for name in names if not (folder / "no_stubs").exists()]
 def end(*_):
     for process in stubs:
         process.kill()
@@ -43,6 +44,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200 if (folder / "ready").exists() else 400)
         self.end_headers()
     def do_POST(self):
+        with (folder / "probes").open("a") as probes:
+            probes.write("+")
         self.rfile.read(int(self.headers["Content-Length"]))
         if (folder / "silent").exists():
             self.close_connection = True
@@ -129,6 +132,18 @@ def test_a_stub_without_an_instance_may_end(running: Running) -> None:
     """Triton starts one to complete a configuration, and ends it."""
     os.kill(running.stub("classifier"), signal.SIGKILL)
     assert not eventually(lambda: len(running.starts) > 1, 1.5)  # it looks for stubs every 0.5 s
+
+
+def test_triton_without_visible_stubs_is_probed_once(folder: Path) -> None:
+    """A kernel may not list the children of a process. Then dead stubs are for the container's health check to find."""
+    (folder / "no_stubs").touch()
+    running = Running(folder)
+    try:
+        assert eventually(running.is_ready)
+        assert not eventually(lambda: len((folder / "probes").read_text()) > 1, 1.5)  # it looks every 0.5 s
+    finally:
+        running.process.terminate()
+        running.process.wait(60)
 
 
 def test_triton_that_cannot_classify_ends_the_container(folder: Path) -> None:
