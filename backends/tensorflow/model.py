@@ -53,6 +53,7 @@ class TritonPythonModel:
         )
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
+        """Answer each request with its rows of every output, or with an error of its own."""
         responses: list[pb_utils.InferenceResponse | None] = [None] * len(requests)
         valid = []
         for index, request in enumerate(requests):

@@ -58,6 +58,7 @@ class TritonPythonModel:
         self.late_requests = threading.BoundedSemaphore(_MAX_LATE_REQUESTS)
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse | None]:
+        """Answer each request with uint8 pixels `[n, height, width, 3]` for each output, with an error, or later."""
         begun = [self._begin(request) for request in requests]
         decoding = [{name: [image.result() for image in images] for name, images in one.items()} for one in begun]
         wait([image for outputs in decoding for image in _unfinished(outputs)], timeout=_BATCH_SECONDS)
