@@ -117,7 +117,11 @@ class BoundedResponseHandler(ResponseHandler):
             kept = data[: max(self._content_length - self._body_bytes, 0)]
         if not is_complete and (kept or not data):  # an empty `data` makes the parser go on after a pause
             self._body_bytes += len(kept)
+            unread_heads = len(self)
             super().data_received(kept)
+            if len(self) > unread_heads:
+                self._drop_further_responses(unread_heads)
+                return
             if self._exception is not None and payload is not None:  # aiohttp leaves the reader of the body waiting
                 payload.set_exception(ResponseFramingError("invalid framing of the body"))
         if data and (is_complete or len(kept) < len(data)):
@@ -126,6 +130,15 @@ class BoundedResponseHandler(ResponseHandler):
                 self.transport.abort()
         elif payload is not None:
             self._check_framing(payload)
+
+    def _drop_further_responses(self, unread_heads: int) -> None:
+        """Forget what the parser took for another response after the last chunk. It would keep the rest as a body."""
+        while len(self) > unread_heads:
+            self._buffer.pop()
+        self._payload = None
+        self.force_close()
+        if self.transport is not None:
+            self.transport.abort()
 
     def _check_framing(self, payload: StreamReader) -> None:
         framing = self._body_bytes - payload.total_bytes

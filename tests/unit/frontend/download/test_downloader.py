@@ -18,6 +18,7 @@ from anyio import fail_after
 
 from frontend.download.address_policy import AddressPolicy
 from frontend.download.downloader import Downloader
+from frontend.download.response_protocol import BoundedResponseHandler
 from frontend.errors import DownloadFailed, DownloadTimeout, ForbiddenUrl, ImageError, InvalidUrl, Overloaded, TooLarge
 from tests.support.image_server import ImageServer
 from tests.support.network import LOOPBACK
@@ -218,6 +219,23 @@ async def test_one_byte_chunks_end_the_download_early(monkeypatch: pytest.Monkey
         failed = await failure(url)
     assert isinstance(failed, DownloadFailed)
     assert 1000 < parsed < 8000
+
+
+async def test_responses_after_the_last_chunk_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """16 downloads held 50 MB of them."""
+    most = 0
+
+    def note(protocol: BoundedResponseHandler, data: bytes) -> None:
+        nonlocal most
+        receive_body(protocol, data)
+        most = max(most, len(protocol))
+
+    receive_body = BoundedResponseHandler._receive_body
+    monkeypatch.setattr(BoundedResponseHandler, "_receive_body", note)
+    excess = b"HTTP/1.1 200 OK\r\n\r\n" * 1000
+    async with raw_server(replying(CHUNKED + b"5\r\nbytes\r\n0\r\n\r\n" + excess)) as (url, _):
+        assert await download(url) == b"bytes"
+    assert most == 1
 
 
 async def test_small_chunks_are_complete() -> None:
