@@ -84,6 +84,7 @@ lock: $(VENV)/.dev ## bring the lock files up to date with pyproject.toml
 	$(UV_COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/frontend.txt
 	$(UV_COMPILE) --group serving -c requirements/dev.txt -o requirements/serving-cpu.txt
 	$(UV_COMPILE) --group serving-gpu -c requirements/dev.txt -o requirements/serving-gpu.txt
+	@$(PYTEST) -m slow tests/system/test_lock_files.py
 
 clean: ## remove everything that was installed, downloaded or built
 	rm -rf $(VENV) dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info tests/system/browser/node_modules
