@@ -127,7 +127,7 @@ def open_image(data: bytes, wanted: PixelFormat, granted_bytes: int | None = Non
     Raises ImageRejected as decode() does, and MoreMemoryNeeded if decoding takes more than `granted_bytes`.
     """
     kind = _accepted_format(data, wanted)
-    if kind == "WEBP" and granted_bytes is not None:
+    if kind == "WEBP":  # some versions of Pillow allocate the canvas before they check its size
         width, height = read_webp_size(data)
         _check_pixels(width, height, wanted)
         _check_memory(width * height * _BYTES_PER_PIXEL[kind] + 2 * len(data), granted_bytes)

@@ -10,7 +10,7 @@ import pytest
 from bird_pixels import ImageRejected, PixelFormat, decode
 from PIL import Image
 
-from tests.support.hostile_images import BOMBS, SHREDDED
+from tests.support.hostile_images import BOMBS, SHREDDED, webp_claiming
 from tests.support.images import BLUE, RED, encoded, flat, jpeg_segment, png_chunk
 
 WANTED = PixelFormat(width=24, height=16, max_pixels=50_000_000, max_bytes=20_000_000)
@@ -22,6 +22,13 @@ def test_refuses_too_many_pixels_before_decoding(bomb: str) -> None:
         decode(BOMBS[bomb](), WANTED)
     if "AVIF" not in bomb:  # libavif itself refuses a header that its frame contradicts
         assert refused.value.code == "too_many_pixels"
+
+
+def test_refuses_webp_canvas_before_pillow_opens_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest supported Pillow allocates the canvas before it checks its size."""
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("opened"))
+    with pytest.raises(ImageRejected, match=r"^too_many_pixels: "):
+        decode(webp_claiming(16_384), WANTED)
 
 
 def test_refuses_large_file_without_reading_it() -> None:
