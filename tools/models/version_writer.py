@@ -57,7 +57,7 @@ def write_version(classifier: Classifier, directory: Path) -> None:
 
 
 def _check_rows(classifier: Classifier, rows: np.ndarray) -> None:
-    fits = rows.shape == (len(sample_batch((1, 1))), len(classifier.labels)) and np.isfinite(rows).all()
+    fits = rows.shape == (len(sample_batch((1, 1))), len(classifier.labels)) and bool(np.isfinite(rows).all())
     if fits and not classifier.multi_label:
         fits = bool(np.allclose(rows.sum(axis=1), 1, atol=_SUM_WITHIN))
     if not fits:
