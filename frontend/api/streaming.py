@@ -34,6 +34,7 @@ async def unless_disconnected(work: Coroutine[Any, Any, T], disconnected: Corout
         working.cancel()
         watching.cancel()
         await asyncio.gather(working, watching, return_exceptions=True)
+        del working, watching  # their errors refer to this frame: without the cycle, what they hold is freed at once
 
 
 class NdjsonResponse(Response):

@@ -9,12 +9,14 @@ from contextlib import AbstractAsyncContextManager, ExitStack, aclosing
 from dataclasses import dataclass
 from functools import partial
 from math import inf, isinf
+from typing import TypeVar
 
 import numpy as np
 from anyio import CancelScope
 
 from frontend.classify.image_sniff import check_image
 from frontend.errors import (
+    BirdsError,
     DeadlineExceeded,
     ImageError,
     InferenceFailed,
@@ -31,6 +33,8 @@ from frontend.limits.worker_pool import Put, as_produced
 from frontend.telemetry import request_stats
 
 log = logging.getLogger(__name__)
+
+E = TypeVar("E", bound=BirdsError)
 
 # Images being downloaded or classified at any time: enough to fill Triton's batches while others download.
 _MAX_IN_FLIGHT = 64
@@ -158,25 +162,26 @@ class ImageClassifier:
     async def _result(self, image: Image, options: ClassifyOptions, version: str | None) -> ImageScores | ImageError:
         try:
             with CancelScope(deadline=options.deadline):
-                async with image.open() as content:
-                    check_image(content, self._max_pixels)
-                    remaining = _seconds_until(options.deadline)
-                    with request_stats.stage("inference", {"birds.model_version": version or "default"}):
-                        scores = await self._inference.scores(content, None if isinf(remaining) else remaining, version)
-                    if not np.isfinite(scores.row).all():
-                        log.warning("The model answered scores that are not numbers")
-                        return InferenceFailed()
-                    return scores
+                return await self._scores(image, options, version)
             return DeadlineExceeded()  # the scope has ended the work
         except ImageError as failure:
-            # Tracebacks, its own and its cause's, would keep the image's bytes for as long as the outcome lives.
-            failure.__cause__ = failure.__context__ = None
-            return failure.with_traceback(None)
-        except ServiceError:
-            raise
+            return _without_traceback(failure)
+        except ServiceError as error:
+            raise _without_traceback(error) from None
         except Exception:
             log.exception("unexpected failure on one image")
             return InternalError()
+
+    async def _scores(self, image: Image, options: ClassifyOptions, version: str | None) -> ImageScores | ImageError:
+        async with image.open() as content:
+            check_image(content, self._max_pixels)
+            remaining = _seconds_until(options.deadline)
+            with request_stats.stage("inference", {"birds.model_version": version or "default"}):
+                scores = await self._inference.scores(content, None if isinf(remaining) else remaining, version)
+            if not np.isfinite(scores.row).all():
+                log.warning("The model answered scores that are not numbers")
+                return InferenceFailed()
+            return scores
 
 
 class _ImageQueue:
@@ -211,6 +216,12 @@ class _ImageQueue:
             if scope.cancelled_caught:
                 return
         slot.callback(self._slots.release, self._holder)
+
+
+def _without_traceback(error: E) -> E:
+    """Remove the tracebacks of an error and of its cause. They would keep the image's bytes as long as it lives."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _seconds_until(deadline: float) -> float:

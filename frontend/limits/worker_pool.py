@@ -41,6 +41,7 @@ async def as_produced(worker: Worker[T], count: int, backlog: int) -> AsyncGener
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+        del running  # its error refers to this frame: without the cycle, what they hold is freed at once
 
 
 async def _run_all(worker: Worker[T], count: int, put: Put[T]) -> None:
@@ -51,3 +52,4 @@ async def _run_all(worker: Worker[T], count: int, put: Put[T]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        del task, tasks  # their errors refer to this frame

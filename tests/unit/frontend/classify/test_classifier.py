@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
@@ -17,6 +18,7 @@ from frontend.inference.versions import ModelVersions, VersionRoute
 from tests.support.fake_triton import FakeTriton, FakeVersion, InferenceCall, TritonFailure, dead_stub, running_tritons
 from tests.support.images import RED, flat
 from tests.support.tiny_model import LABELS
+from tests.support.waiting import until
 
 
 def download(_: str) -> AbstractAsyncContextManager[bytes]:
@@ -81,3 +83,42 @@ async def test_failed_image_is_not_sent_again() -> None:
     async with classifier_of(triton) as classifier:
         assert isinstance((await classify(classifier, VersionRoute("1"))).result, InferenceFailed)
     assert len(triton.images) == 2
+
+
+class CountedImage(bytes):
+    """The bytes of an image, which count how often they are in memory."""
+
+    alive = 0
+
+    def __init__(self, _: bytes) -> None:
+        CountedImage.alive += 1
+
+    def __del__(self) -> None:
+        CountedImage.alive -= 1
+
+
+async def test_a_lost_triton_frees_the_images_at_once() -> None:
+    """Without a garbage collection: in reference cycles, the images of many requests would fill the memory."""
+
+    async def lose_connection(call: InferenceCall) -> None:
+        raise TritonFailure(StatusCode.UNAVAILABLE, "Socket closed")
+
+    async def request(classifier: ImageClassifier) -> str:
+        images = images_at("abc", lambda _: nullcontext(CountedImage(flat(RED))))
+        options = ClassifyOptions(1, VersionRoute(None), deadline=current_time() + 60)
+        try:
+            async with aclosing(classifier.outcomes(images, options)) as outcomes:
+                return f"{len([outcome async for outcome in outcomes])} outcomes"
+        except TritonUnavailable:
+            return "unavailable"
+
+    triton = FakeTriton()
+    triton.behaviour = lose_connection
+    async with classifier_of(triton) as classifier:
+        gc.collect()
+        gc.disable()
+        try:
+            assert await request(classifier) == "unavailable"
+            await until(lambda: not CountedImage.alive)
+        finally:
+            gc.enable()
