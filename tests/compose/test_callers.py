@@ -34,7 +34,7 @@ def logged_client(service: Service, part: str, request_id: str) -> str:
         text = service.compose("logs", "--no-log-prefix", "--no-color", "--since=5m", part)
         return [json.loads(line) for line in text.splitlines() if request_id in line]
 
-    assert eventually(lambda: bool(lines()), 30)
+    assert eventually(lambda: bool(lines()))
     client: str = lines()[-1]["client"]
     return client
 

@@ -24,7 +24,7 @@ def leftovers() -> set[Path]:
     return found
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 60) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = 120) -> bool:
     """Whether `condition` becomes true. The default is for what must happen, however slow the machine is."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

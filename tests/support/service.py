@@ -57,7 +57,7 @@ class Service:
         """The descendants whose command line has one of these."""
         return [pid for pid in self.family if any(name in command_line(pid) for name in names)]
 
-    def wait_for(self, pattern: str, timeout_seconds: float = 60, since: int = 0) -> re.Match[str]:
+    def wait_for(self, pattern: str, timeout_seconds: float = 180, since: int = 0) -> re.Match[str]:
         """The first line from number `since` on that matches. Raises AssertionError with the whole output."""
         deadline = time.monotonic() + timeout_seconds
         while time.monotonic() < deadline:
@@ -147,4 +147,4 @@ def ends_with_nothing_left(service: Service, number: signal.Signals = signal.SIG
     """Stop the service. Returns whether it ended with exit code 0 and left nothing behind."""
     family = service.family
     service.process.send_signal(number)
-    return service.wait_until_ended() == 0 and eventually(lambda: nothing_is_left(service, family), 2)
+    return service.wait_until_ended() == 0 and eventually(lambda: nothing_is_left(service, family))

@@ -11,7 +11,7 @@ from tests.support.service import Service, make_project, serving
 from tests.support.tiny_model import LABELS
 
 TIMEOUT = "_CHECK_TIMEOUT_SECONDS = {}"
-SHORT_SECONDS = 6
+SHORT_SECONDS = 15  # a check takes longer on a busy machine, but not that long
 
 
 def models(service: Service, *arguments: str) -> None:
@@ -35,6 +35,6 @@ def test_changing_versions_never_restarts_triton(tiny_repository: Path, tiny_sav
             models(service, "publish", f"--savedmodel={tiny_savedmodel}", f"--labels={labels}")
             models(service, "rollback", "--to=1")
             models(service, "retire", "2")
-        assert not eventually(lambda: "Restarting" in service.output, 3 * SHORT_SECONDS)
+        assert not eventually(lambda: "Restarting" in service.output, 1.5 * SHORT_SECONDS)
         assert service.named("bin/tritonserver") == [triton]
         assert "health check failed by itself" not in service.output

@@ -94,4 +94,4 @@ def test_opening_an_image_does_not_touch_its_profile() -> None:
     assert opened is not None
     assert opened.profile == bytes(900_000)
     assert colour_profiles._read.cache_info() == before
-    assert time.process_time() - started < 0.2
+    assert time.process_time() - started < 1

@@ -147,7 +147,7 @@ def test_images_unfinished_at_the_deadline_fail(triton: TritonServer, image_serv
     settings = Settings(
         triton_url=triton.grpc_url,
         download_allow_networks=LOOPBACK,
-        request_timeout=1,
+        request_timeout=3,
     )
     with running_frontend(settings) as url:
         body = httpx.post(f"{url}/", json={"images": [slow, quick]}, timeout=60).json()

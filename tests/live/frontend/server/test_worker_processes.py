@@ -131,8 +131,8 @@ def test_a_killed_worker_is_replaced(triton: TritonServer, image_server: ImageSe
         lost = len(urls) * load.outcomes["connection lost"]
         counted = scraped("birds_images_total", model_version="1", outcome="ok")
         assert images <= counted <= images + lost  # the counts of the killed worker are kept
+        assert eventually(lambda: scraped("birds_http_requests_in_flight") == 1)
         assert scraped("birds_images_in_flight") == scraped("birds_images_queued") == 0
-        assert scraped("birds_http_requests_in_flight") == 1
         assert_ends_cleanly(frontend, frontend.process.terminate)
 
 
