@@ -23,6 +23,7 @@ from frontend.api.schemas import DEFAULT_K
 from frontend.api.services import get_services
 from frontend.i18n.messages import catalogue, preferred_language
 from frontend.i18n.quality_values import quality_values
+from frontend.middleware.rate_limit import parse_limit
 from frontend.settings import Settings
 
 STATIC = Path(__file__).with_name("static")
@@ -92,16 +93,19 @@ class _Limits(NamedTuple):
     default_k: int
     min_score: str  # in percent
     not_sure_below: float
+    max_images: int  # of one request
     max_bytes: int
     megabytes: int
 
 
 def _limits(settings: Settings) -> _Limits:
+    rate_limit, _ = parse_limit(settings.rate_limit) if settings.rate_limit else (settings.max_images, 0)
     return _Limits(
         max_k=settings.max_k,
         default_k=min(DEFAULT_K, settings.max_k),
         min_score=f"{round(100 * settings.min_score, 1):g}",
         not_sure_below=settings.not_sure_below,
+        max_images=min(settings.max_images, rate_limit),
         max_bytes=settings.download_max_bytes,
         megabytes=settings.download_max_bytes // 1_000_000,
     )

@@ -1,21 +1,23 @@
 // Sends the waiting cards: a few requests at a time, with a few images each. Temporary errors are retried.
 
-import { text } from "./messages.js";
+import { data, text } from "./messages.js";
 import { ServiceError, classify } from "./service.js";
 
 const REQUESTS_AT_ONCE = 3;
 const URLS_PER_REQUEST = 32;
 const FILES_PER_REQUEST = 8;
 const BYTES_PER_REQUEST = 8 << 20; // a slow connection can send this before the request's deadline
-const TRIES = 6;
+const TRIES = 6; // the rate limit is waited for as often as it takes
 const LONGEST_PAUSE_SECONDS = 15;
-const TEMPORARY = [0, 408, 429, 502, 503, 504];
+const LIMITED = 429;
+const TEMPORARY = [0, 408, 502, 503, 504];
 const REFUSED = [200, 400, 401, 422]; // the service would refuse the other images too
 
 export class Run {
   #waiting = [];
   #active = 0;
   #abort = new AbortController();
+  #isLimited = false; // the rate limit was reached; from then on each request has one file
   #keyDenied = false; // the user closed the key dialog; reset when images are added
 
   pausedUntil = 0; // milliseconds, as Date.now()
@@ -78,7 +80,8 @@ export class Run {
   // Remove and return the next cards that can share a request: only URLs, or only files.
   #take() {
     const isUrl = Boolean(this.#waiting[0].url);
-    const most = isUrl ? URLS_PER_REQUEST : FILES_PER_REQUEST;
+    const files = this.#isLimited ? 1 : FILES_PER_REQUEST;
+    const most = Math.min(isUrl ? URLS_PER_REQUEST : files, data.max_images);
     let count = 0;
     for (let bytes = 0; count < Math.min(most, this.#waiting.length) && Boolean(this.#waiting[count].url) === isUrl; count++) {
       bytes += this.#waiting[count].file?.size ?? 0;
@@ -97,7 +100,8 @@ export class Run {
         if (error.status === 401) {
           this.#keyDenied ||= !(await this.askForKey());
           if (this.#keyDenied) throw error;
-        } else if (TEMPORARY.includes(error.status) && --tries > 0) {
+        } else if (error.status === LIMITED || (TEMPORARY.includes(error.status) && --tries > 0)) {
+          if (error.status === LIMITED && batch[0].file) this.#keepOne(batch);
           for (const card of batch.filter((card) => card.isPending)) card.wait();
           await this.#pause(Math.max(pause, error.retryAfterSeconds), error.status, signal);
           if (signal.aborted) throw error;
@@ -109,9 +113,19 @@ export class Run {
     }
   }
 
+  // Let all but one file of a refused request wait again. The service counts each file when it arrives, so a request with
+  // more files than the limit has left would use it up, and get no answer.
+  #keepOne(batch) {
+    this.#isLimited = true;
+    const [first, ...others] = batch.splice(0).filter((card) => card.isPending);
+    batch.push(first);
+    for (const card of others) card.wait();
+    this.#waiting.unshift(...others);
+  }
+
   #pause(seconds, status, signal) {
     this.pausedUntil = Math.max(this.pausedUntil, Date.now() + 1000 * seconds);
-    this.pauseReason = status === 429 ? "paused_limit" : status ? "paused_busy" : "paused_lost";
+    this.pauseReason = status === LIMITED ? "paused_limit" : status ? "paused_busy" : "paused_lost";
     this.onChange();
     return new Promise((resolve) => {
       setTimeout(resolve, 1000 * seconds);

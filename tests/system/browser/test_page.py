@@ -10,8 +10,12 @@ import pytest
 from aiohttp import web
 from playwright.async_api import Browser, Page, Route, expect
 
+from frontend.settings import Settings
+from tests.support.fake_triton import FakeTriton, running_in_a_thread
+from tests.support.frontend_server import running_frontend
 from tests.support.image_server import ImageServer
 from tests.support.images import BLUE, GREEN, RED, flat
+from tests.support.network import LOOPBACK
 from tests.support.web_page import (
     RED_GREEN_BLUE,
     choose,
@@ -239,6 +243,31 @@ async def test_waiting_for_the_service_is_said(page: Page, status: int, notice: 
     await expect(page.locator("#notice")).to_be_hidden()
     is_busy = False
     await page.click("#resume")
+    await expect_kinds(page, "All 30", "Identified 30")
+
+
+async def test_requests_have_no_more_images_than_allowed(browser: Browser, image_server: ImageServer) -> None:
+    with running_in_a_thread(FakeTriton()) as triton:
+        settings = Settings(triton_url=triton, download_allow_networks=LOOPBACK, max_images=4)
+        with running_frontend(settings) as address:
+            async with watched_page(browser, address) as page:
+                await page.goto("/")
+                await choose(page, {f"{n}.png": flat(RED) for n in range(6)})
+                await paste_urls(page, [image_server.add(f"/allowed-{n}.png", flat(GREEN)) for n in range(6)])
+                await expect_kinds(page, "All 12", "Identified 12")
+
+
+async def test_files_go_one_by_one_after_the_rate_limit(page: Page) -> None:
+    """The service counts each file when it arrives. Refused requests with more of them would use up the limit."""
+
+    async def limited(route: Route) -> None:
+        if (route.request.post_data_buffer or b"").count(b'name="files"') > 1:
+            await route.fulfill(status=429, headers={"Retry-After": "1"}, json={"errors": ["limited"]})
+        else:
+            await route.continue_()
+
+    await page.route(lambda url: "/files" in url, limited)
+    await choose(page, {f"{n}.png": flat(RED) for n in range(30)})
     await expect_kinds(page, "All 30", "Identified 30")
 
 

@@ -22,7 +22,13 @@ _MESSAGE = re.compile(r'\btext\("(\w+)"')
 
 @pytest.fixture(scope="module")
 def frontend() -> Iterator[httpx.Client]:
-    settings = Settings(triton_url="127.0.0.1:1", download_max_bytes=7_000_000, not_sure_below=0.25, min_score=0.125)
+    settings = Settings(
+        triton_url="127.0.0.1:1",
+        download_max_bytes=7_000_000,
+        not_sure_below=0.25,
+        min_score=0.125,
+        rate_limit="30/minute",
+    )
     with running_frontend(settings) as url, httpx.Client(base_url=url) as client:
         yield client
 
@@ -67,6 +73,7 @@ def test_page_has_the_limits_of_the_settings(frontend: httpx.Client) -> None:
     assert "up to 7 MB each" in html
     assert 'value="12.5"' in html
     assert '"not_sure_below": 0.25' in html
+    assert '"max_images": 30' in html  # more in one request would exceed the rate limit
 
 
 def test_scripts_use_only_messages_that_exist(frontend: httpx.Client) -> None:
