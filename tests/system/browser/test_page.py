@@ -332,7 +332,7 @@ async def test_works_with_the_keyboard_alone(page: Page, image_server: ImageServ
     await expect(page.locator("#viewer-title")).to_have_text("Great Red")
     await page.keyboard.press("Escape")
     await expect(page.locator("#viewer")).to_be_hidden()
-    assert await page.evaluate("document.activeElement.className") == "photo"
+    await expect(page.locator(".card .photo")).to_be_focused()
 
 
 @pytest.mark.parametrize(

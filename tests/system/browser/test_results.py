@@ -399,7 +399,7 @@ async def test_enlarged_photo_moves_with_the_arrows(page: Page) -> None:
     await page.keyboard.press("ArrowRight")
     await expect(page.locator("#viewer-title")).to_have_text("Blue × White hybrid")
     await page.click("#close")
-    assert await page.evaluate("document.activeElement.ariaLabel") == "Enlarge blue.webp"
+    await expect(page.get_by_role("button", name="Enlarge blue.webp")).to_be_focused()
 
 
 async def saved(page: Page, kind: str) -> str:
