@@ -49,9 +49,12 @@ class Target:
 def list_versions(target: Target) -> list[dict[str, Any]]:
     """Describe every version, damaged ones too. `note` says what is wrong or unusual with a version."""
     triton = TritonControl(target.triton_url)
-    served = triton.ready_versions(CLASSIFIER) if triton.is_running() else set()
+    is_running = triton.is_running()
+    served = triton.ready_versions(CLASSIFIER) if is_running else set()
     default, damage = read_default(target.repository), find_damage(target.repository)
     versions = read_versions(target.repository).values()
+    if versions and not is_running:
+        _say(f"No Triton answers at {triton.url}, so no version counts as served. For another address: --triton URL")
     return [_describe(version, default, served, damage.get(version.number)) for version in versions]
 
 

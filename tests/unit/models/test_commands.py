@@ -50,6 +50,14 @@ def test_a_silent_triton_of_a_running_service_is_an_error(
         os.close(lock)
 
 
+def test_list_says_that_no_triton_answers(repository: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """SERVED was `no` without a reason while the service ran on other ports."""
+    assert run(repository, "list") == 0
+    shown = capfd.readouterr()
+    assert f"No Triton answers at {NOBODY}" in shown.err
+    assert "SERVED" in shown.out
+
+
 def test_an_unreadable_control_key_is_an_error_at_once(
     repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
