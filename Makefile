@@ -15,8 +15,10 @@ help: ## list the targets
 
 ifneq ($(filter -h --help,$(ARGS)),)
 serve: # help installs nothing
-	@echo "make serve installs what is needed into $(VENV), then runs birds serve until Ctrl-C."
-	@echo 'Options: make serve ARGS="--triton-http-port PORT --triton-grpc-port PORT --triton-metrics-port PORT"'
+	@echo "make serve installs what is needed into $(VENV), then runs birds serve"
+	@echo "until Ctrl-C. To use other ports:"
+	@echo '  BIRDS_PORT=9000 make serve ARGS="--triton-http-port 9010 \'
+	@echo '    --triton-grpc-port 9011 --triton-metrics-port 9012"'
 	@echo "Everything else is set by BIRDS_* environment variables: docs/settings.md"
 else
 serve: $(VENV)/.serve ## install, build the classifier, run Triton and the frontend until Ctrl-C (ARGS="--help")
