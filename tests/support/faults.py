@@ -30,6 +30,6 @@ def under_load(url: str, cases: list[Case], clients: int = 8, **headers: str) ->
     """Yield checked load once it gets full service. At the end, no answer may have been wrong or late."""
     load = CheckedLoad(f"{url}/", cases, clients=clients, deadline_seconds=REQUEST_TIMEOUT_SECONDS, headers=headers)
     with load:
-        load.wait_for_complete(20, since=time.monotonic(), timeout_seconds=60)
+        load.wait_for_complete(20, since=time.monotonic(), timeout_seconds=180)
         yield load
     assert load.faults() == []

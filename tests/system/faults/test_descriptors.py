@@ -27,7 +27,7 @@ def test_file_descriptors_run_out(service: Service, cases: list[Case], record: R
         time.sleep(5)
         assert load.verdicts(at)["complete"] < sum(load.verdicts(at).values()), "nobody noticed the fault"
         resource.prlimit(frontend, resource.RLIMIT_NOFILE, before)
-        load.wait_for_complete(50, since=time.monotonic(), timeout_seconds=30)
+        load.wait_for_complete(50, since=time.monotonic(), timeout_seconds=90)
     record("file descriptors exhausted for 5 s", load, at)
     assert service.named("-m frontend") == [frontend]
     assert "Traceback" not in "\n".join(service.lines[said:])

@@ -67,7 +67,7 @@ def test_only_names_of_callers_are_looked_up(tiny_repository: Path, tmp_path: Pa
         env=variables,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr

@@ -211,7 +211,7 @@ def test_missing_collector_does_not_stop_the_service(tmp_path: Path) -> None:
 
         assert eventually(answers)
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert all(json.loads(line) for line in output.splitlines())
 
