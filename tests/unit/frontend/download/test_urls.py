@@ -109,7 +109,7 @@ def test_every_spelling_becomes_the_dotted_quad(host: str) -> None:
         ("my_bucket.s3.example", "my_bucket.s3.example"),
         ("a-.example", "a-.example"),
         ("example.org.", "example.org."),
-        ("[::FFFF:127.0.0.1]", "::ffff:7f00:1"),
+        ("[2001:DB8::127.0.0.1]", "2001:db8::7f00:1"),
         ("[0:0:0:0:0:0:0:1]", "::1"),
     ],
 )
