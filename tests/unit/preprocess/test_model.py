@@ -98,7 +98,7 @@ def model(logged: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    parameters = {**LIMITS, "decode_seconds": 0.5, "decode_bytes_per_pixel": 20}
+    parameters = {**LIMITS, "decode_seconds": 5, "decode_bytes_per_pixel": 20}
     config = {
         "parameters": {name: {"string_value": str(value)} for name, value in parameters.items()},
         "output": [{"name": "PIXELS"}, {"name": "PIXELS_30x40"}],
@@ -207,7 +207,8 @@ def delayed(decode: Any) -> Any:
     return wait
 
 
-def test_too_expensive_image_fails_with_a_code(model: Any) -> None:
+def test_too_expensive_image_fails_with_a_code(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model.workers, "_seconds", 0.5)
     bomb = Images(bmp_row_of_zeros())
     model.execute([bomb])
     assert eventually(lambda: bool(bomb.sent))
