@@ -14,7 +14,7 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
-from frontend.server import connection_limit
+from frontend.server import connection_limit, slow_clients
 from frontend.server.slow_clients import SlowClientProtocol
 from frontend.settings import Settings
 from tests.support.frontend_server import running_frontend
@@ -27,6 +27,8 @@ from tools.serve.ports import free_port
 def url_of_three(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The URL of a frontend that holds three connections of one caller, and four in all."""
     monkeypatch.setattr(connection_limit, "MAX_CONNECTIONS", 4)
+    # Frontends of earlier tests in this process may have ended before they counted the end of all connections.
+    monkeypatch.setattr(slow_clients, "_connection_shares", connection_limit.ConnectionShares())
     monkeypatch.setattr(SlowClientProtocol, "receive_timeout_seconds", 600)  # only the limit closes connections
     with running_frontend(Settings(triton_url=f"127.0.0.1:{free_port()}")) as url:
         yield url
