@@ -7,6 +7,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psutil
@@ -81,11 +82,12 @@ class Faults:
         )
 
     def _kill(self, role: str) -> None:
-        processes = self._service.processes()[role]
-        if role not in (TRITON, WORKER):  # a model's stub, not one of the decode workers that it starts
-            processes = [process for process in processes if instance_of(process.cmdline())]
-        if processes:  # otherwise it is being restarted
-            self._random.choice(processes).kill()
+        with suppress(psutil.NoSuchProcess):  # it is being restarted
+            processes = self._service.processes()[role]
+            if role not in (TRITON, WORKER):  # a model's stub, not one of the decode workers that it starts
+                processes = [process for process in processes if instance_of(process.cmdline())]
+            if processes:
+                self._random.choice(processes).kill()
 
     def _freeze_triton(self) -> None:
         for process in self._service.processes()[TRITON]:
