@@ -104,8 +104,11 @@ class AsyncBirdsClient:
         service's lists), are left out.
 
         Images that the service was too busy for are sent again, for about a minute. An image with an answer is never
-        sent again, and an image whose answer broke off is sent once more. Raises ClientError.
+        sent again, and an image whose answer broke off is sent once more. Raises ClientError, and at once ValueError if
+        `species` is empty.
         """
+        if species is not None and not species:
+            raise ValueError("species is empty: name at least one, or leave the option out")
         options = {"k": k, "model_version": model_version, "min_score": min_score, "species": species}
         given = {name: value for name, value in options.items() if value is not None}
         return run_workers(partial(self._classify_batches, batches(as_iterable(images)), given), _REQUESTS_AT_ONCE)

@@ -271,6 +271,14 @@ def test_options_are_sent_only_when_given(image_server: ImageServer) -> None:
     ]
 
 
+@pytest.mark.parametrize("image", ["http://example.org/owl.jpg", b"content"], ids=["URL", "content"])
+@pytest.mark.parametrize("none", [[], ""], ids=["no names", "no list"])
+def test_no_species_at_all_is_refused_for_every_image(anything: str, image: str | bytes, none: Any) -> None:
+    """The service would answer without species for URLs, and with all species for files."""
+    with BirdsClient(anything) as birds, pytest.raises(ValueError, match="species is empty"):
+        list(birds.classify(image, species=none))
+
+
 def test_older_service_doubts_no_answer(image_server: ImageServer) -> None:
     """A service that does not know the setting sends no `not_sure_below`."""
     answer = {"default": "1", "versions": [{"version": "1", "default": True}]}
