@@ -145,7 +145,7 @@ class Fetcher:
         """Read the body and decompress it if necessary. `max_bytes` limits both forms."""
         decoder = BodyDecoder(",".join(response.headers.getall("Content-Encoding", [])))
         chunks: list[bytes] = []
-        chunk, raw_size, size = b"", 0, 0
+        raw_size = size = 0
         try:
             while True:
                 raw = await response.content.readany()

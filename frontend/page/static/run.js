@@ -80,8 +80,8 @@ export class Run {
   // Remove and return the next cards that can share a request: only URLs, or only files.
   #take() {
     const isUrl = Boolean(this.#waiting[0].url);
-    // A page that an older version of the service sent has no max_images.
     const files = this.#isLimited ? 1 : FILES_PER_REQUEST;
+    // A page that an older version of the service sent has no max_images.
     const most = Math.min(isUrl ? URLS_PER_REQUEST : files, data.max_images ?? Infinity);
     let count = 0;
     for (let bytes = 0; count < Math.min(most, this.#waiting.length) && Boolean(this.#waiting[count].url) === isUrl; count++) {
